@@ -1,0 +1,88 @@
+# make            program drt, libdrt.a and libdrt.so in build/
+# make deps       installs the Debian packages that are missing
+# make test       builds and runs every test; the last line is "N passed, N failed"
+# make asan       the same tests under AddressSanitizer and UBSan
+# make demo       shapes, two models, two stages, report in out/demo/
+# make bench      one JSON line per kernel and model step
+# make tiny-models   trains models/ anew (hours); they are committed
+# make install PREFIX=/usr/local
+# Variables: CC, BUILD (folder, default build), PREFIX, DESTDIR, T (test name filter)
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+VERSION := 0.1.0
+PKGS   := dnnl libjpeg libpng libwebp jansson libcyaml libpcre2-8 libutf8proc
+# oneDNN ships no pkg-config file in Debian 12.
+PC     := $(filter-out dnnl,$(PKGS))
+
+CFLAGS  ?= -O3 -g
+# Contraction of a*b+c is off so that every compiler and every fused variant rounds alike; kernels/cpu turns it on.
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fopenmp -fPIC -fno-math-errno -ffp-contract=off \
+             -Isrc -Iinclude -DDRT_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN) $(shell pkg-config --cflags $(PC) 2>/dev/null)
+LIBS    = $(shell pkg-config --libs $(PC) 2>/dev/null) -ldnnl -lm -lpthread -fopenmp $(SAN)
+
+# kernels/cpu is compiled once per instruction set and chosen at run time: one binary, every machine.
+ARCH := $(shell uname -m)
+ifeq ($(ARCH),x86_64)
+ISAS := v4 v3 base
+ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
+ISA_v3 := -march=x86-64-v3
+else
+ISAS := base
+endif
+ISA_base :=
+
+SRC     := $(filter-out src/cli/% src/kernels/cpu/isa/%,$(wildcard src/*/*.c src/*/*/*.c))
+ISA_SRC := $(wildcard src/kernels/cpu/isa/*.c)
+CLI_SRC := $(wildcard src/cli/*.c)
+OBJ     := $(SRC:%.c=$(BUILD)/%.o) $(foreach i,$(ISAS),$(ISA_SRC:src/kernels/cpu/isa/%.c=$(BUILD)/src/kernels/cpu/isa/%.$(i).o))
+CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
+TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*_test.c))
+SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
+
+.SECONDARY:
+.PHONY: all deps test asan demo bench tiny-models install clean check
+all: $(BUILD)/drt $(BUILD)/libdrt.so
+
+deps:
+	@tools/deps.sh
+
+$(BUILD)/libdrt.a: $(OBJ)
+	@rm -f $@
+	@ar rcs $@ $^
+$(BUILD)/libdrt.so: $(OBJ)
+	@$(CC) -shared -Wl,-soname,libdrt.so.0 -o $@ $^ $(LIBS)
+$(BUILD)/drt: $(CLI_OBJ) $(BUILD)/libdrt.a
+	@$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+define isa_rule
+$(BUILD)/src/kernels/cpu/isa/%.$(1).o: src/kernels/cpu/isa/%.c
+	@mkdir -p $$(@D)
+	@echo "cc $$< ($(1))"
+	@$$(CC) $$(ALL_CFLAGS) $$(ISA_$(1)) -ffp-contract=fast -DDRT_ISA=$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
+$(BUILD)/tests/%_test: tests/%_test.c $(SUPPORT) $(BUILD)/libdrt.a
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	@$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(SUPPORT) $(BUILD)/libdrt.a -lcmocka $(LIBS)
+$(BUILD)/tests/support/%.o: ALL_CFLAGS += -Itests
+
+tests-built: $(BUILD)/drt $(TESTS)
+.PHONY: tests-built
+test: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) tests-built
+	@BUILD=$(BUILD) tools/run_tests.sh $(T)
+asan: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-asan CFLAGS="-O1 -g" \
+	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests-built
+	@BUILD=build-asan tools/run_tests.sh $(T)
+check:
+	@python3 tools/check_structure.py
+
+-include $(wildcard $(BUILD)/src/*/*.d $(BUILD)/src/*/*/*.d $(BUILD)/src/*/*/*/*.d $(BUILD)/tests/*/*.d)

@@ -1,0 +1,32 @@
+// An arena hands out memory by bumping a pointer and takes it all back at once.
+//
+//   drt_arena *a = drt_arena_new(0);
+//   float *x = drt_arena_alloc(a, n * sizeof *x);     // NULL when memory is out
+//   size_t m = drt_arena_mark(a);  ...  drt_arena_release(a, m);
+//   drt_arena_reset(a);                               // keeps the memory for the next round
+//
+// The first round may take several blocks; at reset they are replaced by one block as large as the peak, so that
+// later rounds of the same size never call malloc. Blocks are aligned to 64 bytes. Not thread-safe.
+#ifndef DRT_BASE_ARENA_H
+#define DRT_BASE_ARENA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct drt_arena drt_arena;
+
+drt_arena *drt_arena_new(size_t first_block_bytes); // 0: a default; NULL when memory is out
+void drt_arena_free(drt_arena *a);                  // NULL is allowed
+void *drt_arena_alloc(drt_arena *a, size_t bytes);  // uninitialised; NULL when memory is out
+void *drt_arena_zalloc(drt_arena *a, size_t bytes); // zeroed
+// count * size with the overflow check; NULL on overflow or when memory is out.
+void *drt_arena_array(drt_arena *a, int64_t count, size_t size);
+char *drt_arena_strdup(drt_arena *a, const char *s);
+size_t drt_arena_mark(const drt_arena *a);            // bytes in use
+void drt_arena_release(drt_arena *a, size_t mark);    // everything handed out since the mark becomes invalid
+void drt_arena_reset(drt_arena *a);                   // release to 0 and merge blocks
+size_t drt_arena_peak(const drt_arena *a);            // most bytes ever in use
+// Limits the memory the arena may hold (0: no limit): an allocation past it returns NULL.
+void drt_arena_limit(drt_arena *a, size_t bytes);
+
+#endif

@@ -1,0 +1,51 @@
+// Pictures: JPEG, PNG and WebP files to 8-bit RGB and back, PIL's bicubic resize, LLaVA's and CLIP's preprocessing.
+#ifndef DRT_FORMAT_IMAGE_H
+#define DRT_FORMAT_IMAGE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+// 8-bit RGB, rows from the top, 3 * width bytes a row, no gaps. `rgb` is malloc'ed; drt_image_free releases it.
+typedef struct {
+    int width, height;
+    uint8_t *rgb;
+} drt_image;
+
+void drt_image_free(drt_image *image);
+drt_status drt_image_new(drt_image *image, int width, int height, drt_error *err); // black
+
+// Decodes by content, not by name. Same pixels as PIL's Image.open(path).convert("RGB"): grey and palette are
+// expanded, alpha is dropped without blending, 16-bit PNG keeps the high byte. Refuses more than 2^28 pixels
+// before anything is allocated; a truncated file is an error.
+drt_status drt_image_read(drt_image *image, const char *path, drt_error *err);
+drt_status drt_image_decode(drt_image *image, const void *bytes, size_t size, const char *name, drt_error *err);
+
+// Encoders. The bytes depend on nothing but the pixels (and quality): same seed, same file.
+drt_status drt_image_encode_png(const drt_image *image, unsigned char **bytes, size_t *size, drt_error *err);
+drt_status drt_image_encode_jpeg(const drt_image *image, int quality, unsigned char **bytes, size_t *size,
+                                 drt_error *err);
+// By the ending of `path` (.png, .jpg, .jpeg), atomically.
+drt_status drt_image_write(const drt_image *image, const char *path, drt_error *err);
+
+// Pillow's Image.resize((width, height), BICUBIC), bit for bit.
+drt_status drt_image_resize_bicubic(const drt_image *in, int width, int height, drt_image *out, drt_error *err);
+
+// What stands in preprocessor_config.json, as far as CLIP needs it.
+typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect; // LLAVA.md 1.5
+typedef struct {
+    int size;         // crop side in pixels; the shortest edge is resized to it
+    drt_aspect aspect; // SQUARE: shortest edge + centre crop; PAD: onto a square of the mean colour first
+    float mean[3], std[3];
+} drt_preprocess;
+extern const drt_preprocess drt_preprocess_clip; // 336 px, CLIP's mean and standard deviation, SQUARE
+
+// The uint8 picture that the model sees: padded (PAD), resized, cropped to size x size.
+drt_status drt_image_prepare(const drt_image *in, const drt_preprocess *how, drt_image *out, drt_error *err);
+// Normalised pixels as patch rows: row = patch (row-major over the picture), column = channel, y, x inside the patch
+// (the order of CLIP's patch convolution weight). out: [(size/patch)^2, 3*patch*patch] f32, caller's memory.
+// value = (pixel * (1/255) - mean) / std in f32, as HF's CLIPImageProcessor computes it.
+void drt_image_patches(const drt_image *prepared, const drt_preprocess *how, int patch, float *out);
+
+#endif

@@ -1,0 +1,119 @@
+// The ground floor: errors, arenas, random numbers, growing strings, files.
+#include "support/check.h"
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "base/text.h"
+
+#include <unistd.h>
+
+static void error_keeps_context(void **state) {
+    (void)state;
+    drt_error err = {0};
+    assert_int_equal(drt_fail(&err, DRT_EFORMAT, "byte %d", 7), DRT_EFORMAT);
+    assert_int_equal(drt_fail_in(&err, "%s", "a.json"), DRT_EFORMAT);
+    assert_string_equal(err.text, "a.json: byte 7");
+    memset(err.text, 'x', sizeof err.text - 1);
+    drt_fail_in(&err, "ctx");
+    assert_true(strlen(err.text) < sizeof err.text);
+    assert_memory_equal(err.text, "ctx: xxx", 8);
+}
+
+static void arena_reuses_memory(void **state) {
+    (void)state;
+    drt_arena *a = drt_arena_new(1024);
+    char *p = drt_arena_alloc(a, 100), *q = drt_arena_alloc(a, 5000);
+    assert_non_null(p);
+    assert_non_null(q);
+    assert_int_equal((uintptr_t)q % 64, 0);
+    memset(p, 1, 100), memset(q, 2, 5000);
+    drt_arena_reset(a);
+    char *r = drt_arena_alloc(a, 100), *s = drt_arena_alloc(a, 5000);
+    assert_ptr_equal(s, r + 128); // one block now
+    size_t mark = drt_arena_mark(a);
+    void *t = drt_arena_alloc(a, 64);
+    (void)t;
+    drt_arena_release(a, mark);
+    assert_int_equal(drt_arena_mark(a), mark);
+    assert_null(drt_arena_array(a, INT64_MAX, 8));
+    assert_null(drt_arena_array(a, -1, 8));
+    drt_arena_limit(a, 1);
+    assert_null(drt_arena_alloc(a, 1 << 20));
+    drt_arena_free(a);
+}
+
+static void rng_is_pinned(void **state) {
+    (void)state;
+    drt_rng r, again;
+    drt_rng_init(&r, 42, 0);
+    drt_rng_init(&again, 42, 1);
+    assert_true(drt_rng_next(&r) != drt_rng_next(&again));
+    int seen[5] = {0};
+    double sum = 0, squares = 0;
+    for (int i = 0; i < 50000; i++) {
+        seen[drt_rng_below(&r, 5)]++;
+        double x = drt_rng_normal(&r);
+        sum += x, squares += x * x;
+    }
+    // 5 standard deviations of the binomial, of the mean and of the mean square
+    for (int i = 0; i < 5; i++) assert_in_range(seen[i], 10000 - 450, 10000 + 450);
+    assert_true(sum / 50000 < 0.0224 && sum / 50000 > -0.0224);
+    assert_true(squares / 50000 < 1.032 && squares / 50000 > 0.968);
+    int32_t x[100], count[100] = {0};
+    for (int i = 0; i < 100; i++) x[i] = i;
+    drt_rng_shuffle(&r, x, 100);
+    for (int i = 0; i < 100; i++) count[x[i]]++;
+    for (int i = 0; i < 100; i++) assert_int_equal(count[i], 1);
+}
+
+static void text_escapes(void **state) {
+    (void)state;
+    drt_text t = {0};
+    drt_text_json(&t, "a\"b\\\n\x01");
+    assert_string_equal(t.bytes, "\"a\\\"b\\\\\\n\\u0001\"");
+    drt_text_free(&t);
+    drt_text_html(&t, "<a&b>");
+    assert_string_equal(t.bytes, "&lt;a&amp;b&gt;");
+    drt_text_free(&t);
+    drt_text_base64(&t, "Many", 4);
+    assert_string_equal(t.bytes, "TWFueQ==");
+    drt_text_free(&t);
+    static const char *const keys[] = {"lr", "batch", "warmup"};
+    assert_string_equal(drt_nearest("btach", keys, 3), "batch");
+    assert_null(drt_nearest("zzzzzzzz", keys, 3));
+    assert_int_equal(drt_edit_distance("ab", "ba"), 1);
+}
+
+static void writer_is_all_or_nothing(void **state) {
+    (void)state;
+    drt_error err = {0};
+    char *folder = test_folder("writer"), *path = drt_path_join(folder, "f"), *read = NULL;
+    size_t n = 0;
+    check_ok(drt_file_write(path, "old", 3, &err));
+    drt_writer w;
+    check_ok(drt_writer_open(&w, path, &err));
+    drt_writer_put(&w, "newer", 5);
+    drt_writer_abandon(&w);
+    check_ok(drt_file_read(&read, &n, path, 0, &err));
+    assert_string_equal(read, "old");
+    free(read);
+    check_refused(drt_file_read(&read, &n, path, 2, &err), DRT_EFORMAT, "3 bytes");
+    check_refused(drt_file_read(&read, &n, folder, 0, &err), DRT_EIO, "not a regular file");
+    check_refused(drt_file_write("/dev/full/x", "a", 1, &err), DRT_EIO, "/dev/full/x");
+    drt_map map;
+    check_ok(drt_map_open(&map, path, &err));
+    assert_memory_equal(map.bytes, "old", 3);
+    drt_map_close(&map);
+    check_ok(drt_remove_tree(folder, &err));
+    assert_false(drt_is_folder(folder));
+    free(path), free(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(error_keeps_context), cmocka_unit_test(arena_reuses_memory), cmocka_unit_test(rng_is_pinned),
+        cmocka_unit_test(text_escapes),        cmocka_unit_test(writer_is_all_or_nothing),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
