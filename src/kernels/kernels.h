@@ -1,0 +1,157 @@
+// The seam to the hardware: a table of kernels over row matrices, filled by `ref` (plain C, the oracle), `cpu` (fast)
+// and later `cuda`. Nothing above this room knows a backend.
+//
+//   drt_device *dev;
+//   if (drt_device_open(&dev, "cpu", 0, &err)) ...
+//   dev->k->rms_norm(dev, x, w, 1e-5f, y, stat);
+//   if (dev->error.code) ...                        // errors stick, the caller checks once
+//   drt_device_close(dev);
+//
+// Conventions
+// - A matrix is rows of tokens: [rows, cols], row-major, `ld` elements from row to row (ld >= cols), so a column
+//   slice is a matrix too. rows may be 0 everywhere: then nothing happens (accumulating outputs stay as they are).
+// - Storage is f32 or bf16; sums, statistics, losses, indices and optimizer state are always f32 (or better).
+//   Kernels of today take f32; a bf16 argument sets dev->error (DRT_EARG) until its kernel exists.
+// - `acc`: false writes the output, true adds to it. Parameter gradients (dw, db) always add.
+// - An output with data == NULL is not computed (frozen or unused).
+// - Same inputs, same thread count: the same bits.
+#ifndef DRT_KERNELS_KERNELS_H
+#define DRT_KERNELS_KERNELS_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { DRT_F32, DRT_BF16 } drt_dtype;
+
+typedef struct {
+    void *data;
+    int64_t rows, cols, ld; // in elements
+    drt_dtype type;
+} drt_mat;
+
+static inline size_t drt_dtype_size(drt_dtype t) { return t == DRT_F32 ? 4 : 2; }
+static inline drt_mat drt_mat_f32(float *data, int64_t rows, int64_t cols) {
+    return (drt_mat){data, rows, cols, cols, DRT_F32};
+}
+static inline float *drt_row(drt_mat m, int64_t r) { return (float *)m.data + r * m.ld; }
+// Rows [row, row + rows) and columns [col, col + cols) of m.
+static inline drt_mat drt_mat_part(drt_mat m, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+    char *p = m.data ? (char *)m.data + (size_t)(row * m.ld + col) * drt_dtype_size(m.type) : NULL;
+    return (drt_mat){p, rows, cols, m.ld, m.type};
+}
+
+typedef enum { DRT_GELU /* exact, erf */, DRT_QUICK_GELU /* x*sigmoid(1.702x) */, DRT_SILU, DRT_RELU } drt_activation;
+
+// One varlen attention: `sequences` laid end to end, queries and keys each with their own offsets (keys are longer
+// when they come from a cache).
+typedef struct {
+    int sequences;
+    const int32_t *q_offsets; // [sequences + 1], ascending, q_offsets[0] = 0; empty sequences allowed
+    const int32_t *k_offsets; // [sequences + 1]
+    // [q rows] how many keys of its own sequence a query sees, from the first on; not descending inside a sequence.
+    // NULL: all (bidirectional). Causal self-attention: 1, 2, 3, ... A query with reach 0 gets output 0, mass 0.
+    const int32_t *reach;
+    int heads, kv_heads, head_size; // heads is a multiple of kv_heads; q: [q rows, heads*head_size]
+    float scale;                    // usually 1/sqrt(head_size)
+    const uint8_t *visual;          // [k rows] nonzero: this key counts in the mass (METHODS 2.3); NULL: no mass
+} drt_attention;
+
+typedef struct {
+    float lr, beta1, beta2, eps, weight_decay;
+    float correction1, correction2; // 1 - beta^t
+    float grad_scale;               // multiplies the gradient first (clipping)
+} drt_adamw;
+
+typedef struct drt_device drt_device;
+
+typedef struct drt_kernels {
+    const char *name;
+
+    // c (+)= op(a) op(b) + bias; op is the transpose where ta/tb. bias: [1, cols of c] or data NULL.
+    // Linear layer, weight w [out, in]: y = matmul(x, w^T); dx = matmul(dy, w); dw += matmul(dy^T, x).
+    void (*matmul)(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
+    // out[0, c] (+)= sum over rows of x[r, c]: the bias gradient.
+    void (*col_sum)(drt_device *, drt_mat x, bool acc, drt_mat out);
+
+    // For i in [0, n): dst[di[i]] (=|+=) s[i] * src[si[i]]. Index array NULL: i itself; factor NULL: 1. A negative
+    // index skips the row i. Rows may repeat in di when acc (summed in the order of i). This one kernel is embedding
+    // lookup, splice, reordering, row selection, pooling, and all their backwards.
+    void (*copy_rows)(drt_device *, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
+                      int64_t n, bool acc);
+    void (*fill)(drt_device *, drt_mat x, float value);
+    // y = a + b (y may be a or b)
+    void (*add)(drt_device *, drt_mat a, drt_mat b, drt_mat y);
+    // y (+)= alpha * x
+    void (*scale)(drt_device *, float alpha, drt_mat x, bool acc, drt_mat y);
+
+    void (*activate)(drt_device *, drt_activation, drt_mat x, drt_mat y);
+    void (*activate_back)(drt_device *, drt_activation, drt_mat x, drt_mat dy, bool acc, drt_mat dx);
+    // x = [gate | up], [rows, 2f]; y = act(gate) * up, [rows, f].
+    void (*glu)(drt_device *, drt_activation, drt_mat x, drt_mat y);
+    void (*glu_back)(drt_device *, drt_activation, drt_mat x, drt_mat dy, bool acc, drt_mat dx);
+
+    // y = (x - mean) * rstd * w + b over the columns; w, b: [1, cols]; stat: [rows, 2] = mean, rstd (f32).
+    void (*layer_norm)(drt_device *, drt_mat x, drt_mat w, drt_mat b, float eps, drt_mat y, drt_mat stat);
+    void (*layer_norm_back)(drt_device *, drt_mat x, drt_mat w, drt_mat stat, drt_mat dy, bool acc, drt_mat dx,
+                            drt_mat dw, drt_mat db);
+    // y = x * rstd * w, rstd = 1/sqrt(mean(x^2) + eps); stat: [rows, 1] = rstd.
+    void (*rms_norm)(drt_device *, drt_mat x, drt_mat w, float eps, drt_mat y, drt_mat stat);
+    void (*rms_norm_back)(drt_device *, drt_mat x, drt_mat w, drt_mat stat, drt_mat dy, bool acc, drt_mat dx,
+                          drt_mat dw);
+    // y = x / max(|x|, 1e-12) row by row; norm: [rows, 1] = that maximum.
+    void (*unit_rows)(drt_device *, drt_mat x, drt_mat y, drt_mat norm);
+    void (*unit_rows_back)(drt_device *, drt_mat y, drt_mat norm, drt_mat dy, bool acc, drt_mat dx);
+
+    // Rotary positions, in place, Hugging Face's half-split order: for j < head_size/2 the pair (x[j], x[j + half])
+    // turns by the angle of table row position[r]. table: [positions, head_size] = cos (half) | sin (half), f32.
+    // inverse: turn back (the backward). x: [rows, heads*head_size].
+    void (*rope)(drt_device *, drt_mat x, const int32_t *position, drt_mat table, int head_size, bool inverse);
+
+    // out: [q rows, heads*head_size]; lse: [q rows, heads] log-sum-exp of the scaled scores; mass: [q rows, heads]
+    // probability on visual keys (data NULL without `visual`). Memory linear in rows: scores are never stored.
+    void (*attention)(drt_device *, const drt_attention *, drt_mat q, drt_mat k, drt_mat v, drt_mat out, drt_mat lse,
+                      drt_mat mass);
+    // dmass: [q rows, heads] gradient of mass, or data NULL. dq, dk, dv are written when !acc, added to when acc.
+    void (*attention_back)(drt_device *, const drt_attention *, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
+                           drt_mat lse, drt_mat mass, drt_mat dout, drt_mat dmass, bool acc, drt_mat dq, drt_mat dk,
+                           drt_mat dv);
+
+    // Per row: lse = log sum exp(logits), loss = lse - logits[label]; hit (may be NULL): 1 if the label is the first
+    // of the largest. logits: [n, classes]; lse, loss: [n, 1].
+    void (*cross_entropy)(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, drt_mat loss, float *hit);
+    // In place: logits[r, c] = (softmax(logits)[r, c] - [c == label[r]]) * weight[r].
+    void (*cross_entropy_back)(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, const float *weight);
+
+    // sum of x[r, c] * s[r] (s NULL: 1), in double, in a fixed order; written to *out on the host.
+    void (*sum)(drt_device *, drt_mat x, const float *s, double *out);
+    // sum of squares, likewise.
+    void (*sum_squares)(drt_device *, drt_mat x, double *out);
+
+    // One AdamW step (decoupled decay) on n parameters: m, v, w updated. Update = lr * (m/correction1 /
+    // (sqrt(v/correction2) + eps) + weight_decay * w), as torch.optim.AdamW.
+    void (*adamw)(drt_device *, const drt_adamw *, int64_t n, float *w, const float *g, float *m, float *v);
+} drt_kernels;
+
+struct drt_device {
+    const drt_kernels *k;
+    int threads;
+    drt_error error; // the first failure sticks
+    void *state;     // the backend's own
+    void (*close)(drt_device *);
+};
+
+// name: "cpu", "ref"; threads 0: all cores of this machine. A device serves one thread of the program at a time.
+// DRT_ISA=base|v3|v4 in the environment limits the instruction set of `cpu` (for tests).
+drt_status drt_device_open(drt_device **out, const char *name, int threads, drt_error *err);
+void drt_device_close(drt_device *dev);
+// Sets the sticky error (the first one stays).
+void drt_device_fail(drt_device *dev, drt_status code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+// Filled by their folders.
+extern const drt_kernels drt_kernels_ref;
+drt_status drt_cpu_open(drt_device *dev, drt_error *err); // sets k, state, close
+
+#endif
