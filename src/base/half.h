@@ -1,0 +1,19 @@
+// 16-bit floats: bf16 (the upper half of an f32) and IEEE f16. To 16 bits: round to nearest, ties to even, values
+// too large become infinity, NaN stays NaN (sign and upper payload kept, made quiet). From 16 bits: exact.
+#ifndef DRT_BASE_HALF_H
+#define DRT_BASE_HALF_H
+
+#include <stdint.h>
+
+float drt_bf16_to_f32(uint16_t h);
+uint16_t drt_f32_to_bf16(float x);
+float drt_f16_to_f32(uint16_t h); // subnormals included
+uint16_t drt_f32_to_f16(float x);
+
+// n numbers at once; `in` and `out` do not overlap.
+void drt_bf16_to_f32_n(float *out, const uint16_t *in, int64_t n);
+void drt_f32_to_bf16_n(uint16_t *out, const float *in, int64_t n);
+void drt_f16_to_f32_n(float *out, const uint16_t *in, int64_t n);
+void drt_f32_to_f16_n(uint16_t *out, const float *in, int64_t n);
+
+#endif
