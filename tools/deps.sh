@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that drt needs and this machine lacks. Silent when nothing is missing.
 set -eu
-packages="gcc make pkg-config libdnnl-dev libjpeg-dev libpng-dev libwebp-dev libjansson-dev libcyaml-dev
+packages="gcc make pkg-config libdnnl-dev libjpeg-dev libpng-dev libwebp-dev libjansson-dev libyaml-dev
 libpcre2-dev libutf8proc-dev libcmocka-dev"
 missing=
 for p in $packages; do

@@ -1,0 +1,117 @@
+// A recipe says everything about a training run: what is trained, on which samples, how fast. It is a YAML file plus
+// overrides from the command line, both read through one table of keys (recipe_keys.c).
+//
+//   drt_recipe r;
+//   if (drt_recipe_load(&r, "configs/finetune.yaml", n, (const char *const[]){"lr=1e-4", "data.limit=64"}, &err)) ...
+//   r.optimizer.lr ...
+//   drt_recipe_free(&r);
+//
+// A key is its dotted path (`optimizer.lr`); where the last word of the path belongs to one key only, that word alone
+// will do (`lr`). Later overrides win over earlier ones and over the file; a key named twice in the file is refused.
+// Paths inside a recipe are taken as they stand: relative ones start at the working folder, not at the recipe's.
+#ifndef DRT_TRAIN_RECIPE_H
+#define DRT_TRAIN_RECIPE_H
+
+#include "base/error.h"
+#include "base/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { DRT_TASK_LLAVA, DRT_TASK_CLIP, DRT_TASK_LANGUAGE } drt_task;
+typedef enum { DRT_PROJECTOR_MLP2X_GELU, DRT_PROJECTOR_LINEAR } drt_projector_kind;
+typedef enum { DRT_TEMPLATE_PLAIN, DRT_TEMPLATE_V1 } drt_template_kind;
+typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect_kind;
+typedef enum { DRT_BAD_STOP, DRT_BAD_SKIP } drt_bad_kind;
+typedef enum { DRT_SCHEDULE_COSINE, DRT_SCHEDULE_LINEAR, DRT_SCHEDULE_CONSTANT } drt_schedule_kind;
+typedef enum { DRT_WEIGHTS_FIXED, DRT_WEIGHTS_LEARNED } drt_weights_kind;
+typedef enum { DRT_PASSES_ALL, DRT_PASSES_SAMPLED } drt_passes_kind;
+typedef enum { DRT_ORDER_END, DRT_ORDER_START, DRT_ORDER_VISUAL } drt_order_token;
+typedef enum { DRT_GUIDED_MASS, DRT_GUIDED_PAIR } drt_guided_reduce;
+
+// Strings are never NULL once loaded ("" when not given) and belong to the recipe.
+typedef struct {
+    drt_task task;
+    char *model;             // Hugging Face folder to start from
+    char *vision, *language; // folders to assemble from when `model` is empty
+    drt_projector_kind projector;
+    int64_t vision_select_layer; // -1 is the last layer, -2 the one before
+    char *out;                   // run folder
+    char *device;                // as drt_device_open names it
+    int64_t threads;             // 0: all cores
+    int64_t seed;
+    drt_weights_kind weights;
+    drt_passes_kind passes;
+    struct {
+        char *file;   // samples
+        char *images; // folder that image names are relative to; "": the folder of `file`
+        drt_template_kind template;
+        drt_aspect_kind aspect;
+        drt_bad_kind bad; // what an unusable sample does
+        bool group_by_modality;
+        int64_t context; // most rows of one sequence
+        int64_t limit;   // first n samples, 0: all
+    } data;
+    struct {
+        int64_t epochs;
+        int64_t steps;      // optimizer steps; 0: as many as the epochs take
+        int64_t batch;      // samples of one optimizer step
+        int64_t accumulate; // equal parts that a batch is computed in
+        int64_t tokens;     // rows of one packed part at most; 0: no limit
+        bool recompute, select_rows;
+    } train;
+    struct {
+        double lr, beta1, beta2, eps, weight_decay;
+        double warmup; // share of all steps
+        drt_schedule_kind schedule;
+        double min_lr;
+        double clip; // largest gradient norm, 0: off
+    } optimizer;
+    // Each part's learning rate as a multiple of optimizer.lr; 0: frozen.
+    struct {
+        double vision, projector, language, directed, order_head;
+        double clip_text, clip_projection, temperature, patch_head;
+    } groups;
+    // Each objective's weight; 0: off.
+    struct {
+        double language, image_order, text_order, guided, contrastive, patch_words;
+    } objectives;
+    struct {
+        drt_order_token token;
+        int64_t grid; // cells along one side, 0: the patch grid
+        int64_t bank; // permutations
+    } order;
+    struct {
+        drt_guided_reduce reduce;
+    } guided;
+    struct {
+        int64_t every; // steps, 0: only at the end
+        int64_t keep;
+        bool resume;
+    } checkpoint;
+    struct {
+        int64_t every; // steps between lines of the run log
+    } log;
+} drt_recipe;
+
+// Sets every key to its default, then to the file's value (path NULL: no file), then to the overrides' ("key=value").
+// Some defaults depend on the task: clip trains the vision tower by `contrastive`, language trains the language model.
+// Refuses what is unknown, out of range or contradictory with DRT_ECONFIG; the message starts with the place
+// ("x.yaml:3:5" or "override 'lrr=1'"). On failure the recipe is empty and need not be freed.
+drt_status drt_recipe_load(drt_recipe *recipe, const char *path, int n_overrides, const char *const *overrides,
+                           drt_error *err);
+void drt_recipe_free(drt_recipe *recipe);
+
+// Sets one key of a loaded recipe by name, range-checked, without the checks between keys.
+drt_status drt_recipe_set(drt_recipe *recipe, const char *key, const char *value, drt_error *err);
+
+// What a run needs and defaults cannot give: out, data.file, and a model (or folders to assemble one from).
+drt_status drt_recipe_complete(const drt_recipe *recipe, drt_error *err);
+
+// Appends the recipe with every key as YAML; loading it gives the same recipe to the last bit.
+void drt_recipe_write(const drt_recipe *recipe, drt_text *out);
+
+// Appends the list of keys for people: name, what is allowed, default, what it means. At most 100 columns wide.
+void drt_recipe_help(drt_text *out);
+
+#endif

@@ -1,0 +1,99 @@
+// What must hold between keys of a recipe.
+#include "train/recipe_keys.h"
+
+#include <stddef.h>
+
+// Objectives by the task that can compute them.
+static drt_status check_objectives(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    const struct {
+        const char *path;
+        double weight;
+        drt_task tasks[2]; // both may be the same
+        const char *why;
+    } rows[] = {
+        {"objectives.language", r->objectives.language, {DRT_TASK_LLAVA, DRT_TASK_LANGUAGE}, "it predicts next tokens"},
+        {"objectives.image_order", r->objectives.image_order, {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
+         "it shuffles a picture that a language model sees"},
+        {"objectives.text_order", r->objectives.text_order, {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
+         "it orders words by looking at a picture"},
+        {"objectives.guided", r->objectives.guided, {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
+         "it guides a language model's attention to a picture"},
+        {"objectives.contrastive", r->objectives.contrastive, {DRT_TASK_CLIP, DRT_TASK_CLIP},
+         "it compares two towers' embeddings"},
+        {"objectives.patch_words", r->objectives.patch_words, {DRT_TASK_CLIP, DRT_TASK_CLIP},
+         "it trains a vision tower's patches"},
+    };
+    static const char *const tasks[] = {"llava", "clip", "language"};
+    double sum = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sum += rows[i].weight;
+        if (rows[i].weight == 0 || r->task == rows[i].tasks[0] || r->task == rows[i].tasks[1]) continue;
+        *key = drt_recipe_key_find(rows[i].path);
+        return drt_fail(err, DRT_ECONFIG, "%s: %s, which task %s does not do; set it to 0, or task: %s", rows[i].path,
+                        rows[i].why, tasks[r->task], tasks[rows[i].tasks[0]]);
+    }
+    *key = drt_recipe_key_find("task");
+    if (sum == 0) return drt_fail(err, DRT_ECONFIG, "objectives: all weights are 0, so there is nothing to learn");
+    *key = drt_recipe_key_find("objectives.text_order");
+    if (r->objectives.text_order > 0 && r->data.template != DRT_TEMPLATE_PLAIN)
+        return drt_fail(err, DRT_ECONFIG,
+                        "objectives.text_order: shuffled words would destroy a conversation, so it goes with "
+                        "data.template: plain (stage 1) only; set one of the two");
+    return DRT_OK;
+}
+
+static drt_status check_parts(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    double learning = 0;
+    if (r->task == DRT_TASK_LLAVA)
+        learning = r->groups.vision + r->groups.projector + r->groups.language + r->groups.directed +
+                   r->groups.order_head;
+    else if (r->task == DRT_TASK_CLIP)
+        learning = r->groups.vision + r->groups.clip_text + r->groups.clip_projection + r->groups.patch_head;
+    else learning = r->groups.language;
+    *key = drt_recipe_key_find(r->task == DRT_TASK_LANGUAGE ? "groups.language" : "groups.vision");
+    if (learning == 0)
+        return drt_fail(err, DRT_ECONFIG, "groups: every part that this task trains is frozen; raise one above 0");
+    *key = drt_recipe_key_find("model");
+    if (*r->model && (*r->vision || *r->language))
+        return drt_fail(err, DRT_ECONFIG,
+                        "model: a whole model and parts to assemble (%s) are both given; leave one of them empty",
+                        *r->vision ? "vision" : "language");
+    return DRT_OK;
+}
+
+static drt_status check_sizes(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    *key = drt_recipe_key_find("train.epochs");
+    if (r->train.epochs == 0 && r->train.steps == 0)
+        return drt_fail(err, DRT_ECONFIG, "train.epochs: it is 0 and so is train.steps; raise one of them");
+    *key = drt_recipe_key_find("train.accumulate");
+    if (r->train.batch % r->train.accumulate)
+        return drt_fail(err, DRT_ECONFIG, "train.accumulate: %lld does not divide train.batch (%lld)",
+                        (long long)r->train.accumulate, (long long)r->train.batch);
+    if (r->train.accumulate > 1 && r->train.tokens > 0)
+        return drt_fail(err, DRT_ECONFIG,
+                        "train.accumulate: it and train.tokens both say how a batch is divided; give one of them");
+    *key = drt_recipe_key_find("optimizer.min_lr");
+    if (r->optimizer.min_lr > r->optimizer.lr)
+        return drt_fail(err, DRT_ECONFIG, "optimizer.min_lr: %g is above optimizer.lr (%g)", r->optimizer.min_lr,
+                        r->optimizer.lr);
+    return DRT_OK;
+}
+
+drt_status drt_recipe_contradiction(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    drt_status status = check_objectives(r, key, err);
+    if (!status) status = check_parts(r, key, err);
+    if (!status) status = check_sizes(r, key, err);
+    return status;
+}
+
+drt_status drt_recipe_complete(const drt_recipe *r, drt_error *err) {
+    static const char *const hint = "give it in the recipe or on the command line";
+    if (!*r->out) return drt_fail(err, DRT_ECONFIG, "out: the run folder is not named; %s (out=FOLDER)", hint);
+    if (!*r->data.file) return drt_fail(err, DRT_ECONFIG, "data.file: no samples are named; %s (data.file=FILE)", hint);
+    if (*r->model) return DRT_OK;
+    if (r->task != DRT_TASK_LANGUAGE && !*r->vision)
+        return drt_fail(err, DRT_ECONFIG, "model: no model is named, and no vision tower to assemble one; %s", hint);
+    if (r->task != DRT_TASK_CLIP && !*r->language)
+        return drt_fail(err, DRT_ECONFIG, "model: no model is named, and no language model to assemble one; %s", hint);
+    return DRT_OK;
+}
