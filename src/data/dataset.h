@@ -1,0 +1,79 @@
+// A dataset in LLaVA's JSON: an array (or one object a line) of
+//   {"id": "...", "image": "a.jpg" or ["a.jpg", ...], "conversations": [{"from": "human"|"gpt", "value": "..."}]}
+// `id` and `image` are optional, other keys are ignored. Two more are ours and feed the contrastive training of a
+// vision tower: "negatives": ["...", ...] and "patches": [[color, shape, size, word], ...].
+//
+//   drt_dataset *ds;
+//   drt_text bad = {0};
+//   if (drt_dataset_open(&ds, "train.json", "images", &(drt_dataset_options){.bad = &bad}, NULL, &err)) ...
+//   for (int32_t i = 0; i < drt_dataset_size(ds); i++) {
+//       drt_record *r;
+//       if (drt_dataset_at(ds, i, &r, &err)) ...
+//       drt_conversation_encode(how, tok, r->turns, r->n_turns, r->n_images, &e, &err);
+//       drt_record_free(r);
+//   }
+//   drt_dataset_close(ds);
+//
+// The file stays mapped and must not change; in memory are 24 bytes a sample, and a record is parsed when it is asked
+// for. An open dataset is immutable: several threads may read it.
+#ifndef DRT_DATA_DATASET_H
+#define DRT_DATA_DATASET_H
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "data/conversation.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct drt_dataset drt_dataset;
+
+typedef enum {
+    DRT_IMAGES_EXIST, // every image file must be there
+    DRT_IMAGES_DECODE, // every image file is decoded in full (on all cores)
+    DRT_IMAGES_IGNORE // not looked at
+} drt_image_check;
+
+typedef struct {
+    bool skip;               // false: a bad sample stops the opening; true: bad samples are left out, always the same ones
+    drt_image_check images;
+    const drt_template *how; // also check what this template asks of a sample; NULL: what all ask
+    drt_text *bad;           // all bad samples are appended, one line each, also when opening fails; NULL: not wanted
+} drt_dataset_options;
+
+// image_folder: NULL for the folder of the JSON file. options: NULL for all zero. progress may be NULL.
+// DRT_EFORMAT: a syntax error, with line and column (bytes, from 1). DRT_EDATA: bad samples (their number, and the
+// first 20 as far as the message has room), or no sample is left.
+drt_status drt_dataset_open(drt_dataset **out, const char *json_path, const char *image_folder,
+                            const drt_dataset_options *options, drt_progress *progress, drt_error *err);
+void drt_dataset_close(drt_dataset *ds); // NULL is allowed
+
+int32_t drt_dataset_size(const drt_dataset *ds);    // samples that can be used
+int32_t drt_dataset_skipped(const drt_dataset *ds); // bad samples left out
+const char *drt_dataset_path(const drt_dataset *ds);
+// LLaVA's lengths (LLAVA.md 4.1), [size]: words of all turns split at white space ("<image>" is a word), at least 1;
+// negative for samples without images. What drt_sampler groups by.
+const int32_t *drt_dataset_lengths(const drt_dataset *ds);
+
+typedef struct {
+    int32_t index;      // position in the file, from 0; bad samples count
+    const char *id;     // "" if the file gives none; a number is given as its digits
+    const char **images; // [n_images] paths: image_folder joined with the file's spelling
+    int n_images;
+    drt_turn *turns; // [n_turns]
+    int n_turns;
+    const char **negatives; // [n_negatives]
+    int n_negatives;
+    int16_t (*patches)[4]; // [n_patches] color, shape, size, word
+    int n_patches;
+    int32_t words; // |length|
+} drt_record;
+
+// Sample i of 0 <= i < size; *out is one block that lives on its own, drt_record_free releases it.
+drt_status drt_dataset_at(const drt_dataset *ds, int32_t i, drt_record **out, drt_error *err);
+void drt_record_free(drt_record *r); // NULL is allowed
+// Puts "FILE: sample 12 (id 'abc'): " in front of the message in *err; returns err->code.
+drt_status drt_dataset_fail_in(const drt_dataset *ds, const drt_record *r, drt_error *err);
+
+#endif
