@@ -1,0 +1,79 @@
+// Products, row copies, sums.
+#include "kernels/ref/ref.h"
+
+void ref_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
+    REF_F32(dev, a, b, bias, c);
+    if (!c.data) return;
+    const float *pa = a.data, *pb = b.data, *pbias = bias.data;
+    int64_t inner = ta ? a.rows : a.cols;
+    // op(a)[i, k] = a[i*ai + k*ak], op(b)[k, j] = b[k*bk + j*bj]
+    int64_t ai = ta ? 1 : a.ld, ak = ta ? a.ld : 1, bk = tb ? 1 : b.ld, bj = tb ? b.ld : 1;
+    for (int64_t i = 0; i < c.rows; i++) {
+        for (int64_t j = 0; j < c.cols; j++) {
+            double s = pbias ? pbias[j] : 0;
+            for (int64_t k = 0; k < inner; k++) s += (double)pa[i * ai + k * ak] * pb[k * bk + j * bj];
+            ref_put(drt_row(c, i) + j, s, acc);
+        }
+    }
+}
+
+void ref_col_sum(drt_device *dev, drt_mat x, bool acc, drt_mat out) {
+    REF_F32(dev, x, out);
+    if (!out.data) return;
+    for (int64_t c = 0; c < x.cols; c++) {
+        double s = 0;
+        for (int64_t r = 0; r < x.rows; r++) s += drt_row(x, r)[c];
+        ref_put(drt_row(out, 0) + c, s, acc);
+    }
+}
+
+void ref_copy_rows(drt_device *dev, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
+                   int64_t n, bool acc) {
+    REF_F32(dev, dst, src);
+    if (!dst.data) return;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t to = di ? di[i] : i, from = si ? si[i] : i;
+        if (to < 0 || from < 0) continue;
+        float factor = s ? s[i] : 1;
+        const float *x = drt_row(src, from);
+        float *y = drt_row(dst, to);
+        for (int64_t c = 0; c < dst.cols; c++) y[c] = (acc ? y[c] : 0) + factor * x[c];
+    }
+}
+
+void ref_fill(drt_device *dev, drt_mat x, float value) {
+    REF_F32(dev, x);
+    if (!x.data) return;
+    for (int64_t r = 0; r < x.rows; r++)
+        for (int64_t c = 0; c < x.cols; c++) drt_row(x, r)[c] = value;
+}
+
+void ref_add(drt_device *dev, drt_mat a, drt_mat b, drt_mat y) {
+    REF_F32(dev, a, b, y);
+    if (!y.data) return;
+    for (int64_t r = 0; r < y.rows; r++)
+        for (int64_t c = 0; c < y.cols; c++) drt_row(y, r)[c] = drt_row(a, r)[c] + drt_row(b, r)[c];
+}
+
+void ref_scale(drt_device *dev, float alpha, drt_mat x, bool acc, drt_mat y) {
+    REF_F32(dev, x, y);
+    if (!y.data) return;
+    for (int64_t r = 0; r < y.rows; r++)
+        for (int64_t c = 0; c < y.cols; c++) ref_put(drt_row(y, r) + c, (double)alpha * drt_row(x, r)[c], acc);
+}
+
+void ref_sum(drt_device *dev, drt_mat x, const float *s, double *out) {
+    REF_F32(dev, x);
+    double total = 0;
+    for (int64_t r = 0; r < x.rows; r++)
+        for (int64_t c = 0; c < x.cols; c++) total += (double)drt_row(x, r)[c] * (s ? s[r] : 1);
+    *out = total;
+}
+
+void ref_sum_squares(drt_device *dev, drt_mat x, double *out) {
+    REF_F32(dev, x);
+    double total = 0;
+    for (int64_t r = 0; r < x.rows; r++)
+        for (int64_t c = 0; c < x.cols; c++) total += (double)drt_row(x, r)[c] * drt_row(x, r)[c];
+    *out = total;
+}

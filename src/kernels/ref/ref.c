@@ -1,0 +1,39 @@
+#include "kernels/ref/ref.h"
+
+bool ref_are_f32(drt_device *dev, const char *kernel, const drt_mat *m, int n) {
+    for (int i = 0; i < n; i++) {
+        if (m[i].type == DRT_F32) continue;
+        drt_device_fail(dev, DRT_EARG, "%s: matrix %d is bf16; the ref device computes in f32 only, convert it first",
+                        kernel, i + 1);
+        return false;
+    }
+    return true;
+}
+
+const drt_kernels drt_kernels_ref = {
+    .name = "ref",
+    .matmul = ref_matmul,
+    .col_sum = ref_col_sum,
+    .copy_rows = ref_copy_rows,
+    .fill = ref_fill,
+    .add = ref_add,
+    .scale = ref_scale,
+    .activate = ref_activate,
+    .activate_back = ref_activate_back,
+    .glu = ref_glu,
+    .glu_back = ref_glu_back,
+    .layer_norm = ref_layer_norm,
+    .layer_norm_back = ref_layer_norm_back,
+    .rms_norm = ref_rms_norm,
+    .rms_norm_back = ref_rms_norm_back,
+    .unit_rows = ref_unit_rows,
+    .unit_rows_back = ref_unit_rows_back,
+    .rope = ref_rope,
+    .attention = ref_attention,
+    .attention_back = ref_attention_back,
+    .cross_entropy = ref_cross_entropy,
+    .cross_entropy_back = ref_cross_entropy_back,
+    .sum = ref_sum,
+    .sum_squares = ref_sum_squares,
+    .adamw = ref_adamw,
+};
