@@ -93,9 +93,10 @@ void drt_recipe_write(const drt_recipe *recipe, drt_text *out) {
 static void put_default(const drt_recipe_key *key, drt_text *out) {
     static const char *const tasks[] = {"llava", "clip", "language"};
     drt_text_printf(out, "; default %s", *key->value ? key->value : "empty");
-    for (int i = 0; i < drt_recipe_task_default_count; i++)
-        if (!strcmp(drt_recipe_task_defaults[i].path, key->path))
-            drt_text_printf(out, " (%s: %s)", tasks[drt_recipe_task_defaults[i].task], drt_recipe_task_defaults[i].value);
+    for (int i = 0; i < drt_recipe_task_default_count; i++) {
+        const drt_recipe_task_default *d = &drt_recipe_task_defaults[i];
+        if (!strcmp(d->path, key->path)) drt_text_printf(out, " (%s: %s)", tasks[d->task], d->value);
+    }
 }
 
 void drt_recipe_help(drt_text *out) {

@@ -104,10 +104,13 @@ static void files_and_overrides_set_keys(void **state) {
 
 static void faults_name_place_key_and_remedy(void **state) {
     (void)state;
-    check_yaml_refused("optimizer:\n  lrr: 1\n", "r.yaml:2:3: unknown key 'optimizer.lrr'; the nearest known key is optimizer.lr");
+    check_yaml_refused("optimizer:\n  lrr: 1\n",
+                       "r.yaml:2:3: unknown key 'optimizer.lrr'; the nearest known key is optimizer.lr");
     check_yaml_refused("\ntrain: {lr: 1}\n", "r.yaml:2:9: unknown key 'train.lr'; did you mean optimizer.lr?");
-    check_yaml_refused("optimizer:\n  lr: fast\n", "r.yaml:2:7: optimizer.lr: 'fast' is not allowed; it takes a number, 0 or more");
-    check_yaml_refused("train:\n  batch: 1.5\n", "r.yaml:2:10: train.batch: '1.5' is not allowed; it takes a whole number");
+    check_yaml_refused("optimizer:\n  lr: fast\n",
+                       "r.yaml:2:7: optimizer.lr: 'fast' is not allowed; it takes a number, 0 or more");
+    check_yaml_refused("train:\n  batch: 1.5\n",
+                       "r.yaml:2:10: train.batch: '1.5' is not allowed; it takes a whole number");
     check_yaml_refused("train:\n  batch: 0\n", "from 1 to 16777216");
     check_yaml_refused("optimizer: {schedule: cosin}\n", "one of cosine, linear, constant (did you mean 'cosine'?)");
     check_yaml_refused("train: {recompute: 1}\n", "true or false");
@@ -141,7 +144,8 @@ static void faults_name_place_key_and_remedy(void **state) {
 
 static void contradictions_blame_the_key_that_was_given(void **state) {
     (void)state;
-    check_yaml_refused("task: clip\nobjectives:\n  text_order: 1\n", "r.yaml:3:15: objectives.text_order: it orders words");
+    check_yaml_refused("task: clip\nobjectives:\n  text_order: 1\n",
+                       "r.yaml:3:15: objectives.text_order: it orders words");
     check_override_refused("task=language", "image_order=1", "override 'image_order=1': objectives.image_order");
     check_override_refused("contrastive=1", NULL, "task: clip");
     check_override_refused("objectives.language=0", NULL, "nothing to learn");
@@ -160,8 +164,10 @@ static void written_recipes_reload_the_same(void **state) {
     drt_recipe r, again;
     drt_text first = {0}, second = {0};
     check_ok(load(&r,
-                  "optimizer: {lr: 0.1234567890123456789, eps: 1e-300}\ntask: llava\norder: {token: visual, grid: 4}\n"
-                  "data: {bad: skip, images: \"tab\\tquote\\\" \\\\ \\u2028\\x85\\uFEFF é\", file: '- x: #y'}\nout: 'null'\n",
+                  "optimizer: {lr: 0.1234567890123456789, eps: 1e-300}\n"
+                  "task: llava\norder: {token: visual, grid: 4}\n"
+                  "data: {bad: skip, images: \"tab\\tquote\\\" \\\\ \\u2028\\x85\\uFEFF é\",\n"
+                  "  file: '- x: #y'}\nout: 'null'\n",
                   "device=~", "language=  spaced ", &err));
     drt_recipe_write(&r, &first);
     check_ok(load(&again, first.bytes, NULL, NULL, &err));
@@ -202,7 +208,8 @@ static void table_is_sound(void **state) {
         assert_non_null(key);
         check_ok(drt_recipe_key_set(&r, key, drt_recipe_task_defaults[i].value, &err));
     }
-    for (const char *line = help.bytes, *end; (end = strchr(line, '\n')); line = end + 1) assert_true(end - line <= 100);
+    for (const char *line = help.bytes, *end; (end = strchr(line, '\n')); line = end + 1)
+        assert_true(end - line <= 100);
     drt_text_free(&help);
     drt_recipe_free(&r);
 }
