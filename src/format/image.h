@@ -13,8 +13,9 @@ typedef struct {
     uint8_t *rgb;
 } drt_image;
 
-void drt_image_free(drt_image *image);
+// Functions that make a picture overwrite *image without releasing what it held, and leave it empty when they fail.
 drt_status drt_image_new(drt_image *image, int width, int height, drt_error *err); // black
+void drt_image_free(drt_image *image); // NULL and an empty picture are allowed; leaves it empty
 
 // Decodes by content, not by name. Same pixels as PIL's Image.open(path).convert("RGB"): grey and palette are
 // expanded, alpha is dropped without blending, 16-bit PNG keeps the high byte. Refuses more than 2^28 pixels
@@ -22,11 +23,12 @@ drt_status drt_image_new(drt_image *image, int width, int height, drt_error *err
 drt_status drt_image_read(drt_image *image, const char *path, drt_error *err);
 drt_status drt_image_decode(drt_image *image, const void *bytes, size_t size, const char *name, drt_error *err);
 
-// Encoders. The bytes depend on nothing but the pixels (and quality): same seed, same file.
+// Encoders. *bytes is malloc'ed, the caller frees it. The bytes depend on nothing but the pixels (and `quality`, 1 to
+// 100; JPEG with 4:2:0 colour): same seed, same file.
 drt_status drt_image_encode_png(const drt_image *image, unsigned char **bytes, size_t *size, drt_error *err);
 drt_status drt_image_encode_jpeg(const drt_image *image, int quality, unsigned char **bytes, size_t *size,
                                  drt_error *err);
-// By the ending of `path` (.png, .jpg, .jpeg), atomically.
+// By the ending of `path` (.png, or .jpg and .jpeg at quality 95), atomically.
 drt_status drt_image_write(const drt_image *image, const char *path, drt_error *err);
 
 // Pillow's Image.resize((width, height), BICUBIC), bit for bit.
