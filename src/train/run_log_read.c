@@ -31,7 +31,8 @@ static bool append(drt_run_series *s, double step, double value) {
     return true;
 }
 
-static drt_status read_line(drt_run_log *log, const char *line, size_t n, const char *path, int number, drt_error *err) {
+static drt_status read_line(drt_run_log *log, const char *line, size_t n, const char *path, int number,
+                            drt_error *err) {
     json_error_t fault;
     json_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES, &fault), *value;
     const char *name;

@@ -13,15 +13,16 @@ static int width(const char *s) {
     return n;
 }
 
+// What is cut last stands first.
 static void put_rest(const drt_log_view *v, drt_text *line) {
     char left[24];
+    if (v->step < v->total && v->seconds_left >= 0)
+        drt_text_printf(line, ", %s left", drt_duration(left, v->seconds_left));
     for (int i = 0; i < v->n_losses; i++)
         drt_text_printf(line, " %s%s %.3f", i ? "· " : " ", v->names[i], v->losses[i]);
     if (v->tokens_per_second > 0) drt_text_printf(line, "  %.0f tokens/s", v->tokens_per_second);
     if (v->memory >= 1e9) drt_text_printf(line, "  %.2f GB", v->memory / 1e9);
     else if (v->memory > 0) drt_text_printf(line, "  %.0f MB", v->memory / 1e6);
-    if (v->step < v->total && v->seconds_left >= 0)
-        drt_text_printf(line, "  %s left", drt_duration(left, v->seconds_left));
 }
 
 static int columns_of(const drt_log_screen *screen) {
@@ -55,7 +56,8 @@ void drt_log_terminal(void *user, const drt_log_view *v) {
     drt_text_printf(&line, "%sstep %lld/%lld", terminal ? " " : "", (long long)v->step, (long long)v->total);
     put_rest(v, &line);
     if (terminal && !line.failed) cut(&line, columns_of(screen));
-    if (!line.failed) fprintf(screen->file, terminal ? "\r%s\033[K%s" : "%s%s", line.bytes, terminal && !last ? "" : "\n");
+    const char *end = terminal && !last ? "" : "\n";
+    if (!line.failed) fprintf(screen->file, terminal ? "\r%s\033[K%s" : "%s%s", line.bytes, end);
     fflush(screen->file);
     drt_text_free(&line);
 }

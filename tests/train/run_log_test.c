@@ -179,7 +179,7 @@ static void terminal_line_is_plain_in_a_file(void **state) {
     drt_log_terminal(&screen, &view);
     fclose(screen.file);
     check_ok(drt_file_read(&text, NULL, path, 0, &err));
-    assert_string_equal(text, "step 1/3  loss 1.250 · language 0.500  1234 tokens/s  1.50 GB  1 min 05 s left\n"
+    assert_string_equal(text, "step 1/3, 1 min 05 s left  loss 1.250 · language 0.500  1234 tokens/s  1.50 GB\n"
                               "step 3/3  loss 1.250 · language 0.500  1234 tokens/s  1.50 GB\n");
     free(text), free(path), free(folder);
     assert_true(drt_peak_memory() > 100000);
