@@ -1,8 +1,28 @@
 // drt: a thin face on libdrt. One file per command; this one finds the command.
+#include "cli/commands.h"
+
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *what;
+} commands[] = {
+    {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 int main(int argc, char **argv) {
-    (void)argc, (void)argv;
-    fputs("drt " DRT_VERSION "\n", stdout);
-    return 0;
+    for (int i = 0; i < N_COMMANDS && argc > 1; i++) {
+        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
+    }
+    bool asked = argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "--version");
+    FILE *out = asked ? stdout : stderr;
+    if (!asked) fprintf(out, "drt: no command '%s'\n", argv[1]);
+    fputs("drt " DRT_VERSION "\n\n", out);
+    for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  drt %-10s %s\n", commands[i].name, commands[i].what);
+    fputs("\ndrt COMMAND --help tells more.\n", out);
+    return asked ? 0 : 2;
 }

@@ -1,0 +1,8 @@
+// The commands of drt, one file each. A command gets its own name as argv[0] and returns the exit status:
+// 0 done, 1 failed, 2 wrong usage.
+#ifndef DRT_CLI_COMMANDS_H
+#define DRT_CLI_COMMANDS_H
+
+int drt_cli_shapes(int argc, char **argv);
+
+#endif

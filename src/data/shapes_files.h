@@ -1,0 +1,51 @@
+// The files of a shapes folder while they are being written: streamed, tallied, each complete or absent.
+#ifndef DRT_DATA_SHAPES_FILES_H
+#define DRT_DATA_SHAPES_FILES_H
+
+#include "base/file.h"
+#include "data/shapes.h"
+#include "data/shapes_world.h"
+
+// Which answers were given how often. Within a kind, sets of allowed answers differ by their size (relation: 2 or 4).
+enum { MAX_ANSWERS = 12, ANSWER_SETS = 2 };
+typedef struct {
+    int64_t of[N_ASKS][ANSWER_SETS][MAX_ANSWERS];
+} shapes_tally;
+void drt_shapes_tally_add(shapes_tally *t, const drt_shapes_question *q);
+// The share of `asked` that the most frequent answers of `trained` get right.
+double drt_shapes_prior(const shapes_tally *trained, const shapes_tally *asked, drt_shapes_ask_kind kind);
+
+// The distinct words of the world: letters and digits between anything else.
+enum { WORD_SLOTS = 2048, WORD_SIZE = 24 };
+typedef struct {
+    char slot[WORD_SLOTS][WORD_SIZE];
+    int n;
+} shapes_vocabulary;
+void drt_shapes_words_add(shapes_vocabulary *v, const char *text);
+
+// A JSON list ("[\n{...},\n{...}\n]") or JSON lines.
+typedef struct {
+    drt_writer writer;
+    const char *name; // under the folder
+    bool open, lines;
+    int64_t n;
+    size_t bytes;
+} shapes_list;
+drt_status drt_shapes_list_open(shapes_list *l, const char *folder, const char *name, drt_error *err);
+void drt_shapes_list_add(shapes_list *l, const drt_text *entry);
+drt_status drt_shapes_list_close(shapes_list *l, drt_error *err);
+
+// ---- entries
+// {"id":..., "image":..., "conversations":[human, gpt]}; image may be NULL.
+void drt_shapes_put_pair(drt_text *t, const char *id, const char *image, const char *human, const char *gpt);
+// `lead` stands before the first question ("<image>" or a description). `caption` (may be NULL): a last turn that
+// asks for a description.
+void drt_shapes_put_conversation(drt_text *t, const char *id, const char *image, const char *lead,
+                                 const drt_shapes_question *q, int n, const char *caption);
+// One line of eval/*.jsonl; image or lead may be NULL.
+void drt_shapes_put_question(drt_text *t, int64_t id, const char *image, const char *lead,
+                             const drt_shapes_question *q);
+// An entry of clip.json.
+void drt_shapes_put_contrast(drt_text *t, const char *id, const char *image, const drt_shapes_scene *s, drt_rng *r);
+
+#endif

@@ -1,0 +1,45 @@
+// Conversations: several questions about one scene that do not give each other's answers away.
+#include "data/shapes_world.h"
+
+#include <string.h>
+
+const char drt_shapes_short[] = "\nAnswer the question using a single word or phrase.";
+const char drt_shapes_letter[] = "\nAnswer with the option's letter from the given choices directly.";
+
+static const int weights[N_ASKS] = {
+    [ASK_EXIST] = 26, [ASK_COUNT] = 14, [ASK_COLOR] = 11, [ASK_RELATION] = 24, [ASK_TEXT] = 12, [ASK_CHOICE] = 6,
+    [ASK_PLACE] = 7,  [ASK_SIZE] = 4,   [ASK_TEXTURE] = 3, [ASK_SHAPE] = 5,    [ASK_NEIGHBOUR] = 3, [ASK_SIGN] = 2,
+};
+
+static drt_shapes_ask_kind pick_kind(drt_rng *r) {
+    int total = 0;
+    for (int k = 0; k < N_ASKS; k++) total += weights[k];
+    int u = (int)drt_rng_below(r, (uint64_t)total), k = 0;
+    while (u >= weights[k]) u -= weights[k++];
+    return (drt_shapes_ask_kind)k;
+}
+
+int drt_shapes_conversation(drt_shapes_question out[MAX_TURNS], const drt_shapes_scene *s,
+                            const drt_shapes_known *known, drt_rng *r) {
+    drt_shapes_question asked[MAX_TURNS];
+    int want = 5 + (int)drt_rng_below(r, 4), n = 0, done = 0;
+    // "where is the red ring?" tells that there is one, so questions of existence and number come before such; in one
+    // conversation of five it is the other way round, without questions of existence, so that no kind of question
+    // always stands at the end.
+    bool presupposing_first = drt_rng_below(r, 5) == 0;
+    for (int tries = 0; tries < 80 && n < want; tries++) {
+        drt_shapes_ask_kind kind = pick_kind(r);
+        if (presupposing_first && (kind == ASK_EXIST || kind == ASK_SIGN)) continue;
+        if (!drt_shapes_ask(&asked[n], kind, s, known, r)) continue;
+        bool again = false;
+        for (int i = 0; i < n; i++) again |= asked[i].key == asked[n].key;
+        if (!again) n++;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < n; i++) {
+            if (asked[i].presupposes == (pass == presupposing_first)) continue;
+            out[done++] = asked[i];
+        }
+    }
+    return done;
+}
