@@ -1,0 +1,36 @@
+#include "data/space.h"
+
+int drt_space_front(const char *text, size_t n) {
+    const unsigned char *s = (const unsigned char *)text;
+    if (n && (s[0] == ' ' || (s[0] >= 9 && s[0] <= 13) || (s[0] >= 0x1C && s[0] <= 0x1F))) return 1;
+    if (n >= 2 && s[0] == 0xC2 && (s[1] == 0x85 || s[1] == 0xA0)) return 2;
+    if (n < 3) return 0;
+    unsigned c = (unsigned)s[0] << 16 | (unsigned)s[1] << 8 | s[2];
+    // U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000
+    if (c == 0xE19A80 || (c >= 0xE28080 && c <= 0xE2808A) || c == 0xE280A8 || c == 0xE280A9 || c == 0xE280AF ||
+        c == 0xE2819F || c == 0xE38080)
+        return 3;
+    return 0;
+}
+
+int drt_space_back(const char *s, size_t n) {
+    for (size_t k = 1; k <= 3 && k <= n; k++)
+        if (drt_space_front(s + n - k, k) == (int)k) return (int)k;
+    return 0;
+}
+
+void drt_strip(const char **s, size_t *n) {
+    int k;
+    while ((k = drt_space_front(*s, *n))) *s += k, *n -= (size_t)k;
+    while ((k = drt_space_back(*s, *n))) *n -= (size_t)k;
+}
+
+const char *drt_next_word(const char *s, size_t n, size_t *at, size_t *size) {
+    int k;
+    while ((k = drt_space_front(s + *at, n - *at))) *at += (size_t)k;
+    if (*at == n) return NULL;
+    const char *word = s + *at;
+    while (*at < n && !drt_space_front(s + *at, n - *at)) ++*at;
+    *size = (size_t)(s + *at - word);
+    return word;
+}
