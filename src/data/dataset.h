@@ -14,7 +14,7 @@
 //   }
 //   drt_dataset_close(ds);
 //
-// The file stays mapped and must not change; in memory are 24 bytes a sample, and a record is parsed when it is asked
+// The file stays mapped and must not change; in memory are 20 bytes a sample, and a record is parsed when it is asked
 // for. An open dataset is immutable: several threads may read it.
 #ifndef DRT_DATA_DATASET_H
 #define DRT_DATA_DATASET_H
@@ -30,13 +30,13 @@
 typedef struct drt_dataset drt_dataset;
 
 typedef enum {
-    DRT_IMAGES_EXIST, // every image file must be there
+    DRT_IMAGES_EXIST,  // every image file must be there
     DRT_IMAGES_DECODE, // every image file is decoded in full (on all cores)
-    DRT_IMAGES_IGNORE // not looked at
+    DRT_IMAGES_IGNORE  // not looked at
 } drt_image_check;
 
 typedef struct {
-    bool skip;               // false: a bad sample stops the opening; true: bad samples are left out, always the same ones
+    bool skip; // false: a bad sample stops the opening; true: bad samples are left out, always the same ones
     drt_image_check images;
     const drt_template *how; // also check what this template asks of a sample; NULL: what all ask
     drt_text *bad;           // all bad samples are appended, one line each, also when opening fails; NULL: not wanted
