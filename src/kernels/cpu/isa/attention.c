@@ -1,91 +1,162 @@
-// Varlen attention, first form: one query row at a time.
-#include "kernels/cpu/isa/table.h"
+// Varlen attention, forward. Per item the keys are packed transposed and the values padded once, then blocks of query rows
+// run: scores by tiles, exact softmax of whole rows in L1, times the values. Memory is one block of scores and one
+// sequence's keys per thread. The guided mass is one more sum in the softmax pass.
+#include "kernels/cpu/isa/attention.h"
 
-static float dot(const float *a, const float *b, int64_t n) {
+#include <omp.h>
+
+enum { BLOCK = 4 * TILE_ROWS };
+
+typedef struct {
+    float *kt, *v, *q, *p, *o, *visual;
+    int64_t ls, width; // row lengths of p and of v, o
+} room;
+
+static size_t room_floats(int64_t keys, int64_t size) {
+    int64_t ls = round_up(keys, PANEL), width = round_up(size, VL);
+    return (size_t)round_up(ls * size + keys * width + BLOCK * width * 2 + (BLOCK + 1) * ls, 16);
+}
+
+static room room_at(float *at, int64_t keys, int64_t size) {
+    room m = {.ls = round_up(keys, PANEL), .width = round_up(size, VL)};
+    m.p = at;
+    m.visual = m.p + BLOCK * m.ls;
+    m.kt = m.visual + m.ls;
+    m.v = m.kt + m.ls * size;
+    m.q = m.v + keys * m.width;
+    m.o = m.q + BLOCK * m.width;
+    return m;
+}
+
+// Scores (in units of log 2) to probabilities before normalisation, in place, zero from n to `end`.
+static void softmax_row(float *p, int64_t n, int64_t end, const float *visual, float *most, float *sum, float *seen) {
+    int64_t whole = n / VL * VL, c;
+    vf m = vset(-INFINITY), s = vset(0.0f), g = vset(0.0f);
+    for (c = 0; c < whole; c += VL) m = vmax(m, vload(p + c));
+    *most = vlargest(m);
+    for (; c < n; c++) *most = p[c] > *most ? p[c] : *most;
+    m = vset(*most);
+    for (c = 0; c < whole; c += VL) {
+        vf e = vexp2(vload(p + c) - m);
+        s += e;
+        if (visual) g += e * vload(visual + c);
+        vstore(p + c, e);
+    }
+    if (c < n) {
+        vf e = vfirst(vexp2(vload(p + c) - m), n - c);
+        s += e;
+        if (visual) g += e * vload(visual + c);
+        vstore(p + c, e);
+        c += VL;
+    }
+    for (; c < end; c += VL) vstore(p + c, vset(0.0f));
+    *sum = vsum(s);
+    *seen = visual ? vsum(g) : 0.0f;
+}
+
+typedef struct {
+    const drt_attention *at;
+    drt_mat q, k, v, out, lse, mass;
+} job;
+
+static void finish_row(const job *b, int64_t r, int h, const float *o, float most, float sum, float seen) {
+    int64_t size = b->at->head_size;
+    float by = sum > 0 ? 1.0f / sum : 0.0f;
+    if (sum != sum) by = sum; // NaN shows
+    if (b->out.data)
+        for (int64_t d = 0; d < size; d += VL)
+            vstore_n(drt_row(b->out, r) + h * size + d, size - d, vload(o + d) * by);
+    if (b->lse.data) drt_row(b->lse, r)[h] = sum == 0 ? -INFINITY : most * LN_2 + logf(sum);
+    if (b->mass.data) drt_row(b->mass, r)[h] = seen * by;
+}
+
+// Query rows [r, r + n) of head h.
+static void block(const job *b, const drt_item *item, const room *m, int64_t r, int64_t n, int h) {
+    const drt_attention *at = b->at;
+    int64_t size = at->head_size, padded = round_up(n, TILE_ROWS), reach[BLOCK], tile[BLOCK / TILE_ROWS];
+    int64_t longest = drt_block_reach(at, item, r, n, padded, reach, tile);
+    float most[BLOCK], sum[BLOCK], seen[BLOCK];
+    pack_rows(drt_row(b->q, r) + h * size, b->q.ld, n, size, at->scale * LOG2_E, padded, m->width, m->q);
+    drt_block_scores(m->q, m->width, size, m->kt, padded, tile, longest, m->p, m->ls);
+    int split = tile_split(m->width / VL);
+    for (int64_t i = 0; i < padded; i += TILE_ROWS) {
+        int64_t depth = tile[i / TILE_ROWS], end = round_up(depth, VL);
+        for (int64_t j = i; j < i + TILE_ROWS; j++)
+            softmax_row(m->p + j * m->ls, reach[j], end, b->mass.data ? m->visual : NULL, &most[j], &sum[j], &seen[j]);
+        for (int64_t d = 0, all = m->width / VL; d < all; d += split)
+            tile_rows(all - d < split ? (int)(all - d) : split, depth, m->p + i * m->ls, m->ls, m->v + d * VL, m->width,
+                      m->o + i * m->width + d * VL, m->width);
+    }
+    for (int64_t i = 0; i < n; i++) finish_row(b, r + i, h, m->o + i * m->width, most[i], sum[i], seen[i]);
+}
+
+static void mark_visual(const drt_attention *at, const drt_item *item, float *visual, int64_t padded) {
+    for (int64_t j = 0; j < item->keys; j++) visual[j] = at->visual[item->k_first + j] ? 1.0f : 0.0f;
+    for (int64_t j = item->keys; j < padded; j++) visual[j] = 0.0f;
+}
+
+static float dot(const float *x, const float *y, int64_t n) {
     float t = 0;
 #pragma omp simd reduction(+ : t)
-    for (int64_t i = 0; i < n; i++) t += a[i] * b[i];
+    for (int64_t i = 0; i < n; i++) t += x[i] * y[i];
     return t;
 }
-static void axpy(float *y, float f, const float *x, int64_t n) {
+
+// One query row without packing: when a cache of keys is read by one new token, packing would cost more than the product.
+static void single_row(const job *b, const drt_item *item, const room *m, int64_t r, int h) {
+    const drt_attention *at = b->at;
+    int64_t size = at->head_size, n = drt_reach(at, item, r), column = item->kv_head * size;
+    const float *q = drt_row(b->q, r) + h * size;
+    float most, sum, seen;
+    for (int64_t j = 0; j < n; j++)
+        m->p[j] = at->scale * LOG2_E * dot(q, drt_row(b->k, item->k_first + j) + column, size);
+    softmax_row(m->p, n, round_up(n, VL), b->mass.data ? m->visual : NULL, &most, &sum, &seen);
+    memset(m->o, 0, (size_t)m->width * sizeof(float));
+    for (int64_t j = 0; j < n; j++) {
+        const float *v = drt_row(b->v, item->k_first + j) + column;
+        float p = m->p[j];
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] += f * x[i];
+        for (int64_t d = 0; d < size; d++) m->o[d] += p * v[d];
+    }
+    finish_row(b, r, h, m->o, most, sum, seen);
 }
 
-static int64_t longest(const drt_attention *at) {
-    int64_t n = 0;
-    for (int s = 0; s < at->sequences; s++)
-        n = at->k_offsets[s + 1] - at->k_offsets[s] > n ? at->k_offsets[s + 1] - at->k_offsets[s] : n;
-    return (n + 15) / 16 * 16;
-}
-
-static int64_t reach_of(const drt_attention *at, int s, int64_t r) {
-    int64_t all = at->k_offsets[s + 1] - at->k_offsets[s];
-    return at->reach && at->reach[r] < all ? at->reach[r] : all;
+static void attend(const job *b, const drt_item *item, const room *m) {
+    const drt_attention *at = b->at;
+    int64_t rows = item->q_end - item->q_first, size = at->head_size, column = item->kv_head * size;
+    int group = at->heads / at->kv_heads, h0 = item->kv_head * group;
+    if (rows <= 0) return;
+    if (b->mass.data) mark_visual(at, item, m->visual, m->ls);
+    if (rows * group < TILE_ROWS) {
+        for (int64_t i = 0; i < rows * group; i++)
+            single_row(b, item, m, item->q_first + i / group, h0 + (int)(i % group));
+        return;
+    }
+    if (item->keys) {
+        pack_transposed(drt_row(b->k, item->k_first) + column, b->k.ld, item->keys, size, m->kt);
+        pack_rows(drt_row(b->v, item->k_first) + column, b->v.ld, item->keys, size, 1.0f, 0, m->width, m->v);
+    }
+    for (int h = h0; h < h0 + group; h++)
+        for (int64_t r = item->q_first; r < item->q_end; r += BLOCK)
+            block(b, item, m, r, item->q_end - r < BLOCK ? item->q_end - r : BLOCK, h);
 }
 
 void DRT_FN(attention)(drt_device *dev, const drt_attention *at, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
                        drt_mat lse, drt_mat mass) {
-    if (!DRT_READY(dev, "attention", q, k, v, out, lse, mass) || !at->sequences) return;
-    int64_t pad = longest(at), hs = at->head_size;
-    int heads = at->heads, group = heads / at->kv_heads;
-    float *scratch = drt_cpu_scratch(dev, (size_t)(pad * at->sequences * heads));
+    if (!DRT_READY(dev, "attention", q, k, v, out, lse, mass)) return;
+    if (!at->visual) mass.data = NULL;
+    int threads = drt_cpu_threads(dev, drt_attention_work(at)), items = at->sequences * at->kv_heads;
+    // With few items the query rows divide too; every part packs the keys again.
+    int chunks = items && items < 2 * threads ? (2 * threads + items - 1) / items : 1;
+    int64_t keys = drt_most_keys(at), size = at->head_size;
+    size_t floats = room_floats(keys, size);
+    float *scratch = drt_cpu_scratch(dev, floats * (size_t)threads);
     if (!scratch) return;
-#pragma omp parallel for num_threads(dev->threads) schedule(dynamic)
-    for (int item = 0; item < at->sequences * heads; item++) {
-        int s = item / heads, h = item % heads;
-        int64_t k0 = at->k_offsets[s];
-        float *p = scratch + item * pad;
-        for (int64_t r = at->q_offsets[s]; r < at->q_offsets[s + 1]; r++) {
-            int64_t n = reach_of(at, s, r);
-            float *o = drt_row(out, r) + h * hs, m = -INFINITY, sum = 0, seen = 0;
-            memset(o, 0, (size_t)hs * sizeof *o);
-            for (int64_t j = 0; j < n; j++) {
-                p[j] = at->scale * dot(drt_row(q, r) + h * hs, drt_row(k, k0 + j) + h / group * hs, hs);
-                m = p[j] > m ? p[j] : m;
-            }
-            for (int64_t j = 0; j < n; j++) {
-                p[j] = expf(p[j] - m);
-                sum += p[j];
-                if (at->visual && at->visual[k0 + j]) seen += p[j];
-            }
-            for (int64_t j = 0; j < n; j++) axpy(o, p[j] / sum, drt_row(v, k0 + j) + h / group * hs, hs);
-            if (lse.data) drt_row(lse, r)[h] = n ? m + logf(sum) : -INFINITY;
-            if (mass.data) drt_row(mass, r)[h] = n ? seen / sum : 0.0f;
-        }
-    }
-}
-
-void DRT_FN(attention_back)(drt_device *dev, const drt_attention *at, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
-                            drt_mat lse, drt_mat mass, drt_mat dout, drt_mat dmass, bool acc, drt_mat dq, drt_mat dk,
-                            drt_mat dv) {
-    if (!DRT_READY(dev, "attention_back", q, k, v, out, lse, mass, dout, dmass, dq, dk, dv)) return;
-    int64_t hs = at->head_size;
-    int group = at->heads / at->kv_heads;
-#pragma omp parallel for num_threads(dev->threads) schedule(dynamic)
-    for (int item = 0; item < at->sequences * at->kv_heads; item++) {
-        int s = item / at->kv_heads, g = item % at->kv_heads;
-        int64_t k0 = at->k_offsets[s], k1 = at->k_offsets[s + 1];
-        for (int64_t j = k0; !acc && j < k1; j++) {
-            if (dk.data) memset(drt_row(dk, j) + g * hs, 0, (size_t)hs * sizeof(float));
-            if (dv.data) memset(drt_row(dv, j) + g * hs, 0, (size_t)hs * sizeof(float));
-        }
-        for (int h = g * group; h < (g + 1) * group; h++)
-            for (int64_t r = at->q_offsets[s]; r < at->q_offsets[s + 1]; r++) {
-                const float *pq = drt_row(q, r) + h * hs, *go = drt_row(dout, r) + h * hs;
-                float *pdq = dq.data ? drt_row(dq, r) + h * hs : NULL;
-                if (pdq && !acc) memset(pdq, 0, (size_t)hs * sizeof(float));
-                float d = dot(go, drt_row(out, r) + h * hs, hs), gm = dmass.data && at->visual ? drt_row(dmass, r)[h] : 0;
-                if (gm != 0) d += gm * drt_row(mass, r)[h];
-                int64_t n = reach_of(at, s, r);
-                for (int64_t j = k0; j < k0 + n; j++) {
-                    const float *pk = drt_row(k, j) + g * hs, *pv = drt_row(v, j) + g * hs;
-                    float p = expf(at->scale * dot(pq, pk, hs) - drt_row(lse, r)[h]);
-                    float ds = at->scale * p * (dot(go, pv, hs) - d + (gm != 0 && at->visual[j] ? gm : 0));
-                    if (pdq) axpy(pdq, ds, pk, hs);
-                    if (dk.data) axpy(drt_row(dk, j) + g * hs, ds, pq, hs);
-                    if (dv.data) axpy(drt_row(dv, j) + g * hs, p, go, hs);
-                }
-            }
+    job b = {at, q, k, v, out, lse, mass};
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (int i = 0; i < items * chunks; i++) {
+        room m = room_at(scratch + floats * (size_t)omp_get_thread_num(), keys, size);
+        drt_item item = drt_item_of(at, i, chunks);
+        attend(&b, &item, &m);
     }
 }
