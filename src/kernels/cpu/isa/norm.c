@@ -9,13 +9,16 @@ void DRT_FN(layer_norm)(drt_device *dev, drt_mat x, drt_mat w, drt_mat b, float 
 #pragma omp parallel for num_threads(drt_cpu_threads(dev, x.rows * cols))
     for (int64_t r = 0; r < x.rows; r++) {
         const float *px = drt_row(x, r);
-        float *py = drt_row(y, r), sum = 0, squares = 0;
+        float sum = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t c = 0; c < cols; c++) sum += px[c];
         float mean = sum / (float)cols;
 #pragma omp simd reduction(+ : squares)
         for (int64_t c = 0; c < cols; c++) squares += (px[c] - mean) * (px[c] - mean);
         float rstd = 1.0f / sqrtf(squares / (float)cols + eps);
+        if (stat.data) drt_row(stat, r)[0] = mean, drt_row(stat, r)[1] = rstd;
+        if (!y.data) continue;
+        float *py = drt_row(y, r);
         if (pb) {
 #pragma omp simd
             for (int64_t c = 0; c < cols; c++) py[c] = (px[c] - mean) * rstd * pw[c] + pb[c];
@@ -23,7 +26,6 @@ void DRT_FN(layer_norm)(drt_device *dev, drt_mat x, drt_mat w, drt_mat b, float 
 #pragma omp simd
             for (int64_t c = 0; c < cols; c++) py[c] = (px[c] - mean) * rstd * pw[c];
         }
-        if (stat.data) drt_row(stat, r)[0] = mean, drt_row(stat, r)[1] = rstd;
     }
 }
 
@@ -76,19 +78,21 @@ void DRT_FN(layer_norm_back)(drt_device *dev, drt_mat x, drt_mat w, drt_mat stat
 }
 
 void DRT_FN(rms_norm)(drt_device *dev, drt_mat x, drt_mat w, float eps, drt_mat y, drt_mat stat) {
-    if (!DRT_READY(dev, "rms_norm", x, w, y, stat) || !y.data) return;
+    if (!DRT_READY(dev, "rms_norm", x, w, y, stat)) return;
     const float *pw = w.data;
     int64_t cols = x.cols;
 #pragma omp parallel for num_threads(drt_cpu_threads(dev, x.rows * cols))
     for (int64_t r = 0; r < x.rows; r++) {
         const float *px = drt_row(x, r);
-        float *py = drt_row(y, r), squares = 0;
+        float squares = 0;
 #pragma omp simd reduction(+ : squares)
         for (int64_t c = 0; c < cols; c++) squares += px[c] * px[c];
         float rstd = 1.0f / sqrtf(squares / (float)cols + eps);
+        if (stat.data) drt_row(stat, r)[0] = rstd;
+        if (!y.data) continue;
+        float *py = drt_row(y, r);
 #pragma omp simd
         for (int64_t c = 0; c < cols; c++) py[c] = px[c] * rstd * pw[c];
-        if (stat.data) drt_row(stat, r)[0] = rstd;
     }
 }
 
