@@ -49,10 +49,11 @@ static void report(const char *out, const drt_shapes_config *c, const drt_shapes
     for (int i = 0; i < s->n_tasks; i++)
         printf("%-14s %9lld  %.3f\n", s->task[i].name, (long long)s->task[i].questions, s->task[i].prior);
     char time[24];
-    printf("\n%lld + %lld pictures (%.1f MB), %lld questions and answers to train on, %lld without a picture; %d words\n"
-           "%s: written in %s, %.1f MB of JSON\n",
-           (long long)c->train, (long long)c->eval, (double)s->image_bytes / 1e6, (long long)s->turns,
-           (long long)s->text_turns, s->words, out, drt_duration(time, s->seconds), (double)s->text_bytes / 1e6);
+    printf(
+        "\n%lld + %lld pictures (%.1f MB), %lld questions and answers to train on, %lld without a picture; %d words\n"
+        "%s: written in %s, %.1f MB of JSON\n",
+        (long long)c->train, (long long)c->eval, (double)s->image_bytes / 1e6, (long long)s->turns,
+        (long long)s->text_turns, s->words, out, drt_duration(time, s->seconds), (double)s->text_bytes / 1e6);
 }
 
 int drt_cli_shapes(int argc, char **argv) {

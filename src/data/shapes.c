@@ -10,16 +10,47 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRETRAIN, FINETUNE, CLIP, TEXT, // training
-       EXIST, COUNT, COLOR, RELATION, READ, CHOICE, TEXT_EXIST, TEXT_RELATION, TEXT_COUNT, TEXT_COLOR, // questions
-       ORDER, CAPTIONS, EVAL_CLIP, // other held-out files
-       N_FILES, FIRST_TASK = EXIST, N_TASKS = ORDER - EXIST };
+enum {
+    PRETRAIN,
+    FINETUNE,
+    CLIP,
+    TEXT, // training
+    EXIST,
+    COUNT,
+    COLOR,
+    RELATION,
+    READ,
+    CHOICE,
+    TEXT_EXIST,
+    TEXT_RELATION,
+    TEXT_COUNT,
+    TEXT_COLOR, // questions
+    ORDER,
+    CAPTIONS,
+    EVAL_CLIP, // other held-out files
+    N_FILES,
+    FIRST_TASK = EXIST,
+    N_TASKS = ORDER - EXIST
+};
 
 static const char *const file_names[N_FILES] = {
-    "pretrain.json", "finetune.json", "clip.json", "text.json",
-    "eval/exist.jsonl", "eval/count.jsonl", "eval/color.jsonl", "eval/relation.jsonl", "eval/text.jsonl",
-    "eval/choice.jsonl", "eval/text_exist.jsonl", "eval/text_relation.jsonl", "eval/text_count.jsonl",
-    "eval/text_color.jsonl", "eval/order.json", "eval/captions.json", "eval/clip.json",
+    "pretrain.json",
+    "finetune.json",
+    "clip.json",
+    "text.json",
+    "eval/exist.jsonl",
+    "eval/count.jsonl",
+    "eval/color.jsonl",
+    "eval/relation.jsonl",
+    "eval/text.jsonl",
+    "eval/choice.jsonl",
+    "eval/text_exist.jsonl",
+    "eval/text_relation.jsonl",
+    "eval/text_count.jsonl",
+    "eval/text_color.jsonl",
+    "eval/order.json",
+    "eval/captions.json",
+    "eval/clip.json",
 };
 static const char *const task_names[N_TASKS] = {"exist",  "count",      "color",         "relation",   "text",
                                                 "choice", "text_exist", "text_relation", "text_count", "text_color"};
@@ -55,7 +86,8 @@ static drt_status add(world *w, int file) {
 static const char *caption(world *w, const drt_shapes_scene *s, drt_shapes_style style, drt_rng *r,
                            drt_shapes_known *known) {
     w->caption.size = 0;
-    if (!drt_shapes_caption(&w->caption, s, style, r, known)) drt_shapes_caption(&w->caption, s, STYLE_PLACES, r, known);
+    if (!drt_shapes_caption(&w->caption, s, style, r, known))
+        drt_shapes_caption(&w->caption, s, STYLE_PLACES, r, known);
     if (w->caption.failed) return "";
     drt_shapes_words_add(&w->words, w->caption.bytes);
     return w->caption.bytes;
@@ -124,8 +156,9 @@ static drt_status make_train(world *w, int64_t i) {
 // Descriptions that hold whatever is asked of them.
 static drt_shapes_style pick_telling_style(drt_rng *r) {
     static const drt_shapes_style of[20] = {STYLE_PLACES, STYLE_PLACES, STYLE_PLACES, STYLE_PLACES, STYLE_PLACES,
-        STYLE_PLACES, STYLE_PLACES, STYLE_PLACES, STYLE_LIST, STYLE_LIST, STYLE_LIST, STYLE_LIST, STYLE_LIST, STYLE_LIST,
-        STYLE_LIST, STYLE_BOTH, STYLE_BOTH, STYLE_BOTH, STYLE_BOTH, STYLE_BOTH};
+                                            STYLE_PLACES, STYLE_PLACES, STYLE_PLACES, STYLE_LIST,   STYLE_LIST,
+                                            STYLE_LIST,   STYLE_LIST,   STYLE_LIST,   STYLE_LIST,   STYLE_LIST,
+                                            STYLE_BOTH,   STYLE_BOTH,   STYLE_BOTH,   STYLE_BOTH,   STYLE_BOTH};
     return of[drt_rng_below(r, 20)];
 }
 
@@ -184,7 +217,7 @@ static drt_status make_eval(world *w, int64_t i) {
     if ((status = ask_both_ways(w, 0, &s, name, NULL, i, &r))) return status;
     for (int t = 1; t < 6; t++) {
         bool can = false;
-        for (int tries = 0; tries < 8 && !can; tries++) can = drt_shapes_ask(&q, task_kinds[t], &s, NULL, &r);
+        for (int tries = 0; tries < 4 && !can; tries++) can = drt_shapes_ask(&q, task_kinds[t], &s, NULL, &r);
         if (can && (status = ask(w, t, name, NULL, &q))) return status;
     }
 
@@ -211,7 +244,7 @@ static drt_status make_eval_text(world *w, int64_t i) {
     drt_status status = ask_both_ways(w, 6, &s, NULL, told, i, &r);
     for (int t = 7; t < N_TASKS && !status; t++) {
         bool can = false;
-        for (int tries = 0; tries < 8 && !can; tries++) can = drt_shapes_ask(&q, task_kinds[t], &s, &known, &r);
+        for (int tries = 0; tries < 4 && !can; tries++) can = drt_shapes_ask(&q, task_kinds[t], &s, &known, &r);
         if (can) status = ask(w, t, NULL, told, &q);
     }
     return status;
@@ -238,9 +271,10 @@ static void put_answers(drt_text *t, const shapes_tally *tally, drt_shapes_ask_k
 static drt_status write_world(world *w) {
     const drt_shapes_config *c = w->config;
     drt_text t = {0};
-    drt_text_printf(&t, "{\"seed\": %llu,\n\"train\": %lld, \"eval\": %lld, \"text\": %lld,\n", (unsigned long long)c->seed,
-                    (long long)c->train, (long long)c->eval, (long long)c->text);
-    drt_text_printf(&t, "\"image_bytes\": %lld, \"text_bytes\": %lld, \"turns\": %lld, \"text_turns\": %lld,\n\"files\": {",
+    drt_text_printf(&t, "{\"seed\": %llu,\n\"train\": %lld, \"eval\": %lld, \"text\": %lld,\n",
+                    (unsigned long long)c->seed, (long long)c->train, (long long)c->eval, (long long)c->text);
+    drt_text_printf(&t,
+                    "\"image_bytes\": %lld, \"text_bytes\": %lld, \"turns\": %lld, \"text_turns\": %lld,\n\"files\": {",
                     (long long)w->sum.image_bytes, (long long)w->sum.text_bytes, (long long)w->sum.turns,
                     (long long)w->sum.text_turns);
     for (int i = 0, n = 0; i < N_FILES; i++) {
@@ -294,7 +328,8 @@ static drt_status prepare(world *w) {
         free(path);
     }
     for (int i = 0; i < N_FILES && !status; i++) {
-        if (i != TEXT || w->config->text) status = drt_shapes_list_open(&w->file[i], w->config->out, file_names[i], w->err);
+        if (i != TEXT || w->config->text)
+            status = drt_shapes_list_open(&w->file[i], w->config->out, file_names[i], w->err);
     }
     free(mark), free(images);
     return status;
@@ -331,19 +366,19 @@ static drt_status run(world *w) {
 
 static drt_status check_count(const char *name, int64_t n, int64_t least, drt_error *err) {
     if (n >= least && n <= 10000000) return DRT_OK;
-    return drt_fail(err, DRT_EARG, "shapes: %s is %lld; give a number from %lld to 10000000", name, (long long)n,
+    return drt_fail(err, DRT_EARG, "%s is %lld; give a number from %lld to 10000000", name, (long long)n,
                     (long long)least);
 }
 
 drt_status drt_shapes_generate(const drt_shapes_config *config, drt_shapes_summary *summary, drt_error *err) {
     drt_status status;
-    if (!config->out || !*config->out) return drt_fail(err, DRT_EARG, "shapes: no folder to write to; name one");
-    if ((status = check_count("train", config->train, 1, err)) || (status = check_count("eval", config->eval, 1, err)) ||
-        (status = check_count("text", config->text, 0, err)))
+    if (!config->out || !*config->out) return drt_fail(err, DRT_EARG, "no folder to write to; name one");
+    if ((status = check_count("train", config->train, 1, err)) ||
+        (status = check_count("eval", config->eval, 1, err)) || (status = check_count("text", config->text, 0, err)))
         return status;
     double started = drt_clock();
     world *w = calloc(1, sizeof *w);
-    if (!w) return drt_fail(err, DRT_ENOMEM, "shapes: no memory");
+    if (!w) return drt_fail(err, DRT_ENOMEM, "no memory");
     w->config = config, w->progress = config->progress, w->err = err;
     if (!(status = prepare(w))) status = run(w);
     for (int i = 0; i < N_FILES; i++) {

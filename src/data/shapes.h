@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 typedef struct {
-    const char *out;       // folder; made if missing. What an earlier run left there is replaced
-    int64_t train, eval;   // pictures of each split, 1..10 000 000
-    int64_t text;          // text-only samples, 0..10 000 000
+    const char *out;     // folder; made if missing. What an earlier run left there is replaced
+    int64_t train, eval; // pictures of each split, 1..10 000 000
+    int64_t text;        // text-only samples, 0..10 000 000
     uint64_t seed;
     drt_progress progress; // .report may be NULL
 } drt_shapes_config;
@@ -24,9 +24,9 @@ typedef struct {
 enum { DRT_SHAPES_MAX_TASKS = 16 };
 
 typedef struct {
-    const char *name;    // of eval/NAME.jsonl
-    int64_t questions;   // lines in that file
-    double prior;        // share answered rightly by always giving the answer most frequent in training
+    const char *name;  // of eval/NAME.jsonl
+    int64_t questions; // lines in that file
+    double prior;      // share answered rightly by always giving the answer most frequent in training
 } drt_shapes_task;
 
 typedef struct {

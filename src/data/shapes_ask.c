@@ -70,7 +70,8 @@ static bool ask_exist_simple(drt_shapes_question *q, const drt_shapes_scene *s, 
         bool there = what == 0 ? drt_shapes_count(s, -1, shape) : what == 1 ? drt_shapes_count(s, color, -1) : n;
         if (there != yes) continue;
         if (what == 0) snprintf(q->text, sizeof q->text, "is there a %s?", drt_shapes_names[shape]);
-        if (what == 1) snprintf(q->text, sizeof q->text, "is there %s %s shape?", article(color), drt_shapes_colors[color]);
+        if (what == 1)
+            snprintf(q->text, sizeof q->text, "is there %s %s shape?", article(color), drt_shapes_colors[color]);
         if (what == 2)
             snprintf(q->text, sizeof q->text, "is there a %s %s?", drt_shapes_sizes[size], drt_shapes_names[shape]);
         allow(q, drt_shapes_yes_no, 2, yes);
@@ -80,25 +81,27 @@ static bool ask_exist_simple(drt_shapes_question *q, const drt_shapes_scene *s, 
     return false;
 }
 
-// Draws the answer first, in shares that even out how often scenes allow it.
+// Draws the answer first, in shares that even out how seldom a scene has many alike.
 static bool ask_count(drt_shapes_question *q, const drt_shapes_scene *s, drt_rng *r) {
-    static const double share[5] = {0.09, 0.10, 0.22, 0.45, 1.0};
+    static const double share[5] = {0.05, 0.06, 0.3, 1, 2};
     double total = 0, weight[5] = {0};
-    bool of_color = chance(r, 0.5);
-    int kinds = of_color ? N_COLORS : N_SHAPES;
     if (chance(r, 0.1)) {
         snprintf(q->text, sizeof q->text, "how many shapes are there?");
         allow(q, drt_shapes_digits, 5, s->n);
         set_key(q, ASK_COUNT, -1, -1);
         return true;
     }
-    for (int k = 0; k < kinds; k++) weight[drt_shapes_count(s, of_color ? k : -1, of_color ? -1 : k)] = 1;
+    for (int k = 0; k < N_COLORS; k++) weight[drt_shapes_count(s, k, -1)] = 1;
+    for (int k = 0; k < N_SHAPES; k++) weight[drt_shapes_count(s, -1, k)] = 1;
     for (int c = 0; c < 5; c++) total += weight[c] *= share[c];
     double u = total * drt_rng_uniform(r);
     int count = 0;
     while (count < 4 && u >= weight[count]) u -= weight[count++];
+    // Where nothing is there twice, only 0 and 1 can be asked: pass two times in three.
+    if (!weight[2] && !weight[3] && !weight[4] && !chance(r, 0.35)) return false;
     for (int tries = 0; tries < 200; tries++) {
-        int k = below(r, kinds);
+        bool of_color = chance(r, 0.5);
+        int k = below(r, of_color ? N_COLORS : N_SHAPES);
         if (drt_shapes_count(s, of_color ? k : -1, of_color ? -1 : k) != count) continue;
         if (of_color) snprintf(q->text, sizeof q->text, "how many %s shapes are there?", drt_shapes_colors[k]);
         else snprintf(q->text, sizeof q->text, "how many %s are there?", drt_shapes_plurals[k]);
@@ -148,8 +151,7 @@ static bool ask_detail(drt_shapes_question *q, const drt_shapes_scene *s, drt_sh
 static const char *const relation_of[4] = {"left of", "right of", "above", "below"};
 static const int opposite[4] = {RIGHT, LEFT, BELOW, ABOVE};
 
-static bool ask_relation(drt_shapes_question *q, const drt_shapes_scene *s, const drt_shapes_known *known,
-                         drt_rng *r) {
+static bool ask_relation(drt_shapes_question *q, const drt_shapes_scene *s, const drt_shapes_known *known, drt_rng *r) {
     for (int tries = 0; tries < 40; tries++) {
         int i = below(r, s->n), j = below(r, s->n), d;
         if (i == j || (d = drt_shapes_direction(s, i, j)) == NO_DIRECTION) continue;
@@ -162,7 +164,8 @@ static bool ask_relation(drt_shapes_question *q, const drt_shapes_scene *s, cons
             bool yes = chance(r, 0.5);
             int asked = d;
             if (!yes) asked = chance(r, 0.5) ? opposite[d] : (d < ABOVE ? ABOVE : LEFT) + below(r, 2);
-            snprintf(q->text, sizeof q->text, "is the %s %s %s the %s %s?", color, name, relation_of[asked], color2, name2);
+            snprintf(q->text, sizeof q->text, "is the %s %s %s the %s %s?", color, name, relation_of[asked], color2,
+                     name2);
             allow(q, drt_shapes_yes_no, 2, yes);
         } else {
             snprintf(q->text, sizeof q->text, "where is the %s %s relative to the %s %s?", color, name, color2, name2);
@@ -188,8 +191,8 @@ static bool ask_sign(drt_shapes_question *q, const drt_shapes_scene *s, bool wor
 
 bool drt_shapes_ask(drt_shapes_question *q, drt_shapes_ask_kind kind, const drt_shapes_scene *s,
                     const drt_shapes_known *known, drt_rng *r) {
-    static const char *const categories[N_ASKS] = {"exist", "count", "color", "relation", "text",   "choice",
-                                                   "place", "size",  "texture", "shape",  "neighbour", "sign"};
+    static const char *const categories[N_ASKS] = {"exist", "count", "color",   "relation", "text",      "choice",
+                                                   "place", "size",  "texture", "shape",    "neighbour", "sign"};
     memset(q, 0, sizeof *q);
     q->category = categories[kind];
     bool asked = false;
@@ -198,15 +201,18 @@ bool drt_shapes_ask(drt_shapes_question *q, drt_shapes_ask_kind kind, const drt_
         asked = chance(r, 0.3) ? ask_exist_simple(q, s, r) : drt_shapes_ask_exist(q, s, chance(r, 0.5), EXIST_ANY, r);
         break;
     case ASK_COUNT: asked = ask_count(q, s, r); break;
-    case ASK_COLOR: case ASK_SHAPE: asked = ask_attribute(q, s, kind == ASK_COLOR, r); break;
+    case ASK_COLOR:
+    case ASK_SHAPE: asked = ask_attribute(q, s, kind == ASK_COLOR, r); break;
     case ASK_RELATION: asked = ask_relation(q, s, known, r); break;
-    case ASK_TEXT: case ASK_SIGN: asked = ask_sign(q, s, kind == ASK_TEXT); break;
+    case ASK_TEXT:
+    case ASK_SIGN: asked = ask_sign(q, s, kind == ASK_TEXT); break;
     case ASK_CHOICE: asked = drt_shapes_ask_choice(q, s, known, r); break;
     case ASK_PLACE:
         if (known && !known->places) return false;
         asked = ask_detail(q, s, kind, r);
         break;
-    case ASK_SIZE: case ASK_TEXTURE: asked = ask_detail(q, s, kind, r); break;
+    case ASK_SIZE:
+    case ASK_TEXTURE: asked = ask_detail(q, s, kind, r); break;
     case ASK_NEIGHBOUR: asked = drt_shapes_ask_neighbour(q, s, known, r); break;
     default: break;
     }

@@ -10,18 +10,13 @@ typedef struct {
     int color, shape;
 } kind_of_object;
 
-static bool lies(const drt_shapes_object *a, int d, const drt_shapes_object *b) {
-    if (d == LEFT) return a->column < b->column;
-    if (d == RIGHT) return a->column > b->column;
-    return d == ABOVE ? a->row < b->row : a->row > b->row;
-}
-
 // An object i and a direction d such that exactly one object lies there at all, and it lies straight there.
-static bool find_neighbour(const drt_shapes_scene *s, const drt_shapes_known *known, drt_rng *r, int *of, int *d, int *is) {
+static bool find_neighbour(const drt_shapes_scene *s, const drt_shapes_known *known, drt_rng *r, int *of, int *d,
+                           int *is) {
     for (int tries = 0; tries < 40; tries++) {
         int i = below(r, s->n), way = below(r, 4), found = 0;
         for (int j = 0; j < s->n; j++) {
-            if (j != i && lies(&s->object[j], way, &s->object[i])) found++, *is = j;
+            if (j != i && drt_shapes_lies(&s->object[j], way, &s->object[i])) found++, *is = j;
         }
         if (found != 1 || drt_shapes_direction(s, *is, i) != way) continue;
         if (known && !known->places && !known->stated[*is][i] && !known->stated[i][*is]) continue;
@@ -45,7 +40,8 @@ bool drt_shapes_ask_neighbour(drt_shapes_question *q, const drt_shapes_scene *s,
     put_neighbour_question(q, &s->object[of], d);
     const drt_shapes_object *o = &s->object[is];
     snprintf(q->answer, sizeof q->answer, "%s %s", drt_shapes_colors[o->color], drt_shapes_names[o->shape]);
-    q->key = (uint64_t)ASK_RELATION << 32 | (uint64_t)((of < is ? of : is) + 1) << 16 | (uint64_t)((of < is ? is : of) + 1);
+    q->key =
+        (uint64_t)ASK_RELATION << 32 | (uint64_t)((of < is ? of : is) + 1) << 16 | (uint64_t)((of < is ? is : of) + 1);
     return true;
 }
 
@@ -53,7 +49,7 @@ bool drt_shapes_ask_neighbour(drt_shapes_question *q, const drt_shapes_scene *s,
 static void wrong_objects(const drt_shapes_scene *s, int of, int d, int is, kind_of_object wrong[3], drt_rng *r) {
     int n = 0;
     for (int j = 0; j < s->n && n < 2; j++) {
-        if (j == of || j == is || lies(&s->object[j], d, &s->object[of])) continue;
+        if (j == of || j == is || drt_shapes_lies(&s->object[j], d, &s->object[of])) continue;
         wrong[n++] = (kind_of_object){s->object[j].color, s->object[j].shape};
     }
     while (n < 3) {
@@ -95,7 +91,8 @@ bool drt_shapes_ask_choice(drt_shapes_question *q, const drt_shapes_scene *s, co
                      drt_shapes_names[wrong[i].shape]);
         put_options(q, (const char(*)[24])option, r);
         q->category = "neighbour";
-        q->key = (uint64_t)ASK_RELATION << 32 | (uint64_t)((of < is ? of : is) + 1) << 16 | (uint64_t)((of < is ? is : of) + 1);
+        q->key = (uint64_t)ASK_RELATION << 32 | (uint64_t)((of < is ? of : is) + 1) << 16 |
+                 (uint64_t)((of < is ? is : of) + 1);
         return true;
     }
     // The options come from all answers that the open question allows.
@@ -107,7 +104,8 @@ bool drt_shapes_ask_choice(drt_shapes_question *q, const drt_shapes_scene *s, co
     drt_rng_shuffle(r, order, q->n_answers);
     snprintf(option[0], sizeof option[0], "%s", q->answer);
     for (int i = 0, n = 1; n < 4; i++) {
-        if (strcmp(q->answers[order[i]], q->answer)) snprintf(option[n++], sizeof option[0], "%s", q->answers[order[i]]);
+        if (strcmp(q->answers[order[i]], q->answer))
+            snprintf(option[n++], sizeof option[0], "%s", q->answers[order[i]]);
     }
     put_options(q, (const char(*)[24])option, r);
     return true;

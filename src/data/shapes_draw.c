@@ -7,6 +7,7 @@
 typedef struct {
     drt_image *image;
     float scale, left, top; // pixel = view * scale + left
+    float unit;             // 1 / scale
 } canvas;
 
 static const float paint[N_COLORS][3] = {
@@ -15,6 +16,11 @@ static const float paint[N_COLORS][3] = {
 };
 
 static uint8_t to_byte(float x) { return (uint8_t)(x <= 0 ? 0 : x >= 1 ? 255 : x * 255 + 0.5f); }
+
+// x - floor(x) for x > -1024; a call of floorf would cost more than all the rest of a background pixel.
+static float fraction(float x) { return x - (float)((int)(x + 1024) - 1024); }
+static float larger(float a, float b) { return a > b ? a : b; }
+static float smaller(float a, float b) { return a < b ? a : b; }
 
 static void blend(uint8_t *pixel, const float color[3], float alpha) {
     for (int i = 0; i < 3; i++) pixel[i] = to_byte((float)pixel[i] / 255 * (1 - alpha) + color[i] * alpha);
@@ -34,22 +40,22 @@ static void pixel_box(const canvas *c, float x0, float y0, float x1, float y1, i
 // the picture where it belongs.
 static void paint_background(const canvas *c, const drt_shapes_look *l) {
     for (int y = 0; y < c->image->height; y++) {
-        float v = ((float)y + 0.5f - c->top) / c->scale, down = v - l->horizon, row[3], spread = 0, strength = 0;
+        float v = ((float)y + 0.5f - c->top) * c->unit, down = v - l->horizon, row[3], spread = 0, strength = 0;
         if (down < 0) {
-            float k = fminf(fmaxf(v / l->horizon, 0), 1);
+            float k = smaller(larger(v / l->horizon, 0), 1);
             for (int i = 0; i < 3; i++) row[i] = l->sky_top[i] + (l->sky_low[i] - l->sky_top[i]) * k;
         } else {
-            float k = fminf(down / (SHAPES_VIEW - l->horizon), 1);
+            float k = smaller(down / (SHAPES_VIEW - l->horizon), 1);
             for (int i = 0; i < 3; i++) row[i] = l->ground_far[i] + (l->ground_near[i] - l->ground_far[i]) * sqrtf(k);
             spread = (SHAPES_VIEW - l->horizon) / (down + 6) / l->line_width;
-            strength = l->lines * fminf(down / 12, 1); // fades where lines would be thinner than a pixel
+            strength = l->lines * smaller(down / 12, 1); // fades where lines would be thinner than a pixel
         }
         uint8_t *pixel = c->image->rgb + (size_t)3 * (size_t)c->image->width * (size_t)y;
         for (int x = 0; x < c->image->width; x++, pixel += 3) {
-            float u = ((float)x + 0.5f - c->left) / c->scale;
+            float u = ((float)x + 0.5f - c->left) * c->unit;
             float lit = 1 + l->light * (0.5f - u / SHAPES_VIEW);
-            float lane = (u - l->vanish) * spread, wave = fabsf(lane - floorf(lane) - 0.5f); // 0..0.5
-            lit *= 1 + strength * (8 * fmaxf(wave - 0.375f, 0) - 0.3f);
+            float lane = (u - l->vanish) * spread, wave = fabsf(fraction(lane) - 0.5f); // 0..0.5
+            lit *= 1 + strength * (8 * larger(wave - 0.375f, 0) - 0.3f);
             for (int i = 0; i < 3; i++) pixel[i] = to_byte(row[i] * lit);
         }
     }
@@ -62,22 +68,26 @@ static void paint_shadow(const canvas *c, float x, float y, float rx, float ry, 
     pixel_box(c, x - rx, y - ry, x + rx, y + ry, box);
     for (int py = box[1]; py < box[3]; py++) {
         for (int px = box[0]; px < box[2]; px++) {
-            float u = (((float)px + 0.5f - c->left) / c->scale - x) / rx;
-            float v = (((float)py + 0.5f - c->top) / c->scale - y) / ry, d = 1 - u * u - v * v;
-            if (d > 0) blend(c->image->rgb + 3 * ((size_t)py * (size_t)c->image->width + (size_t)px), black,
-                             strength * fminf(d * 2, 1));
+            float u = (((float)px + 0.5f - c->left) * c->unit - x) / rx;
+            float v = (((float)py + 0.5f - c->top) * c->unit - y) / ry, d = 1 - u * u - v * v;
+            if (d > 0)
+                blend(c->image->rgb + 3 * ((size_t)py * (size_t)c->image->width + (size_t)px), black,
+                      strength * smaller(d * 2, 1));
         }
     }
 }
 
 // u, v: from the centre in radii, v downwards. `whole` fills the ring's hole.
 static bool inside(int shape, float u, float v, bool whole) {
-    static const float tips[5][2] = {
-        {0, -1}, {0.9510565f, -0.3090170f}, {0.5877853f, 0.8090170f}, {-0.5877853f, 0.8090170f}, {-0.9510565f, -0.3090170f}};
+    static const float tips[5][2] = {{0, -1},
+                                     {0.9510565f, -0.3090170f},
+                                     {0.5877853f, 0.8090170f},
+                                     {-0.5877853f, 0.8090170f},
+                                     {-0.9510565f, -0.3090170f}};
     float r2 = u * u + v * v;
-    if (shape == 0) return r2 <= 0.9f;                                             // circle
-    if (shape == 1) return fabsf(u) <= 0.84f && fabsf(v) <= 0.84f;                 // square
-    if (shape == 2) return v <= 0.8f && 0.866f * fabsf(u) - 0.5f * v <= 0.48f;     // triangle
+    if (shape == 0) return r2 <= 0.9f;                                         // circle
+    if (shape == 1) return fabsf(u) <= 0.84f && fabsf(v) <= 0.84f;             // square
+    if (shape == 2) return v <= 0.8f && 0.866f * fabsf(u) - 0.5f * v <= 0.48f; // triangle
     if (shape == RING) return r2 <= 1 && (whole || r2 >= 0.25f);
     if (shape == 5) return (fabsf(u) <= 0.33f && fabsf(v) <= 1) || (fabsf(v) <= 0.33f && fabsf(u) <= 1); // cross
     // Star: seen from the nearest tip, below the line from the tip (1, 0) to the corner at 36 degrees.
@@ -102,11 +112,10 @@ static bool second_color(int texture, float u, float v, float radius) {
     float x = u * radius, y = v * radius;
     if (texture == 1) {
         float k = (x + y) * 0.7071f / 4.6f;
-        return k - floorf(k) < 0.42f;
+        return fraction(k) < 0.42f;
     }
     if (texture == 2) {
-        float a = x / 4.4f, b = y / 4.4f;
-        a -= floorf(a) + 0.5f, b -= floorf(b) + 0.5f;
+        float a = fraction(x / 4.4f) - 0.5f, b = fraction(y / 4.4f) - 0.5f;
         return a * a + b * b < 0.085f;
     }
     return false;
@@ -117,21 +126,21 @@ static void paint_object(const canvas *c, const drt_shapes_object *o, float shad
     float co = cosf(o->turn), si = sinf(o->turn), second[3], edge[3], reach = o->radius * 1.2f;
     const float *first = paint[o->color];
     contrast(first, second);
-    for (int i = 0; i < 3; i++) edge[i] = o->color == 7 ? 0.45f : first[i] * 0.35f;
+    for (int i = 0; i < 3; i++) edge[i] = o->color == 7 ? 0.2f : first[i] * 0.35f;
     pixel_box(c, o->x - reach, o->y - reach, o->x + reach, o->y + reach, box);
-    float rim = 1 + 0.9f / o->radius; // the outline is 0.9 view pixels wide
+    float per = 1 / o->radius, step = 1 / (float)n, rim = 1 + 0.9f * per; // the outline is 0.9 view pixels wide
     for (int py = box[1]; py < box[3]; py++) {
         for (int px = box[0]; px < box[2]; px++) {
             float sum[3] = {0, 0, 0};
             int hits = 0;
             for (int k = 0; k < n * n; k++) {
-                float x = ((float)px + ((float)(k % n) + 0.5f) / (float)n - c->left) / c->scale - o->x;
-                float y = ((float)py + ((float)(k / n) + 0.5f) / (float)n - c->top) / c->scale - o->y;
-                float u = (co * x + si * y) / o->radius, v = (co * y - si * x) / o->radius;
+                float x = ((float)px + ((float)(k % n) + 0.5f) * step - c->left) * c->unit - o->x;
+                float y = ((float)py + ((float)(k / n) + 0.5f) * step - c->top) * c->unit - o->y;
+                float u = (co * x + si * y) * per, v = (co * y - si * x) * per;
                 if (!inside(o->shape, u, v, false)) continue;
                 bool rims = !inside(o->shape, u * rim, v * rim, false);
                 const float *color = rims ? edge : second_color(o->texture, u, v, o->radius) ? second : first;
-                float lit = 1 + shade * (-0.2f - x / o->radius) * 0.8f;
+                float lit = 1 + shade * (-0.2f - x * per) * 0.8f;
                 for (int i = 0; i < 3; i++) sum[i] += color[i] * lit;
                 hits++;
             }
@@ -152,8 +161,8 @@ static void paint_sign(const canvas *c, const drt_shapes_scene *s) {
         for (int px = box[0]; px < box[2]; px++) {
             int plate = 0, ink = 0;
             for (int k = 0; k < n * n; k++) {
-                float x = ((float)px + ((float)(k % n) + 0.5f) / (float)n - c->left) / c->scale - s->word_x;
-                float y = ((float)py + ((float)(k / n) + 0.5f) / (float)n - c->top) / c->scale - s->word_y;
+                float x = ((float)px + ((float)(k % n) + 0.5f) / (float)n - c->left) * c->unit - s->word_x;
+                float y = ((float)py + ((float)(k / n) + 0.5f) / (float)n - c->top) * c->unit - s->word_y;
                 if (fabsf(x) > half_width || fabsf(y) > half_height) continue;
                 plate++;
                 ink += drt_shapes_ink(s->word, x / s->dot + 8.5f, y / s->dot + 3.5f);
@@ -169,7 +178,8 @@ drt_status drt_shapes_draw(const drt_shapes_scene *s, drt_image *image, drt_erro
     drt_status status = drt_image_new(image, s->width, s->height, err);
     if (status) return status;
     int side = s->width < s->height ? s->width : s->height;
-    canvas c = {image, (float)side / SHAPES_VIEW, (float)(s->width - side) / 2, (float)(s->height - side) / 2};
+    canvas c = {image, (float)side / SHAPES_VIEW, (float)(s->width - side) / 2, (float)(s->height - side) / 2,
+                (float)SHAPES_VIEW / (float)side};
     paint_background(&c, &s->look);
     for (int i = 0; i < s->n; i++) {
         const drt_shapes_object *o = &s->object[i];
@@ -197,7 +207,8 @@ void drt_shapes_patches(const drt_shapes_scene *s, uint8_t out[SHAPES_GRID * SHA
                 owner = MAX_OBJECTS;
             for (int i = 0; i < s->n; i++) {
                 const drt_shapes_object *o = &s->object[i];
-                float dx = (cx - o->x) / o->radius, dy = (cy - o->y) / o->radius, co = cosf(o->turn), si = sinf(o->turn);
+                float dx = (cx - o->x) / o->radius, dy = (cy - o->y) / o->radius, co = cosf(o->turn),
+                      si = sinf(o->turn);
                 if (dx * dx + dy * dy < 2 && inside(o->shape, co * dx + si * dy, co * dy - si * dx, true)) owner = i;
             }
             if (owner >= 0) cover[y / SIDE * SHAPES_GRID + x / SIDE][owner]++;

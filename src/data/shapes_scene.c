@@ -41,6 +41,12 @@ int drt_shapes_direction(const drt_shapes_scene *s, int i, int j) {
     return rows < 0 ? ABOVE : BELOW;
 }
 
+bool drt_shapes_lies(const drt_shapes_object *a, int d, const drt_shapes_object *b) {
+    if (d == LEFT) return a->column < b->column;
+    if (d == RIGHT) return a->column > b->column;
+    return d == ABOVE ? a->row < b->row : a->row > b->row;
+}
+
 bool drt_shapes_held_out(const drt_shapes_scene *s) {
     uint8_t key[2 + 2 + 5 * MAX_OBJECTS];
     memset(key, 0, sizeof key);
@@ -179,7 +185,7 @@ static void sample_file(drt_shapes_scene *s, drt_rng *r) {
     bool wide = chance(r, 0.6);
     s->width = wide ? longer : side;
     s->height = wide ? side : longer;
-    s->quality = chance(r, 0.35) ? 0 : 88 + below(r, 8);
+    s->quality = chance(r, 0.2) ? 0 : 88 + below(r, 8);
 }
 
 void drt_shapes_sample(drt_shapes_scene *s, bool held_out, drt_rng *r) {

@@ -7,8 +7,8 @@ const char drt_shapes_short[] = "\nAnswer the question using a single word or ph
 const char drt_shapes_letter[] = "\nAnswer with the option's letter from the given choices directly.";
 
 static const int weights[N_ASKS] = {
-    [ASK_EXIST] = 26, [ASK_COUNT] = 14, [ASK_COLOR] = 11, [ASK_RELATION] = 24, [ASK_TEXT] = 12, [ASK_CHOICE] = 6,
-    [ASK_PLACE] = 7,  [ASK_SIZE] = 4,   [ASK_TEXTURE] = 3, [ASK_SHAPE] = 5,    [ASK_NEIGHBOUR] = 3, [ASK_SIGN] = 2,
+    [ASK_EXIST] = 26, [ASK_COUNT] = 14, [ASK_COLOR] = 11,  [ASK_RELATION] = 24, [ASK_TEXT] = 12,     [ASK_CHOICE] = 6,
+    [ASK_PLACE] = 7,  [ASK_SIZE] = 4,   [ASK_TEXTURE] = 3, [ASK_SHAPE] = 5,     [ASK_NEIGHBOUR] = 3, [ASK_SIGN] = 2,
 };
 
 static drt_shapes_ask_kind pick_kind(drt_rng *r) {
@@ -19,21 +19,36 @@ static drt_shapes_ask_kind pick_kind(drt_rng *r) {
     return (drt_shapes_ask_kind)k;
 }
 
+static bool fresh(const drt_shapes_question *asked, int n) {
+    for (int i = 0; i < n; i++) {
+        if (asked[i].key == asked[n].key) return false;
+    }
+    return true;
+}
+
+// A scene has few things to say yes to, and repeats are dropped: the answer is drawn first, so that yes stays half.
+static bool ask_existence(drt_shapes_question *asked, int n, const drt_shapes_scene *s, drt_rng *r) {
+    bool yes = drt_rng_below(r, 2);
+    for (int tries = 0; tries < 20; tries++) {
+        if (!drt_shapes_ask(&asked[n], ASK_EXIST, s, NULL, r)) continue;
+        if (fresh(asked, n) && (asked[n].answer[0] == 'y') == yes) return true;
+    }
+    return false;
+}
+
 int drt_shapes_conversation(drt_shapes_question out[MAX_TURNS], const drt_shapes_scene *s,
                             const drt_shapes_known *known, drt_rng *r) {
     drt_shapes_question asked[MAX_TURNS];
     int want = 5 + (int)drt_rng_below(r, 4), n = 0, done = 0;
     // "where is the red ring?" tells that there is one, so questions of existence and number come before such; in one
-    // conversation of five it is the other way round, without questions of existence, so that no kind of question
+    // conversation of four it is the other way round, without questions of existence, so that no kind of question
     // always stands at the end.
-    bool presupposing_first = drt_rng_below(r, 5) == 0;
+    bool presupposing_first = drt_rng_below(r, 4) == 0;
     for (int tries = 0; tries < 80 && n < want; tries++) {
         drt_shapes_ask_kind kind = pick_kind(r);
         if (presupposing_first && (kind == ASK_EXIST || kind == ASK_SIGN)) continue;
-        if (!drt_shapes_ask(&asked[n], kind, s, known, r)) continue;
-        bool again = false;
-        for (int i = 0; i < n; i++) again |= asked[i].key == asked[n].key;
-        if (!again) n++;
+        if (kind == ASK_EXIST) n += ask_existence(asked, n, s, r);
+        else if (drt_shapes_ask(&asked[n], kind, s, known, r) && fresh(asked, n)) n++;
     }
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < n; i++) {

@@ -6,12 +6,14 @@
 
 const char *const drt_shapes_names[N_SHAPES] = {"circle", "square", "triangle", "star", "ring", "cross"};
 const char *const drt_shapes_plurals[N_SHAPES] = {"circles", "squares", "triangles", "stars", "rings", "crosses"};
-const char *const drt_shapes_colors[N_COLORS] = {"red", "green", "blue", "yellow", "purple", "orange", "white", "black"};
+const char *const drt_shapes_colors[N_COLORS] = {"red",    "green",  "blue",  "yellow",
+                                                 "purple", "orange", "white", "black"};
 const char *const drt_shapes_sizes[N_SIZES] = {"small", "large"};
 const char *const drt_shapes_textures[N_TEXTURES] = {"solid", "striped", "dotted"};
 const char *const drt_shapes_signs[N_WORDS] = {"cat", "dog", "sun", "hat", "bus", "cup", "fox", "key", "map", "zip"};
-const char *const drt_shapes_places[N_PLACES] = {"top left",     "top center",  "top right",     "middle left",  "middle center",
-                                                 "middle right", "bottom left", "bottom center", "bottom right"};
+const char *const drt_shapes_places[N_PLACES] = {"top left",    "top center",    "top right",
+                                                 "middle left", "middle center", "middle right",
+                                                 "bottom left", "bottom center", "bottom right"};
 const char *const drt_shapes_directions[4] = {"left", "right", "above", "below"};
 const char *const drt_shapes_yes_no[2] = {"no", "yes"};
 const char *const drt_shapes_digits[5] = {"0", "1", "2", "3", "4"};
@@ -145,14 +147,15 @@ static bool change(drt_shapes_scene *s, int kind, drt_rng *r) {
 }
 
 // Whether a relation that was said of `other` does not hold in `s`. It may hold by accident: where three stand in a
-// row, the first and the second are both left of the third.
+// row, the first and the second are both left of the third. What lies slanting counts as half true, hence not as a lie.
 static bool says_false(const drt_shapes_scene *s, const drt_shapes_scene *other, const drt_shapes_known *said) {
     for (int i = 0; i < other->n; i++) {
         for (int j = 0; j < other->n; j++) {
             if (!said->stated[i][j]) continue;
             int a = drt_shapes_find(s, other->object[i].color, other->object[i].shape);
             int b = drt_shapes_find(s, other->object[j].color, other->object[j].shape);
-            if (a < 0 || b < 0 || drt_shapes_direction(s, a, b) != drt_shapes_direction(other, i, j)) return true;
+            if (a < 0 || b < 0) return true;
+            if (!drt_shapes_lies(&s->object[a], drt_shapes_direction(other, i, j), &s->object[b])) return true;
         }
     }
     return false;

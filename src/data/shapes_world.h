@@ -32,9 +32,9 @@ extern const char *const drt_shapes_yes_no[2], *const drt_shapes_digits[5], *con
 
 typedef struct {
     int shape, color, size, texture;
-    int row, column;         // of the 3 x 3 layout
-    float x, y, radius;      // centre and radius of the bounding circle
-    float turn;              // radians
+    int row, column;    // of the 3 x 3 layout
+    float x, y, radius; // centre and radius of the bounding circle
+    float turn;         // radians
 } drt_shapes_object;
 
 // Everything in the picture that no question asks about; drawn at random so that nothing is constant.
@@ -62,7 +62,9 @@ void drt_shapes_sample(drt_shapes_scene *s, bool held_out, drt_rng *r);
 bool drt_shapes_held_out(const drt_shapes_scene *s);
 // Where object i lies from object j; NO_DIRECTION unless they share exactly a row or a column of the layout.
 int drt_shapes_direction(const drt_shapes_scene *s, int i, int j);
-int drt_shapes_find(const drt_shapes_scene *s, int color, int shape); // index or -1
+// Whether a lies on side d of b at all, straight or slanting.
+bool drt_shapes_lies(const drt_shapes_object *a, int d, const drt_shapes_object *b);
+int drt_shapes_find(const drt_shapes_scene *s, int color, int shape);  // index or -1
 int drt_shapes_count(const drt_shapes_scene *s, int color, int shape); // -1: any
 
 // ---- pictures (shapes_draw.c, shapes_sign.c)
@@ -74,11 +76,11 @@ bool drt_shapes_ink(int word, float x, float y);
 
 // ---- captions (shapes_words.c)
 typedef enum {
-    STYLE_PLACES,        // "a small striped red ring at the top left, ..."
-    STYLE_LIST,          // "a small striped red ring, ... . the red ring is left of the blue star."
-    STYLE_BOTH,          // places and relations
-    STYLE_TWO_READINGS,  // "a red ring left of a blue star"
-    STYLE_SENTENCES      // several of those, with sizes
+    STYLE_PLACES,       // "a small striped red ring at the top left, ..."
+    STYLE_LIST,         // "a small striped red ring, ... . the red ring is left of the blue star."
+    STYLE_BOTH,         // places and relations
+    STYLE_TWO_READINGS, // "a red ring left of a blue star"
+    STYLE_SENTENCES     // several of those, with sizes
 } drt_shapes_style;
 // What a reader of a description can know. For a picture: everything.
 typedef struct {
@@ -97,20 +99,30 @@ int drt_shapes_hard_negatives(drt_text *out, int most, const drt_shapes_scene *s
 
 // ---- questions (shapes_ask.c)
 typedef enum {
-    ASK_EXIST, ASK_COUNT, ASK_COLOR, ASK_RELATION, ASK_TEXT, ASK_CHOICE, // these have a file under eval/
-    ASK_PLACE, ASK_SIZE, ASK_TEXTURE, ASK_SHAPE, ASK_NEIGHBOUR, ASK_SIGN,
+    ASK_EXIST,
+    ASK_COUNT,
+    ASK_COLOR,
+    ASK_RELATION,
+    ASK_TEXT,
+    ASK_CHOICE, // these have a file under eval/
+    ASK_PLACE,
+    ASK_SIZE,
+    ASK_TEXTURE,
+    ASK_SHAPE,
+    ASK_NEIGHBOUR,
+    ASK_SIGN,
     N_ASKS
 } drt_shapes_ask_kind;
 enum { EXIST_RANDOM, EXIST_POPULAR, EXIST_ADVERSARIAL, EXIST_ANY };
 typedef struct {
     drt_shapes_ask_kind kind;
-    char text[320];             // without the closing instruction
+    char text[320]; // without the closing instruction
     char answer[24];
     const char *const *answers; // all that the task allows; NULL: open
     int n_answers;
     const char *category;
-    uint64_t key;               // equal for questions that would give each other away
-    bool presupposes;           // "the red ring" tells that there is one
+    uint64_t key;     // equal for questions that would give each other away
+    bool presupposes; // "the red ring" tells that there is one
 } drt_shapes_question;
 // Asks one question of a kind; false when this scene (or what is known of it) does not allow one.
 bool drt_shapes_ask(drt_shapes_question *q, drt_shapes_ask_kind kind, const drt_shapes_scene *s,
