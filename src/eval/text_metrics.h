@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 typedef enum {
-    DRT_ANSWER_TEXTVQA,      // lower-case, drop , and ?, split 's off; then punctuation, numbers, articles, contractions
+    DRT_ANSWER_TEXTVQA,      // lower-case, no , and ?, 's apart; then punctuation, numbers, articles, contractions
     DRT_ANSWER_VQA,          // VQAv2's predictions: commas are still there when punctuation is judged
     DRT_ANSWER_VQA_REFERENCE // VQAv2's references: punctuation only
 } drt_answer_rules;
