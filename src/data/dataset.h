@@ -1,7 +1,8 @@
 // A dataset in LLaVA's JSON: an array (or one object a line) of
 //   {"id": "...", "image": "a.jpg" or ["a.jpg", ...], "conversations": [{"from": "human"|"gpt", "value": "..."}]}
-// `id` and `image` are optional, other keys are ignored. Two more are ours and feed the contrastive training of a
-// vision tower: "negatives": ["...", ...] and "patches": [[color, shape, size, word], ...].
+// `id` and `image` are optional, other keys are ignored. Three more are ours and feed the contrastive training of a
+// vision tower: "caption" (instead of `conversations`: becomes the turns "<image>", caption), "negatives": ["...", ...]
+// and "patches": [[color, shape, size, word], ...].
 //
 //   drt_dataset *ds;
 //   drt_text bad = {0};

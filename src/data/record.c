@@ -63,10 +63,38 @@ static drt_status strings(block *b, const json_t *sample, const char *key, const
     return DRT_OK;
 }
 
+static int32_t words_of(const char *text) {
+    size_t size = strlen(text), at = 0, word;
+    int64_t n = 0;
+    while (drt_next_word(text, size, &at, &word)) n++;
+    return n > INT32_MAX ? INT32_MAX : (int32_t)n;
+}
+
+// A sample with a caption instead of a conversation: the placeholders, then the caption.
+static void caption_turns(block *b, const char *caption, drt_record *r) {
+    enum { SIZE = sizeof DRT_IMAGE_PLACEHOLDER - 1 };
+    drt_turn *out = take(b, 2, sizeof *out);
+    char *human = take(b, (size_t)r->n_images * SIZE + 1, 1);
+    const char *kept = take_string(b, caption);
+    r->turns = out;
+    r->n_turns = 2;
+    r->words = words_of(caption) + (r->n_images > 0);
+    if (!out) return;
+    for (int i = 0; i < r->n_images; i++) memcpy(human + i * SIZE, DRT_IMAGE_PLACEHOLDER, SIZE);
+    human[r->n_images * SIZE] = 0;
+    out[0] = (drt_turn){true, human};
+    out[1] = (drt_turn){false, kept};
+}
+
 static drt_status turns(block *b, const json_t *sample, drt_record *r, drt_error *err) {
     const json_t *list = json_object_get(sample, "conversations");
+    const char *caption = text_of(json_object_get(sample, "caption"));
     size_t n = json_array_size(list);
-    if (!n) return drt_fail(err, DRT_EDATA, "'conversations' must be an array of turns, at least two");
+    if (!list && caption) {
+        caption_turns(b, caption, r);
+        return DRT_OK;
+    }
+    if (!n) return drt_fail(err, DRT_EDATA, "'conversations' must be an array of turns (or 'caption' a text)");
     if (n > INT_MAX / 2) return drt_fail(err, DRT_EDATA, "'conversations' has %zu turns", n);
     drt_turn *out = take(b, n, sizeof *out);
     int64_t words = 0;
@@ -79,14 +107,13 @@ static drt_status turns(block *b, const json_t *sample, drt_record *r, drt_error
         bool human = !strcmp(from, "human");
         if (!human && strcmp(from, "gpt"))
             return drt_fail(err, DRT_EDATA, "turn %zu is from '%.40s'; the roles are 'human' and 'gpt'", i + 1, from);
-        size_t size = strlen(value), at = 0, word;
-        while (drt_next_word(value, size, &at, &word)) words++;
+        words += words_of(value);
         const char *kept = take_string(b, value);
         if (out) out[i] = (drt_turn){human, kept};
     }
     r->turns = out;
     r->n_turns = (int)n;
-    r->words = words < 1 ? 1 : words > INT32_MAX ? INT32_MAX : (int32_t)words;
+    r->words = words > INT32_MAX ? INT32_MAX : (int32_t)words;
     return DRT_OK;
 }
 
@@ -131,6 +158,7 @@ static drt_status fill(block *b, const json_t *sample, const char *folder, int32
     *r = (drt_record){.index = index};
     drt_status bad = strings(b, sample, "image", folder, &r->images, &r->n_images, err);
     if (!bad) bad = turns(b, sample, r, err);
+    if (r->words < 1) r->words = 1;
     if (!bad) bad = strings(b, sample, "negatives", "", &r->negatives, &r->n_negatives, err);
     if (!bad) bad = patches(b, sample, r, err);
     r->id = take_string(b, id_of(sample, digits));
