@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLOURS = 8, MARGIN = 14, LEGEND_ROW = 19, PAD = 4 }; // PAD: room for a stroke at the plot's edge
+enum { COLOURS = 8, MARGIN = 14, LEGEND_ROW = 19 };
+enum { PAD = 4 }; // room for a stroke at the plot's edge
 static const double LETTER = 7.1; // mean width of a letter at 13 units
 
 // Okabe and Ito's palette; the dark ground gets lighter relatives of the same hues.
@@ -107,6 +108,8 @@ static bool find_ranges(chart *c) {
     return n > 0;
 }
 
+static int colour_of(const chart *c, int i) { return c->curves[i].colour ? c->curves[i].colour : i % COLOURS + 1; }
+
 static int characters(const char *s) {
     int n = 0;
     for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
@@ -124,8 +127,8 @@ static int put_legend(const chart *c, double width, double top) {
         double needs = 26 + LETTER * characters(curve->name) + 16;
         if (at + needs > width && at > MARGIN) at = MARGIN, row++;
         double y = top + row * LEGEND_ROW;
-        drt_text_printf(c->out, "<path class=\"line c%d\" d=\"M%.1f %.1fh18\"/><text class=\"name\" x=\"%.1f\" y=\"%.1f\">",
-                        curve->colour ? curve->colour : i % COLOURS + 1, at, y - 4.5, at + 25, y);
+        drt_text_printf(c->out, "<path class=\"line c%d\" d=\"M%.1f %.1fh18\"/>", colour_of(c, i), at, y - 4.5);
+        drt_text_printf(c->out, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">", at + 25, y);
         drt_text_html(c->out, curve->name);
         drt_text_puts(c->out, "</text>");
         at += needs;
@@ -153,7 +156,8 @@ static void put_y_ticks(chart *c) {
     for (int i = 0; i <= count; i++) {
         double y = c->top + c->height * (1 - (double)i / count);
         tick_label(label, c->y.least + i * c->y.step, c->y.decimals);
-        drt_text_printf(c->out, "<path class=\"%s\" d=\"M%.1f %.1fh%.1f\"/>", i ? "grid" : "axis", c->left, y, c->width);
+        const char *class = i ? "grid" : "axis";
+        drt_text_printf(c->out, "<path class=\"%s\" d=\"M%.1f %.1fh%.1f\"/>", class, c->left, y, c->width);
         put_text(c, "tick", c->left - 8, y + 4.5, "end", label);
     }
 }
@@ -226,21 +230,19 @@ static void put_line(const chart *c, const drt_curve *curve, int number, double 
 static void put_plot(chart *c) {
     put_y_ticks(c);
     put_x_ticks(c);
-    drt_text_printf(c->out, "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" overflow=\"hidden\">", c->left - PAD,
-                    c->top - PAD, c->width + 2 * PAD, c->height + 2 * PAD);
+    drt_text_printf(c->out, "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" overflow=\"hidden\">",
+                    c->left - PAD, c->top - PAD, c->width + 2 * PAD, c->height + 2 * PAD);
     for (int raw = c->o->smoothing > 1; raw >= 0; raw--)
-        for (int i = 0; i < c->n; i++) {
-            int number = c->curves[i].colour ? c->curves[i].colour : i % COLOURS + 1;
-            put_line(c, &c->curves[i], number, c->o->smoothing, raw);
-        }
+        for (int i = 0; i < c->n; i++) put_line(c, &c->curves[i], colour_of(c, i), c->o->smoothing, raw);
     drt_text_puts(c->out, "</svg>");
 }
 
 void drt_curves_svg(const drt_curve *curves, int n, const drt_curve_options *o, drt_text *out) {
     int width = o->width ? o->width : 520, height = o->height ? o->height : 320;
     chart c = {.curves = curves, .n = n, .o = o, .left = MARGIN, .top = 12, .out = out};
-    drt_text_printf(out, "<svg class=\"drt-chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
-                    "height=\"%d\" role=\"img\" aria-label=\"", width, height, width, height);
+    drt_text_puts(out, "<svg class=\"drt-chart\" xmlns=\"http://www.w3.org/2000/svg\" ");
+    drt_text_printf(out, "viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" ", width, height, width, height);
+    drt_text_puts(out, "role=\"img\" aria-label=\"");
     drt_text_html(out, o->title ? o->title : "chart");
     drt_text_printf(out, "\">%s<rect class=\"ground\" width=\"%d\" height=\"%d\"/>", style, width, height);
     if (o->title) {

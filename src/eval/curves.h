@@ -1,4 +1,4 @@
-// Line charts as self-contained SVG: readable on light and dark ground, by colour-blind eyes, inline in a page or alone.
+// Line charts as self-contained SVG: readable on light and dark ground and by colour-blind eyes, inline or alone.
 //
 //   drt_curve lines[] = {{.name = "llava", .n = n, .x = steps, .y = losses}, {.name = "direct-llava", ...}};
 //   drt_text svg = {0};

@@ -21,6 +21,7 @@
 #define DRT_TRAIN_RUN_LOG_H
 
 #include "base/error.h"
+#include "eval/log_read.h" // drt_run_log_read
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -64,20 +65,5 @@ typedef struct {
 void drt_log_terminal(void *user, const drt_log_view *view);
 
 int64_t drt_peak_memory(void); // most bytes of memory this process ever held
-
-// A run log read back: one series per numeric field, in order of first appearance.
-typedef struct {
-    char *name;
-    int64_t n;
-    double *step, *value; // null reads as NaN
-} drt_run_series;
-typedef struct {
-    int n_series;
-    drt_run_series *series;
-} drt_run_log;
-// Reads a run.jsonl. A torn last line is ignored; any other fault is DRT_EFORMAT with file and line.
-drt_status drt_run_log_read(drt_run_log *out, const char *path, drt_error *err);
-const drt_run_series *drt_run_log_find(const drt_run_log *log, const char *name); // NULL if there is none
-void drt_run_log_free(drt_run_log *log);
 
 #endif

@@ -151,7 +151,8 @@ static void any_data_give_a_chart(void **state) {
 static void colours_and_names(void **state) {
     (void)state;
     const double x[] = {1, 2}, y[] = {3, 4};
-    const drt_curve curves[] = {{.name = "a<b", .n = 2, .x = x, .y = y}, {.name = "two", .n = 2, .x = x, .y = y, .colour = 5}};
+    const drt_curve curves[] = {{.name = "a<b", .n = 2, .x = x, .y = y},
+                                 {.name = "two", .n = 2, .x = x, .y = y, .colour = 5}};
     char *svg = draw(curves, 2, (drt_curve_options){.x_label = "step", .y_label = "nats"});
     assert_non_null(strstr(svg, "a&lt;b</text>"));
     assert_non_null(strstr(svg, ">step</text>"));

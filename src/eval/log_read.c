@@ -1,8 +1,10 @@
+#include "eval/log_read.h"
+
 #include "base/file.h"
-#include "train/run_log.h"
 
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
