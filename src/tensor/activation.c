@@ -1,0 +1,51 @@
+// Pointwise functions and gated linear units.
+#include "tensor/ops.h"
+
+typedef struct {
+    drt_activation kind;
+    drt_tensor *x, *y;
+} activation;
+
+static drt_tensor *apply(drt_tape *t, drt_activation kind, drt_tensor *x, int64_t cols, drt_back back,
+                         void (*kernel)(drt_device *, drt_activation, drt_mat, drt_mat)) {
+    drt_tensor *y = drt_tensor_new(t, x->value.rows, cols, x->needs_grad);
+    if (!y) return NULL;
+    kernel(drt_tape_device(t), kind, x->value, y->value);
+    if (y->needs_grad) {
+        activation *c = drt_tape_alloc(t, 1, sizeof *c);
+        if (!c) return NULL;
+        *c = (activation){kind, x, y};
+        drt_tape_record(t, back, c, y, NULL);
+    }
+    return y;
+}
+
+static void activate_back(drt_tape *t, void *context) {
+    activation *c = context;
+    drt_device *dev = drt_tape_device(t);
+    bool acc;
+    drt_mat dx = drt_grad_target(t, c->x, &acc);
+    if (dx.data) dev->k->activate_back(dev, c->kind, c->x->value, c->y->grad, acc, dx);
+}
+
+drt_tensor *drt_activate(drt_tape *t, drt_activation kind, drt_tensor *x) {
+    if (!x || drt_tape_failed(t, NULL)) return NULL;
+    return apply(t, kind, x, x->value.cols, activate_back, drt_tape_device(t)->k->activate);
+}
+
+static void glu_back(drt_tape *t, void *context) {
+    activation *c = context;
+    drt_device *dev = drt_tape_device(t);
+    bool acc;
+    drt_mat dx = drt_grad_target(t, c->x, &acc);
+    if (dx.data) dev->k->glu_back(dev, c->kind, c->x->value, c->y->grad, acc, dx);
+}
+
+drt_tensor *drt_glu(drt_tape *t, drt_activation kind, drt_tensor *x) {
+    if (!x || drt_tape_failed(t, NULL)) return NULL;
+    if (x->value.cols % 2) {
+        drt_tape_fail(t, DRT_EARG, "glu: %lld columns cannot be gate and up", (long long)x->value.cols);
+        return NULL;
+    }
+    return apply(t, kind, x, x->value.cols / 2, glu_back, drt_tape_device(t)->k->glu);
+}

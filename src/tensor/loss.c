@@ -1,0 +1,219 @@
+// Losses: scalars in host memory at the end of the tape.
+#include "tensor/ops.h"
+
+#include <math.h>
+#include <string.h>
+
+// A chunk of logits holds at most this many numbers; more rows are done chunk by chunk, and again in the backward.
+enum { CHUNK_NUMBERS = 1 << 21, CHUNK_ROWS = 64 };
+
+static drt_tensor *scalar_new(drt_tape *t, double v, bool learns) {
+    drt_tensor *y = drt_tensor_new(t, 1, 1, learns);
+    if (y) *(float *)y->value.data = (float)v;
+    return y;
+}
+
+static float upstream(const drt_tensor *y) { return *(const float *)y->grad.data; }
+
+// ---- cross-entropy over an output projection -----------------------------------------------------------------------
+
+typedef struct {
+    drt_tensor *x, *w, *b, *y;
+    const int32_t *label;
+    const float *weight;
+    int64_t chunk;
+    drt_mat lse, kept; // kept: the logits, when one chunk holds them all
+} projection;
+
+static drt_mat chunk_logits(drt_tape *t, const projection *c, int64_t from, int64_t n, drt_mat logits) {
+    drt_device *dev = drt_tape_device(t);
+    drt_mat x = drt_mat_part(c->x->value, from, n, 0, c->x->value.cols);
+    logits.rows = n;
+    dev->k->matmul(dev, false, true, x, c->w->value, c->b ? c->b->value : (drt_mat){0}, false, logits);
+    return logits;
+}
+
+static void projection_back(drt_tape *t, void *context) {
+    projection *c = context;
+    drt_device *dev = drt_tape_device(t);
+    int64_t rows = c->x->value.rows, d = c->x->value.cols;
+    bool acc_x, acc;
+    float g = upstream(c->y), *scaled = drt_tape_alloc(t, rows, sizeof *scaled);
+    drt_mat dx = drt_grad_target(t, c->x, &acc_x), dw = drt_grad_target(t, c->w, &acc), db = drt_grad_target(t, c->b, &acc);
+    drt_mat logits = c->kept, none = {0};
+    if (!logits.data) {
+        drt_tensor *room = drt_tensor_new(t, c->chunk, c->w->value.rows, false);
+        if (!room) return;
+        logits = room->value;
+    }
+    if (!scaled) return;
+    for (int64_t r = 0; r < rows; r++) scaled[r] = g * c->weight[r];
+    for (int64_t from = 0; from < rows; from += c->chunk) {
+        int64_t n = rows - from < c->chunk ? rows - from : c->chunk;
+        drt_mat part = c->kept.data ? c->kept : chunk_logits(t, c, from, n, logits);
+        dev->k->cross_entropy_back(dev, part, c->label + from, drt_mat_part(c->lse, from, n, 0, 1), scaled + from);
+        if (dx.data) dev->k->matmul(dev, false, false, part, c->w->value, none, acc_x, drt_mat_part(dx, from, n, 0, d));
+        drt_mat x = drt_mat_part(c->x->value, from, n, 0, d);
+        // dw and db belong to parameters or add up over the chunks: they add, after the first writer.
+        if (dw.data) dev->k->matmul(dev, true, false, part, x, none, true, dw);
+        if (db.data) dev->k->col_sum(dev, part, true, db);
+    }
+}
+
+static bool projection_fits(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, const int32_t *label) {
+    if (x->value.cols != w->value.cols || (b && b->value.cols != w->value.rows)) {
+        drt_tape_fail(t, DRT_EARG, "cross-entropy: rows are %lld wide, the projection is %lld x %lld",
+                      (long long)x->value.cols, (long long)w->value.rows, (long long)w->value.cols);
+        return false;
+    }
+    if ((w->needs_grad && !w->leaf && !w->base) || (b && b->needs_grad && !b->leaf)) {
+        drt_tape_fail(t, DRT_EARG, "cross-entropy: the projection must be a parameter");
+        return false;
+    }
+    for (int64_t r = 0; r < x->value.rows; r++)
+        if (label[r] < 0 || label[r] >= w->value.rows) {
+            drt_tape_fail(t, DRT_EDATA, "label %d of row %lld is not among %lld classes; tokenizer and model differ",
+                          label[r], (long long)r, (long long)w->value.rows);
+            return false;
+        }
+    return true;
+}
+
+drt_tensor *drt_linear_cross_entropy(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, const int32_t *label,
+                                     const float *weight, float *row_loss, float *hit) {
+    if (!x || !w || drt_tape_failed(t, NULL) || !projection_fits(t, x, w, b, label)) return NULL;
+    drt_device *dev = drt_tape_device(t);
+    int64_t rows = x->value.rows, classes = w->value.rows, chunk = CHUNK_NUMBERS / (classes ? classes : 1);
+    if (chunk < CHUNK_ROWS) chunk = CHUNK_ROWS;
+    bool learns = x->needs_grad || w->needs_grad || (b && b->needs_grad), one = rows <= chunk;
+    if (one) chunk = rows ? rows : 1;
+    drt_tensor *lse = drt_tensor_new(t, rows, 1, false), *loss = drt_tensor_new(t, rows, 1, false);
+    drt_tensor *y = scalar_new(t, 0, learns);
+    projection *c = drt_tape_alloc(t, 1, sizeof *c);
+    size_t mark = drt_arena_mark(drt_tape_arena(t));
+    drt_tensor *logits = drt_tensor_new(t, chunk, classes, false);
+    if (!lse || !loss || !y || !c || !logits) return NULL;
+    *c = (projection){x, w, b, y, label, weight, chunk, lse->value, {0}};
+    for (int64_t from = 0; from < rows; from += chunk) {
+        int64_t n = rows - from < chunk ? rows - from : chunk;
+        drt_mat part = chunk_logits(t, c, from, n, logits->value);
+        dev->k->cross_entropy(dev, part, label + from, drt_mat_part(lse->value, from, n, 0, 1),
+                              drt_mat_part(loss->value, from, n, 0, 1), hit ? hit + from : NULL);
+    }
+    double sum = 0;
+    dev->k->sum(dev, loss->value, weight, &sum);
+    *(float *)y->value.data = (float)sum;
+    if (row_loss) memcpy(row_loss, loss->value.data, (size_t)rows * sizeof *row_loss);
+    if (learns && one) {
+        c->kept = logits->value;
+        c->kept.rows = rows;
+    } else
+        drt_arena_release(drt_tape_arena(t), mark);
+    if (learns) drt_tape_record(t, projection_back, c, y, NULL);
+    return y;
+}
+
+// ---- guided loss ---------------------------------------------------------------------------------------------------
+
+typedef struct {
+    drt_tensor **mass, *y;
+    const float **weight;
+    int layers;
+} guided;
+
+static void guided_back(drt_tape *t, void *context) {
+    guided *c = context;
+    drt_device *dev = drt_tape_device(t);
+    drt_mat d = {0};
+    for (int l = 0; l < c->layers; l++) {
+        drt_tensor *m = c->mass[l];
+        int64_t rows = m->value.rows, heads = m->value.cols;
+        // dm = -g * weight[row] / (layers * heads): layers that share their weights share this matrix, too.
+        if (l == 0 || c->weight[l] != c->weight[l - 1]) {
+            drt_tensor *fresh = drt_tensor_new(t, rows, heads, false), *one = drt_tensor_new(t, 1, heads, false);
+            int32_t *zero = drt_tape_alloc(t, rows, sizeof *zero);
+            if (!fresh || !one || !zero) return;
+            d = fresh->value;
+            dev->k->fill(dev, one->value, -upstream(c->y) / (float)(c->layers * heads));
+            dev->k->copy_rows(dev, d, NULL, one->value, zero, c->weight[l], rows, false);
+        }
+        if (!m->needs_grad) continue;
+        if (m->grad.data) {
+            bool acc;
+            drt_mat dm = drt_grad_target(t, m, &acc);
+            if (dm.data) dev->k->scale(dev, 1, d, acc, dm);
+        } else {
+            m->grad = d;
+            m->grad_set = m->grad_shared = true;
+        }
+    }
+}
+
+drt_tensor *drt_guided_loss(drt_tape *t, drt_tensor *const *mass, const float *const *weight, int layers) {
+    if (drt_tape_failed(t, NULL)) return NULL;
+    double total = 0;
+    bool learns = false;
+    guided *c = drt_tape_alloc(t, 1, sizeof *c);
+    drt_tensor **copy = drt_tape_alloc(t, layers, sizeof *copy);
+    const float **weights = drt_tape_alloc(t, layers, sizeof *weights);
+    if (!c || !copy || !weights || layers <= 0) return NULL;
+    drt_device *dev = drt_tape_device(t);
+    for (int l = 0; l < layers; l++) {
+        double sum = 0;
+        if (!mass[l]) return NULL;
+        dev->k->sum(dev, mass[l]->value, weight[l], &sum);
+        total += sum;
+        learns |= mass[l]->needs_grad;
+        copy[l] = mass[l];
+        weights[l] = weight[l];
+    }
+    drt_tensor *y = scalar_new(t, 1 - total / (double)(layers * mass[0]->value.cols), learns);
+    if (!y) return NULL;
+    *c = (guided){copy, y, weights, layers};
+    if (learns) drt_tape_record(t, guided_back, c, y, NULL);
+    return y;
+}
+
+// ---- sum of losses -------------------------------------------------------------------------------------------------
+
+typedef struct {
+    drt_tensor **term, **log_variance, *y;
+    float *weight;
+    int n;
+} total;
+
+static void total_back(drt_tape *t, void *context) {
+    total *c = context;
+    float g = upstream(c->y);
+    for (int i = 0; i < c->n; i++) {
+        drt_tensor *s = c->log_variance[i];
+        float scale = c->weight[i] * (s ? expf(-drt_scalar(s)) : 1);
+        if (s) drt_grad_scalar(t, s, g * (0.5f - scale * drt_scalar(c->term[i])));
+        drt_grad_scalar(t, c->term[i], g * scale);
+    }
+}
+
+drt_tensor *drt_total_loss(drt_tape *t, drt_tensor *const *term, const float *weight, drt_tensor *const *log_variance,
+                           int n) {
+    if (drt_tape_failed(t, NULL)) return NULL;
+    total *c = drt_tape_alloc(t, 1, sizeof *c);
+    drt_tensor **terms = drt_tape_alloc(t, n, sizeof *terms), **logs = drt_tape_alloc(t, n, sizeof *logs);
+    float *weights = drt_tape_alloc(t, n, sizeof *weights);
+    if (!c || !terms || !logs || !weights) return NULL;
+    double sum = 0;
+    bool learns = false;
+    for (int i = 0; i < n; i++) {
+        if (!term[i]) return NULL;
+        terms[i] = term[i];
+        logs[i] = log_variance ? log_variance[i] : NULL;
+        weights[i] = weight[i];
+        double s = logs[i] ? drt_scalar(logs[i]) : 0;
+        sum += weight[i] * exp(-s) * drt_scalar(term[i]) + 0.5 * s;
+        learns |= term[i]->needs_grad || (logs[i] && logs[i]->needs_grad);
+    }
+    drt_tensor *y = scalar_new(t, sum, learns);
+    if (!y) return NULL;
+    *c = (total){terms, logs, y, weights, n};
+    if (learns) drt_tape_record(t, total_back, c, y, NULL);
+    return y;
+}

@@ -1,0 +1,71 @@
+// The operations that models are made of. Each computes at once, records its backward, and returns a new tensor, or
+// NULL after a failure (sticky in the tape); NULL inputs where a tensor is due are passed over the same way.
+// Shapes are [rows, columns]; a shape that does not fit is a DRT_EARG failure that names both shapes.
+#ifndef DRT_TENSOR_OPS_H
+#define DRT_TENSOR_OPS_H
+
+#include "tensor/tape.h"
+
+// ---- linear.c: products --------------------------------------------------------------------------------------------
+// y [n, out] = x [n, in] w^T + b; w [out, in] (PyTorch's layout), b [1, out] or NULL.
+drt_tensor *drt_linear(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b);
+// y = residual + x w^T + b: the end of a residual branch in one pass. residual [n, out].
+drt_tensor *drt_linear_add(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, drt_tensor *residual);
+
+// ---- rows.c: everything that moves rows ----------------------------------------------------------------------------
+// A window of x: rows [row, row + rows), columns [col, col + cols). No copy. The parts of one tensor must not overlap,
+// must cover it, and must be all its consumers that come after them.
+drt_tensor *drt_part(drt_tape *t, drt_tensor *x, int64_t row, int64_t rows, int64_t col, int64_t cols);
+// One source of drt_gather: for i < n: out[to[i]] += scale[i] * x[from[i]]. NULL: to[i] = i, from[i] = i, scale 1.
+typedef struct {
+    drt_tensor *x;
+    const int32_t *to, *from;
+    const float *scale;
+    int64_t n;
+} drt_rows;
+// out [rows, cols]: the sum of what the sources bring; rows that nobody brings are 0. Embedding lookup, splicing,
+// selection, reordering, position embeddings and pooling are all this. `disjoint`: no two entries write the same row
+// and every row is written (saves clearing). Index arrays must outlive the step.
+drt_tensor *drt_gather(drt_tape *t, int64_t rows, int64_t cols, bool disjoint, const drt_rows *sources, int n);
+// The common case: out[i] = x[from[i]].
+drt_tensor *drt_select(drt_tape *t, drt_tensor *x, const int32_t *from, int64_t n);
+
+// ---- norm.c --------------------------------------------------------------------------------------------------------
+drt_tensor *drt_layer_norm(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, float eps); // w, b [1, cols]
+drt_tensor *drt_rms_norm(drt_tape *t, drt_tensor *x, drt_tensor *w, float eps);                  // w [1, cols]
+drt_tensor *drt_unit_rows(drt_tape *t, drt_tensor *x); // rows of length 1
+
+// ---- activation.c --------------------------------------------------------------------------------------------------
+drt_tensor *drt_activate(drt_tape *t, drt_activation kind, drt_tensor *x);
+drt_tensor *drt_glu(drt_tape *t, drt_activation kind, drt_tensor *x); // x [n, 2f] = gate | up -> [n, f]
+
+// ---- attention.c ---------------------------------------------------------------------------------------------------
+// Turns columns [col, col + cols) of x in place by the rotary angles of table (kernels.h); before any part of x is
+// taken. position [rows], table [positions, head_size].
+void drt_rope(drt_tape *t, drt_tensor *x, int64_t col, int64_t cols, const int32_t *position, drt_mat table,
+              int head_size);
+// out [q rows, heads*head_size]. *mass (may be NULL): [q rows, heads], set when shape->visual is. The arrays that
+// shape points to must outlive the step; shape itself is copied.
+drt_tensor *drt_attend(drt_tape *t, const drt_attention *shape, drt_tensor *q, drt_tensor *k, drt_tensor *v,
+                       drt_tensor **mass);
+
+// ---- loss.c: scalars -----------------------------------------------------------------------------------------------
+// sum over rows of weight[i] * CE(x w^T + b, label[i]): output projection and cross-entropy in one, in chunks of rows,
+// so that no [n, classes] matrix is held when there are many rows. x [n, d], w [classes, d], b [1, classes] or NULL.
+// row_loss, hit: [n] outputs or NULL (loss of every row; 1 where the label is the largest).
+drt_tensor *drt_linear_cross_entropy(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, const int32_t *label,
+                                     const float *weight, float *row_loss, float *hit);
+// 1 - (1/(L*heads)) * sum over l < L, rows, heads of weight_l[row] * mass_l[row, head] (METHODS 2.3; with weights that
+// sum to 1 it is the mean of 1 - m). mass: L tensors [rows_l, heads]; weight: L arrays [rows_l], which may be the same.
+drt_tensor *drt_guided_loss(drt_tape *t, drt_tensor *const *mass, const float *const *weight, int layers);
+// Symmetric InfoNCE of CLIP: a, b [n, d] with rows of length 1, matching row by row; b may have m >= n rows, the rows
+// from n on are extra negatives for a. log_scale [1, 1]: the logits are exp(log_scale) * a b^T.
+// hit (may be NULL): share of rows of a whose own row of b is the nearest.
+drt_tensor *drt_contrastive_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_tensor *log_scale, float *hit);
+// sum of weight[i] * term[i]; with log_variance[i] (tensors [1, 1], array or entries may be NULL) the term counts
+// weight*exp(-s)*term + s/2: homoscedastic uncertainty weighting (Kendall et al. 2018).
+drt_tensor *drt_total_loss(drt_tape *t, drt_tensor *const *term, const float *weight, drt_tensor *const *log_variance,
+                           int n);
+static inline float drt_scalar(const drt_tensor *x) { return *(const float *)x->value.data; }
+
+#endif
