@@ -1,0 +1,214 @@
+#include "format/hf_config.h"
+
+#include "base/file.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *name, *part; // file; "vision_config." or ""
+    drt_error *err;
+    drt_status status;
+} reader;
+
+static int whole(reader *r, const json_t *o, const char *key, int standard) {
+    const json_t *v = json_object_get(o, key);
+    if (!v || json_is_null(v)) return standard;
+    if (json_is_array(v)) v = json_array_get(v, 0); // LLaMA-3 lists several eos ids; the first is the document's end
+    if (json_is_integer(v) && json_integer_value(v) >= -1000 && json_integer_value(v) <= 1 << 30)
+        return (int)json_integer_value(v);
+    if (!r->status)
+        r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a whole number that a model could have", r->name, r->part, key);
+    return standard;
+}
+
+static double real(reader *r, const json_t *o, const char *key, double standard) {
+    const json_t *v = json_object_get(o, key);
+    if (!v || json_is_null(v)) return standard;
+    if (json_is_number(v)) return json_number_value(v);
+    if (!r->status) r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a number", r->name, r->part, key);
+    return standard;
+}
+
+static const char *word(const json_t *o, const char *key, const char *standard) {
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : standard;
+}
+
+static drt_act act(reader *r, const json_t *o, const char *key, const char *standard) {
+    const char *s = word(o, key, standard);
+    if (!strcmp(s, "gelu")) return DRT_ACT_GELU;
+    if (!strcmp(s, "quick_gelu")) return DRT_ACT_QUICK_GELU;
+    if (!strcmp(s, "silu")) return DRT_ACT_SILU;
+    if (!r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %s%s \"%s\" is not one of gelu, quick_gelu, silu", r->name, r->part, key, s);
+    return DRT_ACT_GELU;
+}
+
+static void vision_read(reader *r, const json_t *o, drt_clip_tower *v) {
+    r->part = "vision_config.";
+    v->width = whole(r, o, "hidden_size", 768);
+    v->ffn = whole(r, o, "intermediate_size", 3072);
+    v->layers = whole(r, o, "num_hidden_layers", 12);
+    v->heads = whole(r, o, "num_attention_heads", 12);
+    v->image = whole(r, o, "image_size", 224);
+    v->patch = whole(r, o, "patch_size", 32);
+    v->joint = whole(r, o, "projection_dim", 512);
+    v->act = act(r, o, "hidden_act", "quick_gelu");
+    v->eps = (float)real(r, o, "layer_norm_eps", 1e-5);
+}
+
+static void text_read(reader *r, const json_t *o, drt_clip_tower *t) {
+    r->part = "text_config.";
+    t->width = whole(r, o, "hidden_size", 512);
+    t->ffn = whole(r, o, "intermediate_size", 2048);
+    t->layers = whole(r, o, "num_hidden_layers", 12);
+    t->heads = whole(r, o, "num_attention_heads", 8);
+    t->vocab = whole(r, o, "vocab_size", 49408);
+    t->positions = whole(r, o, "max_position_embeddings", 77);
+    t->joint = whole(r, o, "projection_dim", 512);
+    t->act = act(r, o, "hidden_act", "quick_gelu");
+    t->eps = (float)real(r, o, "layer_norm_eps", 1e-5);
+    t->bos = whole(r, o, "bos_token_id", 49406);
+    t->eos = whole(r, o, "eos_token_id", 49407);
+    t->pad = whole(r, o, "pad_token_id", 1);
+}
+
+static void language_read(reader *r, const json_t *o, const char *part, drt_llama_config *l) {
+    r->part = part;
+    const char *type = word(o, "model_type", "llama");
+    if (strcmp(type, "llama") && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %smodel_type \"%s\": this version runs llama decoders", r->name, part, type);
+    l->width = whole(r, o, "hidden_size", 4096);
+    l->ffn = whole(r, o, "intermediate_size", 11008);
+    l->layers = whole(r, o, "num_hidden_layers", 32);
+    l->heads = whole(r, o, "num_attention_heads", 32);
+    l->kv_heads = whole(r, o, "num_key_value_heads", l->heads);
+    l->head_size = whole(r, o, "head_dim", l->heads > 0 ? l->width / l->heads : 0);
+    l->vocab = whole(r, o, "vocab_size", 32000);
+    l->positions = whole(r, o, "max_position_embeddings", 2048);
+    l->eps = (float)real(r, o, "rms_norm_eps", 1e-6);
+    // transformers 5 keeps theta in rope_parameters
+    const json_t *rope = json_object_get(o, "rope_parameters"), *scaling = json_object_get(o, "rope_scaling");
+    l->rope_theta = real(r, json_is_object(rope) ? rope : o, "rope_theta", 10000);
+    const char *kind = word(json_is_object(scaling) ? scaling : rope, "rope_type", word(scaling, "type", "default"));
+    if (strcmp(kind, "default") && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %srope scaling \"%s\" is not supported yet", r->name, part, kind);
+    l->tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
+    l->bos = whole(r, o, "bos_token_id", 1);
+    l->eos = whole(r, o, "eos_token_id", 2);
+    l->pad = whole(r, o, "pad_token_id", -1);
+}
+
+static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
+    const json_t *vision = json_object_get(o, "vision_config"), *text = json_object_get(o, "text_config");
+    vision_read(r, vision, &c->vision);
+    language_read(r, text, "text_config.", &c->language);
+    // LLaVA's own text_config defaults: LLaMA with the sizes above and a longer context.
+    if (!json_object_get(text, "rms_norm_eps")) c->language.eps = 1e-6f;
+    if (!json_object_get(text, "tie_word_embeddings")) c->language.tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
+    r->part = "";
+    c->select_layer = whole(r, o, "vision_feature_layer", -2);
+    c->keep_class = !strcmp(word(o, "vision_feature_select_strategy", "default"), "full");
+    c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
+    const char *kind = word(o, "drt_projector", "mlp2x_gelu");
+    c->projector = !strcmp(kind, "linear") ? DRT_PROJECTOR_LINEAR : DRT_PROJECTOR_MLP2X_GELU;
+    if (act(r, o, "projector_hidden_act", "gelu") != DRT_ACT_GELU && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: projector_hidden_act must be gelu", r->name);
+}
+
+drt_status drt_model_config_parse(drt_model_config *c, const char *json, const char *name, drt_error *err) {
+    json_error_t at;
+    reader r = {name, "", err, DRT_OK};
+    memset(c, 0, sizeof *c);
+    json_t *o = json_loads(json, JSON_REJECT_DUPLICATES, &at);
+    if (!o) return drt_fail(err, DRT_EFORMAT, "%s:%d:%d: %s", name, at.line, at.column, at.text);
+    const char *type = word(o, "model_type", "");
+    if (!strcmp(type, "llava") && json_object_get(o, "text_config")) {
+        c->kind = DRT_MODEL_LLAVA;
+        llava_read(&r, o, c);
+    } else if (!strcmp(type, "clip")) {
+        c->kind = DRT_MODEL_CLIP;
+        vision_read(&r, json_object_get(o, "vision_config"), &c->vision);
+        text_read(&r, json_object_get(o, "text_config"), &c->text);
+        r.part = "";
+        c->vision.joint = c->text.joint = whole(&r, o, "projection_dim", c->vision.joint);
+    } else if (!strcmp(type, "llama")) {
+        c->kind = DRT_MODEL_LLAMA;
+        language_read(&r, o, "", &c->language);
+    } else
+        r.status = drt_fail(err, DRT_ECONFIG, "%s: model_type \"%s\" is not one of llava (Hugging Face layout), clip, llama", name, type);
+    json_decref(o);
+    return r.status ? r.status : drt_model_config_check(c, name, err);
+}
+
+drt_status drt_model_config_read(drt_model_config *c, const char *folder, drt_error *err) {
+    char *path = drt_path_join(folder, "config.json"), *json = NULL;
+    drt_status status = path ? drt_file_read(&json, NULL, path, 16 << 20, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) status = drt_model_config_parse(c, json, path, err);
+    free(json);
+    free(path);
+    return status;
+}
+
+// ---- checks --------------------------------------------------------------------------------------------------------
+
+static drt_status within(const char *name, const char *key, int v, int least, int most, drt_error *err) {
+    if (v >= least && v <= most) return DRT_OK;
+    return drt_fail(err, DRT_ECONFIG, "%s: %s is %d, outside [%d, %d]", name, key, v, least, most);
+}
+
+#define WITHIN(key, v, least, most)                                                                                    \
+    if (!status) status = within(name, key, v, least, most, err)
+
+static drt_status tower_check(const drt_clip_tower *v, bool vision, const char *name, drt_error *err) {
+    drt_status status = DRT_OK;
+    WITHIN("hidden_size", v->width, 1, 1 << 16);
+    WITHIN("intermediate_size", v->ffn, 1, 1 << 20);
+    WITHIN("num_hidden_layers", v->layers, 1, 1024);
+    WITHIN("num_attention_heads", v->heads, 1, v->width);
+    WITHIN("projection_dim", v->joint, 1, 1 << 16);
+    if (vision) {
+        WITHIN("image_size", v->image, 1, 1 << 14);
+        WITHIN("patch_size", v->patch, 1, v->image);
+    } else {
+        WITHIN("vocab_size", v->vocab, 1, 1 << 24);
+        WITHIN("max_position_embeddings", v->positions, 1, 1 << 24);
+    }
+    if (!status && v->width % v->heads)
+        status = drt_fail(err, DRT_ECONFIG, "%s: hidden_size %d is not a multiple of num_attention_heads %d", name, v->width, v->heads);
+    return status;
+}
+
+static drt_status language_check(const drt_llama_config *l, const char *name, drt_error *err) {
+    drt_status status = DRT_OK;
+    WITHIN("hidden_size", l->width, 1, 1 << 17);
+    WITHIN("intermediate_size", l->ffn, 1, 1 << 20);
+    WITHIN("num_hidden_layers", l->layers, 1, 1024);
+    WITHIN("num_attention_heads", l->heads, 1, 1 << 12);
+    WITHIN("num_key_value_heads", l->kv_heads, 1, l->heads);
+    WITHIN("head_dim", l->head_size, 2, 1 << 12);
+    WITHIN("vocab_size", l->vocab, 1, 1 << 24);
+    WITHIN("max_position_embeddings", l->positions, 1, 1 << 24);
+    if (!status && l->heads % l->kv_heads)
+        status = drt_fail(err, DRT_ECONFIG, "%s: num_attention_heads %d is not a multiple of num_key_value_heads %d", name,
+                          l->heads, l->kv_heads);
+    if (!status && l->head_size % 2) status = drt_fail(err, DRT_ECONFIG, "%s: head_dim %d is odd", name, l->head_size);
+    return status;
+}
+
+drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err) {
+    drt_status status = DRT_OK;
+    if (c->kind != DRT_MODEL_LLAMA) status = tower_check(&c->vision, true, name, err);
+    if (!status && c->kind == DRT_MODEL_CLIP) status = tower_check(&c->text, false, name, err);
+    if (!status && c->kind != DRT_MODEL_CLIP) status = language_check(&c->language, name, err);
+    if (!status && c->kind == DRT_MODEL_LLAVA) {
+        int layer = c->select_layer < 0 ? c->vision.layers + 1 + c->select_layer : c->select_layer;
+        WITHIN("vision_feature_layer", layer, 0, c->vision.layers);
+    }
+    return status;
+}
+
+int drt_patches(const drt_clip_tower *v) { return (v->image / v->patch) * (v->image / v->patch); }
+int drt_visual_rows(const drt_model_config *c) { return drt_patches(&c->vision) + c->keep_class; }
