@@ -30,7 +30,7 @@ typedef struct {
 } drt_llama_config;
 
 typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LLAMA } drt_model_kind;
-typedef enum { DRT_PROJECTOR_LINEAR, DRT_PROJECTOR_MLP2X_GELU } drt_projector_kind;
+typedef enum { DRT_PROJECTOR_MLP2X_GELU, DRT_PROJECTOR_LINEAR } drt_projector_kind;
 
 typedef struct {
     drt_model_kind kind;

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const drt_group_names[DRT_GROUPS] = {"vision",   "clip_text",  "temperature", "projector", "language",
-                                                 "directed", "order_head", "balance",     "probe"};
+const char *const drt_group_names[DRT_GROUPS] = {
+    "vision",   "clip_text", "clip_projection", "temperature", "projector",
+    "language", "directed",  "order_head",      "balance",     "patch_head"};
 
 enum { ALIGN_FLOATS = 16 }; // every parameter starts on a cache line
 

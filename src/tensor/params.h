@@ -16,14 +16,15 @@
 // Parts of a model that are frozen, given a learning rate, or saved together.
 typedef enum {
     DRT_VISION,
-    DRT_CLIP_TEXT,   // CLIP's text tower, the two projections to the joint space
-    DRT_TEMPERATURE, // CLIP's logit scale
+    DRT_CLIP_TEXT,       // CLIP's text tower
+    DRT_CLIP_PROJECTION, // the two projections to the joint space
+    DRT_TEMPERATURE,     // CLIP's logit scale
     DRT_PROJECTOR,
     DRT_LANGUAGE,
     DRT_DIRECTED,   // the directed token
     DRT_ORDER_HEAD, // drt's hidden state -> permutation
     DRT_BALANCE,    // log-variances of `weights: learned`
-    DRT_PROBE,      // heads that training uses and throws away (patch_words)
+    DRT_PATCH_HEAD, // the head of patch_words, thrown away after training
     DRT_GROUPS
 } drt_group;
 extern const char *const drt_group_names[DRT_GROUPS]; // as in recipes: vision, clip_text, ...

@@ -14,12 +14,12 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "format/hf_config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef enum { DRT_TASK_LLAVA, DRT_TASK_CLIP, DRT_TASK_LANGUAGE } drt_task;
-typedef enum { DRT_PROJECTOR_MLP2X_GELU, DRT_PROJECTOR_LINEAR } drt_projector_kind;
 typedef enum { DRT_TEMPLATE_PLAIN, DRT_TEMPLATE_V1 } drt_template_kind;
 typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect_kind;
 typedef enum { DRT_BAD_STOP, DRT_BAD_SKIP } drt_bad_kind;

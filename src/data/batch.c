@@ -1,0 +1,210 @@
+#include "data/batch.h"
+
+#include <string.h>
+
+typedef struct {
+    const drt_pack_options *o;
+    drt_batch *b;
+    int64_t row, selected, order_rows, orders;
+    int sequence;
+} packer;
+
+static int patches_of(const drt_pack_options *o) { return o->patches_side * o->patches_side; }
+static int image_rows(const drt_pack_options *o) { return patches_of(o) + o->class_row; }
+
+static int64_t pass_rows(const drt_pass *p, const drt_pack_options *o) {
+    int64_t rows = 0;
+    for (int i = 0; i < p->n; i++) rows += p->id[i] == DRT_IMAGE_TOKEN ? image_rows(o) : 1;
+    return rows;
+}
+
+int64_t drt_sample_rows(const drt_sample *s, const drt_pack_options *o) {
+    int64_t rows = 0;
+    for (int i = 0; i < s->passes; i++) rows += pass_rows(&s->pass[i], o);
+    return rows;
+}
+
+// Images of the batch: the intact ones of a sample if a pass shows them, then the shuffled ones.
+static bool shows(const drt_sample *s, bool shuffled) {
+    for (int i = 0; i < s->passes; i++)
+        if ((s->pass[i].kind == DRT_PASS_IMAGE_ORDER) == shuffled) return s->images > 0;
+    return s->texts > 0 && !shuffled;
+}
+
+static void *take(drt_arena *a, int64_t n, size_t size, bool *ok) {
+    void *p = drt_arena_array(a, n > 0 ? n : 1, size);
+    if (!p) *ok = false;
+    return p;
+}
+
+static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, int64_t words, bool labels,
+                     const drt_pack_options *o) {
+    bool ok = true;
+    int64_t n = b->rows, p = patches_of(o);
+    b->offsets = take(a, b->sequences + 1, sizeof *b->offsets, &ok);
+    b->token = take(a, n, sizeof *b->token, &ok);
+    b->visual = take(a, n, sizeof *b->visual, &ok);
+    b->position = take(a, n, sizeof *b->position, &ok);
+    b->reach = take(a, n, sizeof *b->reach, &ok);
+    b->is_visual = take(a, n, sizeof *b->is_visual, &ok);
+    b->select = take(a, n, sizeof *b->select, &ok);
+    b->responds = take(a, n, sizeof *b->responds, &ok);
+    b->seen = take(a, n, sizeof *b->seen, &ok);
+    for (int k = 0; k < DRT_PASS_KINDS; k++) {
+        b->words[k].at = take(a, n, sizeof *b->words[k].at, &ok);
+        b->words[k].label = take(a, n, sizeof *b->words[k].label, &ok);
+    }
+    b->order_from = take(a, b->sequences + 1, sizeof *b->order_from, &ok);
+    b->order_at = take(a, n, sizeof *b->order_at, &ok);
+    b->order_class = take(a, b->sequences, sizeof *b->order_class, &ok);
+    b->patches = take(a, images * p * o->patch_numbers, sizeof *b->patches, &ok);
+    b->sample = take(a, b->samples, sizeof *b->sample, &ok);
+    b->text = take(a, words, sizeof *b->text, &ok);
+    b->text_offsets = take(a, texts + 1, sizeof *b->text_offsets, &ok);
+    b->patch_label = labels ? take(a, images * p, sizeof *b->patch_label, &ok) : NULL;
+    return ok;
+}
+
+// Cell i of the shuffled image shows cell order[i] of the original. A cell is a square of whole patches, so shuffling
+// pixels is moving rows of the patch matrix.
+static void shuffle(const drt_pack_options *o, const float *in, const int32_t *order, float *out) {
+    int side = o->patches_side, g = o->grid, cell = side / g;
+    size_t row = (size_t)o->patch_numbers;
+    for (int y = 0; y < side; y++)
+        for (int x = 0; x < side; x++) {
+            int32_t from = order[(y / cell) * g + x / cell];
+            int sy = from / g * cell + y % cell, sx = from % g * cell + x % cell;
+            memcpy(out + (size_t)(y * side + x) * row, in + (size_t)(sy * side + sx) * row, row * sizeof *out);
+        }
+}
+
+static void add_images(packer *k, const drt_sample *s, const int32_t *order) {
+    size_t size = (size_t)patches_of(k->o) * (size_t)k->o->patch_numbers;
+    for (int i = 0; i < s->images; i++) {
+        float *out = k->b->patches + (size_t)k->b->images++ * size;
+        if (order) shuffle(k->o, s->patches + (size_t)i * size, order, out);
+        else memcpy(out, s->patches + (size_t)i * size, size * sizeof *out);
+    }
+}
+
+static void add_row(packer *k, int32_t token, int32_t visual, int32_t position) {
+    drt_batch *b = k->b;
+    b->token[k->row] = token;
+    b->visual[k->row] = visual;
+    b->is_visual[k->row] = visual >= 0;
+    b->position[k->row] = position;
+    b->reach[k->row] = position + 1;
+    b->responds[k->row] = 0;
+    k->row++;
+}
+
+// Expands one pass. `image`: the batch image that its first DRT_IMAGE_TOKEN stands for.
+static void add_pass(packer *k, const drt_pass *p, int image) {
+    drt_batch *b = k->b;
+    bool order = p->kind == DRT_PASS_IMAGE_ORDER, any = false;
+    int64_t start = k->row;
+    b->offsets[k->sequence++] = (int32_t)start;
+    if (order) b->order_from[k->orders] = (int32_t)k->order_rows;
+    for (int i = 0; i < p->n; i++) {
+        int32_t id = p->id[i];
+        bool picture = id == DRT_IMAGE_TOKEN;
+        int n = picture ? image_rows(k->o) : 1;
+        for (int j = 0; j < n; j++)
+            add_row(k, id >= 0 ? id : -1, picture ? image * image_rows(k->o) + j : -1, (int32_t)(k->row - start));
+        image += picture;
+        any |= picture;
+        int64_t last = k->row - 1;
+        // The row in front of a trained token predicts it: labels shift by one.
+        int32_t next = i + 1 < p->n ? p->label[i + 1] : DRT_IGNORE;
+        bool word = !order && next != DRT_IGNORE, reads = order && (k->o->read_visual ? picture : id == DRT_DIRECTED_TOKEN);
+        if (reads)
+            for (int64_t r = k->row - n; r < k->row; r++) {
+                b->order_at[k->order_rows++] = (int32_t)k->selected;
+                b->select[k->selected++] = (int32_t)r;
+            }
+        if (word) {
+            drt_word_rows *w = &b->words[p->kind];
+            w->at[w->n] = (int32_t)k->selected;
+            w->label[w->n++] = next;
+            b->select[k->selected++] = (int32_t)last;
+            b->responds[last] = 1;
+        }
+    }
+    int32_t seen = 0;
+    for (int64_t r = start; r < k->row; r++) seen += b->is_visual[r];
+    for (int64_t r = start; r < k->row; r++) {
+        b->seen[r] = seen;
+        if (!any) b->responds[r] = 0; // no image: nothing to be guided to
+        b->guided += b->responds[r];
+    }
+    if (order) b->order_class[k->orders++] = p->permutation;
+}
+
+static void add_sample(packer *k, const drt_sample *s) {
+    drt_batch *b = k->b;
+    int intact = b->images;
+    if (shows(s, false)) {
+        if (s->patch_label && b->patch_label)
+            memcpy(b->patch_label + (size_t)b->images * (size_t)patches_of(k->o), s->patch_label,
+                   (size_t)patches_of(k->o) * sizeof *s->patch_label);
+        add_images(k, s, NULL);
+    }
+    for (int i = 0; i < s->passes; i++) {
+        const drt_pass *p = &s->pass[i];
+        int image = intact;
+        if (p->kind == DRT_PASS_IMAGE_ORDER) {
+            image = b->images;
+            add_images(k, s, k->o->bank + (size_t)p->permutation * (size_t)(k->o->grid * k->o->grid));
+        }
+        add_pass(k, p, image);
+    }
+}
+
+// Own captions first, in the order of the samples, then everybody's hard negatives.
+static void add_texts(drt_batch *b, const drt_sample *const *samples, int n) {
+    int32_t at = 0;
+    int texts = 0;
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < n; i++)
+            for (int j = round; j < (round ? samples[i]->texts : samples[i]->texts > 0); j++) {
+                b->text_offsets[texts++] = at;
+                memcpy(b->text + at, samples[i]->text[j], (size_t)samples[i]->text_size[j] * sizeof *b->text);
+                at += samples[i]->text_size[j];
+            }
+    b->text_offsets[texts] = at;
+    b->texts = texts;
+}
+
+drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, int n, const drt_pack_options *options,
+                          drt_error *err) {
+    drt_batch *b = drt_arena_zalloc(arena, sizeof *b);
+    int64_t images = 0, texts = 0, words = 0;
+    bool labels = n > 0;
+    for (int i = 0; b && i < n; i++) {
+        const drt_sample *s = samples[i];
+        b->rows += drt_sample_rows(s, options);
+        b->sequences += s->passes;
+        if (shows(s, false)) images += s->images;
+        if (shows(s, true)) images += s->images;
+        texts += s->texts;
+        for (int j = 0; j < s->texts; j++) words += s->text_size[j];
+        labels &= s->patch_label != NULL;
+    }
+    if (b) b->samples = n;
+    if (!b || b->rows > INT32_MAX || !allocate(arena, b, images, texts, words, labels, options)) {
+        drt_fail(err, DRT_ENOMEM, "no memory for a batch of %lld rows and %lld images; lower train.batch or train.tokens",
+                 b ? (long long)b->rows : 0LL, (long long)images);
+        return NULL;
+    }
+    packer k = {.o = options, .b = b};
+    for (int i = 0; i < n; i++) {
+        b->sample[i] = samples[i]->index;
+        add_sample(&k, samples[i]);
+    }
+    b->offsets[b->sequences] = (int32_t)k.row;
+    b->selected = k.selected;
+    b->orders = k.orders;
+    b->order_from[k.orders] = (int32_t)k.order_rows;
+    add_texts(b, samples, n);
+    return b;
+}

@@ -1,0 +1,86 @@
+// From samples to one packed batch: every sample brings passes (sequences to run), all passes are laid end to end, and
+// every row is marked with what it is. Nothing is padded.
+#ifndef DRT_DATA_BATCH_H
+#define DRT_DATA_BATCH_H
+
+#include "base/arena.h"
+#include "data/conversation.h"
+
+typedef enum {
+    DRT_PASS_PLAIN,       // image and text as they are
+    DRT_PASS_IMAGE_ORDER, // shuffled image, text, directed token (METHODS 2.1)
+    DRT_PASS_TEXT_ORDER,  // image, shuffled words, the sentence, directed token (METHODS 2.2)
+    DRT_PASS_KINDS
+} drt_pass_kind;
+
+// One sequence, before image expansion: id is a token, DRT_IMAGE_TOKEN or DRT_DIRECTED_TOKEN.
+typedef struct {
+    drt_pass_kind kind;
+    int32_t *id, *label; // [n]; label as in drt_encoded (unshifted)
+    int n;
+    int permutation; // IMAGE_ORDER: number in the bank; else -1
+} drt_pass;
+
+// A sample ready to be packed. Memory is the step's arena.
+typedef struct {
+    int32_t index;  // in the dataset
+    int images;
+    float *patches; // [images * P, patch numbers], intact
+    drt_pass pass[DRT_PASS_KINDS];
+    int passes;
+    // CLIP: the caption and its hard negatives, tokenised; labels of patches.
+    int texts;
+    int32_t **text, *text_size;
+    int16_t (*patch_label)[4]; // [P] or NULL
+} drt_sample;
+
+// How images become rows, and how cells of the shuffled image are cut.
+typedef struct {
+    int patches_side;  // patches along one side of an image
+    int patch_numbers; // 3 * patch * patch
+    bool class_row;    // the tower's class row is kept, in front of the patches
+    const int32_t *bank; // [classes, cells]: cell i of the shuffled image shows cell bank[k][i] of the original
+    int grid;          // cells along one side, a divisor of patches_side
+    bool read_visual;  // order.token: visual — the order head reads the visual rows, there is no directed token
+} drt_pack_options;
+
+typedef struct {
+    int64_t n;
+    int32_t *at, *label; // [n] index among the selected rows; the token it must predict
+} drt_word_rows;
+
+// Everything in a batch belongs to the arena it was packed in.
+typedef struct {
+    int sequences;
+    int64_t rows;
+    int32_t *offsets;           // [sequences + 1]
+    int32_t *token, *visual;    // [rows] word id or -1; row among the visual tokens or -1; both -1: directed token
+    int32_t *position, *reach;  // [rows]
+    uint8_t *is_visual;         // [rows]
+    int32_t *select;            // [selected] rows whose final state somebody reads, ascending
+    int64_t selected;
+    drt_word_rows words[DRT_PASS_KINDS]; // rows that predict a trained token, by kind of pass
+    int64_t orders;             // image-order sequences
+    int32_t *order_from;        // [orders + 1] into order_at
+    int32_t *order_at;          // selected rows that the order head reads: the directed token, or the visual rows
+    int32_t *order_class;       // [orders]
+    int64_t guided;             // rows that respond in a sequence with an image
+    uint8_t *responds;          // [rows] such a row
+    int32_t *seen;              // [rows] visual rows in the row's sequence
+    int images;
+    float *patches;             // [images * P, patch numbers]
+    int samples;
+    int32_t *sample;            // [samples] index in the dataset
+    // CLIP
+    int texts;                  // the first `samples` match the images, the rest are hard negatives
+    int32_t *text, *text_offsets;
+    int16_t (*patch_label)[4];  // [images * P] or NULL
+} drt_batch;
+
+// Packs n samples. NULL and *err when memory is out, or a sample has more rows than fit in int32.
+drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, int n, const drt_pack_options *options,
+                          drt_error *err);
+// Rows that a sample's passes will take.
+int64_t drt_sample_rows(const drt_sample *s, const drt_pack_options *options);
+
+#endif

@@ -1,0 +1,154 @@
+#include "model/model.h"
+
+#include "base/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static drt_status clip_projections(drt_model *m) {
+    const drt_model_config *c = &m->config;
+    drt_params *p = m->params;
+    int64_t joint = c->text.joint, v = c->vision.width, d = c->text.width;
+    m->visual_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, v, false, DRT_INIT_NORMAL, 1 / sqrtf((float)v),
+                                           "visual_projection.weight");
+    m->text_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, d, false, DRT_INIT_NORMAL, 1 / sqrtf((float)d),
+                                         "text_projection.weight");
+    m->logit_scale = drt_param_add(p, DRT_TEMPERATURE, 1, 1, DRT_INIT_CONSTANT, logf(1 / 0.07f));
+    drt_param_name(p, m->logit_scale, 0, 1, "logit_scale", 0, (int64_t[]){0});
+    return DRT_OK;
+}
+
+static void projector_declare(drt_model *m) {
+    const drt_model_config *c = &m->config;
+    int64_t in = c->vision.width, d = c->language.width;
+    int n = c->projector == DRT_PROJECTOR_LINEAR ? 1 : 2;
+    for (int i = 0; i < n; i++) {
+        m->projector[i] = drt_param_named(m->params, DRT_PROJECTOR, d, i ? d : in, false, DRT_INIT_UNIFORM, 0,
+                                          "multi_modal_projector.linear_%d.weight", i + 1);
+        m->projector_b[i] = drt_param_named(m->params, DRT_PROJECTOR, 1, d, true, DRT_INIT_UNIFORM, (float)(i ? d : in),
+                                            "multi_modal_projector.linear_%d.bias", i + 1);
+    }
+}
+
+static void extras_declare(drt_model *m, const drt_model_options *o) {
+    drt_params *p = m->params;
+    int64_t d = m->config.language.width;
+    if (o->order_classes) {
+        m->extra.token = drt_param_add(p, DRT_DIRECTED, 1, d, DRT_INIT_NORMAL, 1 / sqrtf((float)d));
+        // Zero: at first every permutation is as likely, and the head's gradient is the plain difference of states.
+        m->extra.order = drt_param_add(p, DRT_ORDER_HEAD, o->order_classes, d, DRT_INIT_CONSTANT, 0);
+        m->extra.order_b = drt_param_add(p, DRT_ORDER_HEAD, 1, o->order_classes, DRT_INIT_CONSTANT, 0);
+    }
+    if (o->objectives) m->extra.balance = drt_param_add(p, DRT_BALANCE, o->objectives, 1, DRT_INIT_CONSTANT, 0);
+    if (o->probe_classes) {
+        m->extra.probe = drt_param_add(p, DRT_PATCH_HEAD, o->probe_classes, m->config.vision.width, DRT_INIT_CONSTANT, 0);
+        m->extra.probe_b = drt_param_add(p, DRT_PATCH_HEAD, 1, o->probe_classes, DRT_INIT_CONSTANT, 0);
+    }
+}
+
+static drt_status declare(drt_model *m, const drt_model_options *o, drt_error *err) {
+    const drt_model_config *c = &m->config;
+    drt_status status = DRT_OK;
+    if (c->kind != DRT_MODEL_LLAMA) status = drt_vision_declare(&m->vision, &c->vision, m->params, err);
+    if (!status && c->kind == DRT_MODEL_CLIP) {
+        status = drt_clip_text_declare(&m->clip_text, &c->text, m->params, err);
+        if (!status) status = clip_projections(m);
+    }
+    if (!status && c->kind == DRT_MODEL_LLAVA) projector_declare(m);
+    if (!status && c->kind != DRT_MODEL_CLIP) status = drt_llama_declare(&m->language, &c->language, m->params, err);
+    if (!status) extras_declare(m, o);
+    return status;
+}
+
+drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options, drt_error *err) {
+    *out = NULL;
+    drt_status status = drt_model_config_check(config, "model", err);
+    if (status) return status;
+    drt_model *m = calloc(1, sizeof *m);
+    if (m) m->params = drt_params_new();
+    if (!m || !m->params) {
+        free(m);
+        return drt_fail(err, DRT_ENOMEM, "no memory for a model");
+    }
+    m->config = *config;
+    if (config->kind != DRT_MODEL_LLAMA) {
+        m->preprocess = drt_preprocess_clip;
+        m->preprocess.size = config->vision.image;
+    }
+    status = declare(m, options, err);
+    if (!status) status = drt_params_allocate(m->params, options->learns, err);
+    if (status) {
+        drt_model_close(m);
+        return status;
+    }
+    for (int g = 0; g < DRT_GROUPS; g++) drt_params_init(m->params, (drt_group)g, options->seed);
+    *out = m;
+    return DRT_OK;
+}
+
+void drt_model_close(drt_model *m) {
+    if (!m) return;
+    drt_encoder_free(&m->vision.encoder);
+    drt_encoder_free(&m->clip_text.encoder);
+    drt_llama_free(&m->language);
+    drt_params_free(m->params);
+    drt_tokenizer_close(m->tokenizer);
+    free(m->folder);
+    free(m);
+}
+
+// ---- forward -------------------------------------------------------------------------------------------------------
+
+drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute) {
+    bool learns = m->vision.patch->tensor.needs_grad, was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
+    drt_tensor *x = drt_vision_hidden(t, &m->vision, patches, m->config.select_layer, recompute);
+    if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
+    drt_tape_set_recording(t, was);
+    return x;
+}
+
+drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *x) {
+    x = drt_linear(t, x, &m->projector[0]->tensor, &m->projector_b[0]->tensor);
+    if (m->projector[1]) {
+        x = drt_activate(t, DRT_GELU, x);
+        x = drt_linear(t, x, &m->projector[1]->tensor, &m->projector_b[1]->tensor);
+    }
+    return x;
+}
+
+drt_tensor *drt_visual_tokens(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute) {
+    return drt_project(t, m, drt_visual_features(t, m, patches, recompute));
+}
+
+drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s, drt_tensor *visual) {
+    int64_t words = 0, seen = 0, directed = 0;
+    int32_t *index = drt_tape_alloc(t, 6 * s->rows, sizeof *index);
+    if (!index) return NULL;
+    int32_t *word_to = index, *word = word_to + s->rows, *seen_to = word + s->rows, *seen_from = seen_to + s->rows;
+    int32_t *drt_to = seen_from + s->rows, *zero = drt_to + s->rows;
+    for (int64_t r = 0; r < s->rows; r++) {
+        if (s->token[r] >= 0) {
+            if (s->token[r] >= m->config.language.vocab) {
+                drt_tape_fail(t, DRT_EDATA, "row %lld: token %d is not among the model's %d; tokenizer and model differ",
+                              (long long)r, s->token[r], m->config.language.vocab);
+                return NULL;
+            }
+            word_to[words] = (int32_t)r;
+            word[words++] = s->token[r];
+        } else if (s->visual[r] >= 0) {
+            seen_to[seen] = (int32_t)r;
+            seen_from[seen++] = s->visual[r];
+        } else
+            drt_to[directed++] = (int32_t)r;
+    }
+    if ((seen && !visual) || (directed && !m->extra.token)) {
+        if (!drt_tape_failed(t, NULL)) drt_tape_fail(t, DRT_EARG, "a batch wants %s that the model lacks", seen ? "images" : "the directed token");
+        return NULL;
+    }
+    drt_rows sources[3] = {{&m->language.embedding->tensor, word_to, word, NULL, words}};
+    int n = 1;
+    if (seen) sources[n++] = (drt_rows){visual, seen_to, seen_from, NULL, seen};
+    if (directed) sources[n++] = (drt_rows){&m->extra.token->tensor, drt_to, zero, NULL, directed};
+    return drt_gather(t, s->rows, m->config.language.width, true, sources, n);
+}

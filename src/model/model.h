@@ -1,0 +1,85 @@
+// A model: its config, its parameters, its parts. LLaVA, CLIP and LLaMA alone are the same struct with parts absent.
+//
+//   drt_model *m;
+//   drt_model_options o = {0};                       // inference: nothing learns
+//   if (drt_model_open(&m, "models/llava", &o, &err)) ...
+//   drt_model_save(m, "out/model", &err);            // a folder that transformers loads
+//   drt_model_close(m);
+#ifndef DRT_MODEL_MODEL_H
+#define DRT_MODEL_MODEL_H
+
+#include "format/image.h"
+#include "format/tokenizer.h"
+#include "model/clip.h"
+#include "model/llama.h"
+
+// Parts that training adds beside the model; they are saved in directed.safetensors (drt_directed_save) and never in
+// the model's own files.
+typedef struct {
+    drt_param *token;          // [1, d] the directed token (METHODS 2.1)
+    drt_param *order, *order_b; // [K, d], [1, K]: its final state -> logits over the bank
+    drt_param *balance;        // [objectives, 1] log-variances of `weights: learned`
+    drt_param *probe, *probe_b; // [classes, vision width] head of patch_words
+} drt_extra;
+
+typedef struct {
+    bool learns[DRT_GROUPS];
+    int order_classes;  // 0: no directed token, no order head
+    int objectives;     // 0: no balance
+    int probe_classes;  // 0: no probe
+    uint64_t seed;      // of everything that is not in the files
+} drt_model_options;
+
+typedef struct drt_model {
+    drt_model_config config;
+    drt_params *params;
+    drt_vision vision;
+    drt_clip_text clip_text;
+    drt_param *visual_projection, *text_projection, *logit_scale; // CLIP
+    drt_llama language;
+    drt_param *projector[2], *projector_b[2]; // LLaVA; [1] absent for `linear`
+    drt_extra extra;
+    drt_tokenizer *tokenizer; // NULL if the folder has none
+    drt_preprocess preprocess; // size 0 without a vision tower
+    char *folder;             // where it came from; NULL for a new one
+} drt_model;
+
+// Declares and allocates a model of these sizes, weights initialised from options->seed.
+drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options, drt_error *err);
+// Opens a Hugging Face folder: config.json, *.safetensors, tokenizer.json, preprocessor_config.json. A missing tensor, a
+// wrong shape, or a tensor that belongs nowhere is refused by name.
+drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_options *options, drt_error *err);
+// The starting point of stage 1: vision tower of a CLIP or vision folder, decoder and tokenizer of a LLaMA folder, a new
+// projector whose output is scaled to the root mean square of the word embeddings.
+drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
+                              int select_layer, const drt_model_options *options, drt_error *err);
+// Writes config.json, model.safetensors (dtype "F32" or "BF16"), preprocessor_config.json, generation_config.json and
+// copies the tokenizer's files. Each file atomically.
+drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err);
+void drt_model_close(drt_model *m);
+
+// The learning extras and the permutation bank beside the model: directed.safetensors.
+drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classes, int cells, const char *folder,
+                             drt_error *err);
+// Reads token and head into m->extra (which must have the same classes) and the bank into *bank (malloc'ed
+// [classes * cells]); a folder without the file leaves everything as it is and sets *bank to NULL.
+drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells, drt_error *err);
+
+// ---- forward ---------------------------------------------------------------------------------------------------
+// Visual tokens g(f(x)): patches [images * P, 3*patch*patch] -> [images * rows, d] (rows = drt_visual_rows). The vision
+// tower runs without a tape unless it learns.
+drt_tensor *drt_visual_tokens(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute);
+// The hidden state of the selected layer before the projector, class rows dropped (or kept, by config).
+drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute);
+drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *features);
+
+// A decoder batch: every row is a word, a visual token or the directed token. Row r is token[r] >= 0, or visual row
+// visual[r] >= 0, or neither: the directed token.
+typedef struct {
+    int64_t rows;
+    const int32_t *token, *visual;
+} drt_splice;
+// The spliced input [rows, d]. visual tokens may be NULL if no row is visual.
+drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s, drt_tensor *visual);
+
+#endif
