@@ -1,0 +1,10 @@
+#include "align/methods.h"
+
+drt_tensor *drt_contrastive_objective(drt_tape *t, const drt_forward *f, drt_score *score) {
+    float hit = 0;
+    if (!f->pooled_images || !f->pooled_texts) return NULL;
+    drt_tensor *loss = drt_contrastive_loss(t, f->pooled_images, f->pooled_texts, &f->model->logit_scale->tensor, &hit);
+    score->hits += hit * (double)f->batch->samples;
+    score->count += (double)f->batch->samples;
+    return loss;
+}

@@ -1,0 +1,69 @@
+#include "align/methods.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *drt_shuffle_words(const char *sentence, drt_rng *r) {
+    size_t size = strlen(sentence), words = 0;
+    int32_t *from = malloc((size + 1) * sizeof *from), *to = malloc((size + 1) * sizeof *to), *order = malloc((size + 1) * sizeof *order);
+    char *out = malloc(size + 1), *p = out;
+    if (from && to && order && out) {
+        for (size_t i = 0; i < size;) {
+            while (i < size && isspace((unsigned char)sentence[i])) i++;
+            size_t start = i;
+            while (i < size && !isspace((unsigned char)sentence[i])) i++;
+            if (i > start) {
+                from[words] = (int32_t)start;
+                to[words] = (int32_t)i;
+                order[words] = (int32_t)words;
+                words++;
+            }
+        }
+        drt_rng_shuffle(r, order, (int64_t)words);
+        for (size_t k = 0; k < words; k++) {
+            size_t n = (size_t)(to[order[k]] - from[order[k]]);
+            if (k) *p++ = ' ';
+            memcpy(p, sentence + from[order[k]], n);
+            p += n;
+        }
+        *p = 0;
+    } else {
+        free(out);
+        out = NULL;
+    }
+    free(from), free(to), free(order);
+    return out;
+}
+
+// The description is the first answer of the sample. The puzzle is asked in the v1 form, whatever the stage's template:
+// `plain` has no place for a question.
+drt_status drt_text_order_pass(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made,
+                               drt_error *err) {
+    const char *sentence = NULL;
+    *made = false;
+    for (int i = 0; i < s->n_turns && !sentence; i++)
+        if (!s->turns[i].human) sentence = s->turns[i].text;
+    if (!s->images || s->images > 1 || !sentence) return DRT_OK;
+    char *shuffled = drt_shuffle_words(sentence, r);
+    drt_text question = {0};
+    drt_encoded e = {0};
+    if (shuffled) drt_text_printf(&question, DRT_IMAGE_PLACEHOLDER "\n" DRT_TEXT_ORDER_PROMPT "%s", shuffled);
+    free(shuffled);
+    if (!question.bytes || question.failed) {
+        drt_text_free(&question);
+        return drt_fail(err, DRT_ENOMEM, "no memory for a shuffled sentence");
+    }
+    const drt_template *how = s->options->how->caption ? drt_template_find("v1") : s->options->how;
+    const drt_turn turns[] = {{true, question.bytes}, {false, sentence}};
+    drt_status status = drt_conversation_encode(how, s->tokenizer, turns, 2, s->images, &e, err);
+    drt_text_free(&question);
+    if (!status) status = drt_pass_from(&e, s->options, s->options->order_token, arena, out, err);
+    out->kind = DRT_PASS_TEXT_ORDER;
+    *made = !status;
+    return status;
+}
+
+drt_tensor *drt_text_order_loss(drt_tape *t, const drt_forward *f, drt_score *score) {
+    return drt_word_loss(t, f, DRT_PASS_TEXT_ORDER, score);
+}
