@@ -39,5 +39,5 @@ drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *s
                 score->count++;
             }
     }
-    return drt_total_loss(t, terms, each, NULL, DRT_PATCH_KINDS);
+    return drt_total_loss(t, terms, each, NULL, 1, DRT_PATCH_KINDS);
 }

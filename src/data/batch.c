@@ -98,6 +98,13 @@ static void add_row(packer *k, int32_t token, int32_t visual, int32_t position) 
     k->row++;
 }
 
+// Notes that row r's final state is read; returns its index among the selected.
+static int32_t pick(packer *k, int64_t r) {
+    if (k->o->select_all) return (int32_t)r;
+    k->b->select[k->selected] = (int32_t)r;
+    return (int32_t)k->selected++;
+}
+
 // Expands one pass. `image`: the batch image that its first DRT_IMAGE_TOKEN stands for.
 static void add_pass(packer *k, const drt_pass *p, int image) {
     drt_batch *b = k->b;
@@ -118,15 +125,12 @@ static void add_pass(packer *k, const drt_pass *p, int image) {
         int32_t next = i + 1 < p->n ? p->label[i + 1] : DRT_IGNORE;
         bool word = !order && next != DRT_IGNORE, reads = order && (k->o->read_visual ? picture : id == DRT_DIRECTED_TOKEN);
         if (reads)
-            for (int64_t r = k->row - n; r < k->row; r++) {
-                b->order_at[k->order_rows++] = (int32_t)k->selected;
-                b->select[k->selected++] = (int32_t)r;
-            }
+            for (int64_t r = k->row - n; r < k->row; r++)
+                b->order_at[k->order_rows++] = pick(k, r);
         if (word) {
             drt_word_rows *w = &b->words[p->kind];
-            w->at[w->n] = (int32_t)k->selected;
+            w->at[w->n] = pick(k, last);
             w->label[w->n++] = next;
-            b->select[k->selected++] = (int32_t)last;
             b->responds[last] = 1;
         }
     }
@@ -202,6 +206,7 @@ drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, in
         add_sample(&k, samples[i]);
     }
     b->offsets[b->sequences] = (int32_t)k.row;
+    for (; options->select_all && k.selected < k.row; k.selected++) b->select[k.selected] = (int32_t)k.selected;
     b->selected = k.selected;
     b->orders = k.orders;
     b->order_from[k.orders] = (int32_t)k.order_rows;

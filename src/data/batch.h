@@ -41,6 +41,7 @@ typedef struct {
     bool class_row;    // the tower's class row is kept, in front of the patches
     const int32_t *bank; // [classes, cells]: cell i of the shuffled image shows cell bank[k][i] of the original
     int grid;          // cells along one side, a divisor of patches_side
+    bool select_all;   // every row is selected (train.select_rows: false)
     bool read_visual;  // order.token: visual — the order head reads the visual rows, there is no directed token
 } drt_pack_options;
 

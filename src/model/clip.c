@@ -67,7 +67,17 @@ drt_tensor *drt_vision_hidden(drt_tape *t, const drt_vision *v, drt_mat patches,
     if (!offsets) return NULL;
     drt_tensor *x = embed(t, v, patches, images, offsets);
     x = drt_layer_norm(t, x, &v->pre->tensor, &v->pre_b->tensor, v->size.eps);
-    return drt_encoder_run(t, &v->encoder, layers, x, (int)images, offsets, NULL, recompute);
+    return drt_encoder_run(t, &v->encoder, 0, layers, x, (int)images, offsets, NULL, recompute);
+}
+
+drt_tensor *drt_vision_rest(drt_tape *t, const drt_vision *v, drt_tensor *hidden, int layer, bool recompute) {
+    if (!hidden || drt_tape_failed(t, NULL)) return NULL;
+    int p = drt_patches(&v->size), from = layer < 0 ? v->size.layers + 1 + layer : layer;
+    int64_t images = hidden->value.rows / (1 + p);
+    int32_t *offsets = drt_tape_alloc(t, images + 1, sizeof *offsets);
+    if (!offsets) return NULL;
+    for (int64_t i = 0; i <= images; i++) offsets[i] = (int32_t)(i * (1 + p));
+    return drt_encoder_run(t, &v->encoder, from, v->size.layers, hidden, (int)images, offsets, NULL, recompute);
 }
 
 drt_tensor *drt_vision_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {
@@ -116,7 +126,7 @@ drt_tensor *drt_clip_text_pooled(drt_tape *t, const drt_clip_text *c, const int3
     }
     const drt_rows sources[] = {{&c->token->tensor, NULL, id, NULL, rows}, {&c->position->tensor, NULL, where, NULL, rows}};
     drt_tensor *x = drt_gather(t, rows, c->size.width, false, sources, 2);
-    x = drt_encoder_run(t, &c->encoder, c->size.layers, x, n, offsets, reach, recompute);
+    x = drt_encoder_run(t, &c->encoder, 0, c->size.layers, x, n, offsets, reach, recompute);
     if (!x) return NULL;
     x = drt_select(t, x, pooled, n);
     return drt_layer_norm(t, x, &c->final->tensor, &c->final_b->tensor, c->size.eps);

@@ -25,6 +25,8 @@ drt_status drt_clip_text_declare(drt_clip_text *c, const drt_clip_tower *size, d
 // last (the layers behind it are not computed). patches [images * P, 3*patch*patch] -> [images * (1 + P), d]; the class
 // row stands first in each image.
 drt_tensor *drt_vision_hidden(drt_tape *t, const drt_vision *v, drt_mat patches, int layer, bool recompute);
+// From hidden state number `layer` on to the last one.
+drt_tensor *drt_vision_rest(drt_tape *t, const drt_vision *v, drt_tensor *hidden, int layer, bool recompute);
 // The class rows after the last layer and the post norm: [images, d], before CLIP's projection.
 drt_tensor *drt_vision_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden);
 // Patch rows only, class rows dropped: [images * P, d].

@@ -86,13 +86,13 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
     *y = drt_linear_add(t, h, &l->fc2->tensor, &l->fc2_b->tensor, x);
 }
 
-drt_tensor *drt_encoder_run(drt_tape *t, const drt_encoder *e, int layers, drt_tensor *x, int sequences,
+drt_tensor *drt_encoder_run(drt_tape *t, const drt_encoder *e, int from, int to, drt_tensor *x, int sequences,
                             const int32_t *offsets, const int32_t *reach, bool recompute) {
     const drt_clip_tower *s = e->size;
-    layer_run *run = drt_tape_alloc(t, layers ? layers : 1, sizeof *run);
+    layer_run *run = drt_tape_alloc(t, s->layers, sizeof *run);
     if (!run || !x) return NULL;
     drt_block_shape shape = {.rows = x->value.rows, .cols = s->width, .recompute = recompute};
-    for (int i = 0; i < layers; i++) {
+    for (int i = from; i < to; i++) {
         drt_attention a = {.sequences = sequences, .q_offsets = offsets, .k_offsets = offsets, .reach = reach,
                            .heads = s->heads, .kv_heads = s->heads, .head_size = s->width / s->heads};
         a.scale = 1 / sqrtf((float)a.head_size);

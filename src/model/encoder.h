@@ -21,9 +21,9 @@ typedef struct {
 drt_status drt_encoder_declare(drt_encoder *e, const drt_clip_tower *size, drt_params *p, drt_group group,
                                const char *prefix, drt_error *err);
 void drt_encoder_free(drt_encoder *e);
-// Runs the first `layers` layers over sequences laid end to end. x [rows, width]; offsets [sequences + 1];
+// Runs layers [from, to) over sequences laid end to end. x [rows, width]; offsets [sequences + 1];
 // reach [rows]: see drt_attention (NULL: every row sees its whole sequence). Arrays must outlive the step.
-drt_tensor *drt_encoder_run(drt_tape *t, const drt_encoder *e, int layers, drt_tensor *x, int sequences,
+drt_tensor *drt_encoder_run(drt_tape *t, const drt_encoder *e, int from, int to, drt_tensor *x, int sequences,
                             const int32_t *offsets, const int32_t *reach, bool recompute);
 
 drt_activation drt_activation_of(drt_act act);

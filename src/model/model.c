@@ -43,7 +43,6 @@ static void extras_declare(drt_model *m, const drt_model_options *o) {
     if (o->objectives) m->extra.balance = drt_param_add(p, DRT_BALANCE, o->objectives, 1, DRT_INIT_CONSTANT, 0);
     if (o->probe_classes) {
         m->extra.probe = drt_param_add(p, DRT_PATCH_HEAD, o->probe_classes, m->config.vision.width, DRT_INIT_CONSTANT, 0);
-        m->extra.probe_b = drt_param_add(p, DRT_PATCH_HEAD, 1, o->probe_classes, DRT_INIT_CONSTANT, 0);
     }
 }
 

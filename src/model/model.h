@@ -19,7 +19,7 @@ typedef struct {
     drt_param *token;          // [1, d] the directed token (METHODS 2.1)
     drt_param *order, *order_b; // [K, d], [1, K]: its final state -> logits over the bank
     drt_param *balance;        // [objectives, 1] log-variances of `weights: learned`
-    drt_param *probe, *probe_b; // [classes, vision width] head of patch_words
+    drt_param *probe;          // [classes, vision width] head of patch_words
 } drt_extra;
 
 typedef struct {

@@ -178,7 +178,7 @@ drt_tensor *drt_guided_loss(drt_tape *t, drt_tensor *const *mass, const float *c
 
 typedef struct {
     drt_tensor **term, **log_variance, *y;
-    float *weight;
+    float *weight, share;
     int n;
 } total;
 
@@ -188,13 +188,13 @@ static void total_back(drt_tape *t, void *context) {
     for (int i = 0; i < c->n; i++) {
         drt_tensor *s = c->log_variance[i];
         float scale = c->weight[i] * (s ? expf(-drt_scalar(s)) : 1);
-        if (s) drt_grad_scalar(t, s, g * (0.5f - scale * drt_scalar(c->term[i])));
+        if (s) drt_grad_scalar(t, s, g * (0.5f * c->share - scale * drt_scalar(c->term[i])));
         drt_grad_scalar(t, c->term[i], g * scale);
     }
 }
 
 drt_tensor *drt_total_loss(drt_tape *t, drt_tensor *const *term, const float *weight, drt_tensor *const *log_variance,
-                           int n) {
+                           float share, int n) {
     if (drt_tape_failed(t, NULL)) return NULL;
     total *c = drt_tape_alloc(t, 1, sizeof *c);
     drt_tensor **terms = drt_tape_alloc(t, n, sizeof *terms), **logs = drt_tape_alloc(t, n, sizeof *logs);
@@ -208,12 +208,12 @@ drt_tensor *drt_total_loss(drt_tape *t, drt_tensor *const *term, const float *we
         logs[i] = log_variance ? log_variance[i] : NULL;
         weights[i] = weight[i];
         double s = logs[i] ? drt_scalar(logs[i]) : 0;
-        sum += weight[i] * exp(-s) * drt_scalar(term[i]) + 0.5 * s;
+        sum += weight[i] * exp(-s) * drt_scalar(term[i]) + 0.5 * share * s;
         learns |= term[i]->needs_grad || (logs[i] && logs[i]->needs_grad);
     }
     drt_tensor *y = scalar_new(t, sum, learns);
     if (!y) return NULL;
-    *c = (total){terms, logs, y, weights, n};
+    *c = (total){terms, logs, y, weights, share, n};
     if (learns) drt_tape_record(t, total_back, c, y, NULL);
     return y;
 }

@@ -13,21 +13,18 @@
 #define DRT_TRAIN_RECIPE_H
 
 #include "base/error.h"
+#include "align/objective.h"
 #include "base/text.h"
-#include "format/hf_config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef enum { DRT_TASK_LLAVA, DRT_TASK_CLIP, DRT_TASK_LANGUAGE } drt_task;
 typedef enum { DRT_TEMPLATE_PLAIN, DRT_TEMPLATE_V1 } drt_template_kind;
-typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect_kind;
 typedef enum { DRT_BAD_STOP, DRT_BAD_SKIP } drt_bad_kind;
 typedef enum { DRT_SCHEDULE_COSINE, DRT_SCHEDULE_LINEAR, DRT_SCHEDULE_CONSTANT } drt_schedule_kind;
 typedef enum { DRT_WEIGHTS_FIXED, DRT_WEIGHTS_LEARNED } drt_weights_kind;
 typedef enum { DRT_PASSES_ALL, DRT_PASSES_SAMPLED } drt_passes_kind;
-typedef enum { DRT_ORDER_END, DRT_ORDER_START, DRT_ORDER_VISUAL } drt_order_token;
-typedef enum { DRT_GUIDED_MASS, DRT_GUIDED_PAIR } drt_guided_reduce;
 
 // Strings are never NULL once loaded ("" when not given) and belong to the recipe.
 typedef struct {
@@ -46,7 +43,7 @@ typedef struct {
         char *file;   // samples
         char *images; // folder that image names are relative to; "": the folder of `file`
         drt_template_kind template;
-        drt_aspect_kind aspect;
+        drt_aspect aspect;
         drt_bad_kind bad; // what an unusable sample does
         bool group_by_modality;
         int64_t context; // most rows of one sequence

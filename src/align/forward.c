@@ -1,0 +1,42 @@
+#include "align/forward.h"
+
+static drt_mat pixels(const drt_forward *f) {
+    const drt_clip_tower *v = &f->model->config.vision;
+    return drt_mat_f32(f->batch->patches, (int64_t)f->batch->images * drt_patches(v), 3LL * v->patch * v->patch);
+}
+
+// vision tower → projector → splice → decoder
+static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
+    const drt_batch *b = f->batch;
+    const drt_model *m = f->model;
+    drt_tensor *seen = b->images ? drt_visual_tokens(t, m, pixels(f), recompute) : NULL;
+    const drt_splice splice = {b->rows, b->token, b->visual};
+    drt_tensor *x = drt_splice_rows(t, m, &splice, seen);
+    const drt_llama_rows rows = {.sequences = b->sequences, .offsets = b->offsets, .position = b->position,
+                                 .reach = b->reach, .visual = guided ? b->is_visual : NULL, .select = b->select,
+                                 .selected = b->selected, .recompute = recompute};
+    f->mass = guided ? drt_tape_alloc(t, m->config.language.layers, sizeof *f->mass) : NULL;
+    f->states = drt_llama_run(t, &m->language, x, &rows, f->mass);
+}
+
+// Both towers of CLIP, their pooled rows in the joint space, and the features that LLaVA will read on the way.
+static void run_clip(drt_tape *t, drt_forward *f, bool recompute) {
+    const drt_batch *b = f->batch;
+    const drt_model *m = f->model;
+    const int read = -2;
+    drt_tensor *h = drt_vision_hidden(t, &m->vision, pixels(f), read, recompute);
+    f->features = drt_vision_patches(t, &m->vision, h);
+    h = drt_vision_rest(t, &m->vision, h, read, recompute);
+    h = drt_linear(t, drt_vision_pooled(t, &m->vision, h), &m->visual_projection->tensor, NULL);
+    f->pooled_images = drt_unit_rows(t, h);
+    if (!b->texts) return;
+    h = drt_clip_text_pooled(t, &m->clip_text, b->text, b->text_offsets, b->texts, recompute);
+    f->pooled_texts = drt_unit_rows(t, drt_linear(t, h, &m->text_projection->tensor, NULL));
+}
+
+void drt_forward_run(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
+    f->states = f->pooled_images = f->pooled_texts = f->features = NULL;
+    f->mass = NULL;
+    if (f->model->config.kind == DRT_MODEL_CLIP) run_clip(t, f, recompute);
+    else run_decoder(t, f, guided, recompute);
+}

@@ -1,0 +1,159 @@
+#include "train/checkpoint.h"
+
+#include "base/file.h"
+#include "base/text.h"
+#include "format/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char *folder_of(const char *run, int64_t step, const char *suffix) {
+    drt_text t = {0};
+    if (step < 0) drt_text_printf(&t, "%s/checkpoints", run);
+    else drt_text_printf(&t, "%s/checkpoints/step-%09lld%s", run, (long long)step, suffix);
+    if (!t.failed) return t.bytes;
+    drt_text_free(&t);
+    return NULL;
+}
+
+// Learning weights, packed as the gradients are: [learning].
+static float *gather(const drt_params *p) {
+    float *w = calloc((size_t)p->learning + 1, sizeof *w);
+    for (int i = 0; w && i < p->n; i++) {
+        int64_t at = drt_param_grad_offset(p, p->at[i]);
+        drt_mat v = p->at[i]->tensor.value;
+        if (at >= 0) memcpy(w + at, v.data, (size_t)(v.rows * v.cols) * sizeof *w);
+    }
+    return w;
+}
+
+static void scatter(drt_params *p, const float *w) {
+    for (int i = 0; i < p->n; i++) {
+        int64_t at = drt_param_grad_offset(p, p->at[i]);
+        drt_mat v = p->at[i]->tensor.value;
+        if (at >= 0) memcpy(v.data, w + at, (size_t)(v.rows * v.cols) * sizeof *w);
+    }
+}
+
+// A number that changes when the list of learning parameters does.
+static uint64_t layout(const drt_params *p) {
+    uint64_t h = 0;
+    for (int i = 0; i < p->n; i++) {
+        drt_mat v = p->at[i]->tensor.value;
+        const int64_t what[] = {(int64_t)h, v.rows, v.cols, drt_param_grad_offset(p, p->at[i])};
+        h = drt_hash(what, sizeof what);
+    }
+    return h;
+}
+
+static int by_step(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+// Steps of the whole checkpoints, ascending; *n = 0 if there are none. malloc'ed.
+static int64_t *steps_of(const char *run, int *n) {
+    char *path = folder_of(run, -1, "");
+    DIR *dir = path ? opendir(path) : NULL;
+    int64_t *steps = NULL;
+    *n = 0;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        long long step;
+        int end = 0;
+        if (sscanf(e->d_name, "step-%lld%n", &step, &end) != 1 || e->d_name[end]) continue;
+        int64_t *more = realloc(steps, ((size_t)*n + 1) * sizeof *steps);
+        if (!more) break;
+        steps = more;
+        steps[(*n)++] = step;
+    }
+    if (dir) closedir(dir);
+    free(path);
+    if (*n) qsort(steps, (size_t)*n, sizeof *steps, by_step);
+    return steps;
+}
+
+static drt_status write_state(const drt_params *p, const char *folder, int64_t step, drt_error *err) {
+    char text_step[32], text_layout[32], *path = drt_path_join(folder, "state.safetensors");
+    float *w = gather(p);
+    snprintf(text_step, sizeof text_step, "%lld", (long long)step);
+    snprintf(text_layout, sizeof text_layout, "%016llx", (unsigned long long)layout(p));
+    const char *const metadata[] = {"step", text_step, "layout", text_layout, NULL};
+    const drt_st_entry entry[] = {{"weights", "F32", 1, {p->learning}, w},
+                                  {"adamw.m", "F32", 1, {p->learning}, p->m},
+                                  {"adamw.v", "F32", 1, {p->learning}, p->v}};
+    drt_status status = path && w ? drt_safetensors_write(path, entry, 3, metadata, err) : drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
+    free(w);
+    free(path);
+    return status;
+}
+
+static drt_status remove_old(const char *run, int64_t keep, drt_error *err) {
+    int n;
+    int64_t *steps = steps_of(run, &n);
+    drt_status status = DRT_OK;
+    for (int i = 0; !status && i < n - (keep > 1 ? keep : 1); i++) {
+        // Renamed first: a folder half removed must not look like a checkpoint.
+        char *path = folder_of(run, steps[i], ""), *gone = folder_of(run, steps[i], ".old");
+        if (!path || !gone) status = drt_fail(err, DRT_ENOMEM, "no memory");
+        else if (rename(path, gone)) status = drt_fail(err, DRT_EIO, "%s: cannot rename: %s", path, strerror(errno));
+        else status = drt_remove_tree(gone, err);
+        free(path), free(gone);
+    }
+    free(steps);
+    return status;
+}
+
+drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err) {
+    char *part = folder_of(run, step, ".part"), *whole = folder_of(run, step, "");
+    drt_status status = part && whole ? drt_remove_tree(part, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status && drt_is_folder(whole)) { // saved before (a signal right after a checkpoint)
+        free(part), free(whole);
+        return DRT_OK;
+    }
+    if (!status) status = drt_make_folders(part, err);
+    if (!status) status = write_state(p, part, step, err);
+    if (!status && rename(part, whole)) status = drt_fail(err, DRT_EIO, "%s: cannot rename: %s", part, strerror(errno));
+    if (status && part) drt_remove_tree(part, NULL);
+    if (!status) status = remove_old(run, keep, err);
+    free(part), free(whole);
+    return status;
+}
+
+drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err) {
+    int n;
+    int64_t *steps = steps_of(run, &n);
+    (void)err;
+    *step = n ? steps[n - 1] : -1;
+    free(steps);
+    return DRT_OK;
+}
+
+drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err) {
+    char *folder = folder_of(run, step, ""), *path = folder ? drt_path_join(folder, "state.safetensors") : NULL, want[32];
+    drt_safetensors *s = NULL;
+    drt_status status = path ? drt_safetensors_open(&s, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    const char *have = status ? NULL : drt_safetensors_metadata(s, "layout");
+    snprintf(want, sizeof want, "%016llx", (unsigned long long)layout(p));
+    if (!status && (!have || strcmp(have, want)))
+        status = drt_fail(err, DRT_ECONFIG, "%s: made by a run that trains other parts of the model; resume with its own recipe, or "
+                          "choose another out", path);
+    float *const to[] = {NULL, p->m, p->v};
+    static const char *const names[] = {"weights", "adamw.m", "adamw.v"};
+    float *w = status ? NULL : calloc((size_t)p->learning + 1, sizeof *w);
+    if (!status && !w) status = drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
+    for (int i = 0; !status && i < 3; i++) {
+        const drt_st_tensor *t = drt_safetensors_find(s, names[i]);
+        if (!t || t->ndim != 1 || t->shape[0] != p->learning)
+            status = drt_fail(err, DRT_EFORMAT, "%s: '%s' is missing or of another size; remove this checkpoint to use the one before", path, names[i]);
+        else status = drt_st_to_f32(t, to[i] ? to[i] : w, p->learning, err);
+    }
+    if (!status) scatter(p, w);
+    free(w);
+    if (s) drt_safetensors_close(s);
+    free(folder), free(path);
+    return status;
+}

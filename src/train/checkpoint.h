@@ -1,0 +1,19 @@
+// Checkpoints: everything a run needs to go on bit for bit. A checkpoint is a folder RUN/checkpoints/step-N that appears
+// by a rename when all of it is on disk; a torn one is never seen.
+//
+// Samples, shuffles and permutations are functions of (seed, step), so the state is: the step, the weights that learn
+// and their optimizer moments.
+#ifndef DRT_TRAIN_CHECKPOINT_H
+#define DRT_TRAIN_CHECKPOINT_H
+
+#include "tensor/params.h"
+
+// Writes step-`step` and removes all but the newest `keep` (at least 1). recipe: the effective recipe as text, kept
+// beside it and compared on resume.
+drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err);
+// The newest whole checkpoint of the run: *step, or -1 if there is none.
+drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err);
+// Loads step-`step` into p. Another shape of model: DRT_ECONFIG.
+drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err);
+
+#endif

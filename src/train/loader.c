@@ -1,0 +1,262 @@
+#include "train/loader.h"
+
+#include "train/step.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLOTS = 3 };
+
+struct drt_loader {
+    const drt_recipe *r;
+    const drt_model *m;
+    drt_dataset *data;
+    drt_sampler *sampler;
+    drt_prefetch *prefetch;
+    drt_preprocess preprocess;
+    drt_pack_options pack;
+    drt_align_options options;
+    drt_step_data slot[SLOTS];
+    int32_t *index; // [batch] of the step being made
+    bool clip;
+};
+
+drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid) {
+    const drt_clip_tower *v = &m->config.vision;
+    drt_pack_options o = {.class_row = m->config.keep_class, .bank = bank, .grid = grid};
+    if (m->config.kind != DRT_MODEL_LLAMA) {
+        o.patches_side = v->image / v->patch;
+        o.patch_numbers = 3 * v->patch * v->patch;
+    }
+    return o;
+}
+
+drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const char *path, float *patches, drt_error *err) {
+    drt_image image = {0}, ready = {0};
+    drt_status status = drt_image_read(&image, path, err);
+    if (!status) status = drt_image_prepare(&image, how, &ready, err);
+    if (!status) drt_image_patches(&ready, how, m->config.vision.patch, patches);
+    drt_image_free(&image);
+    drt_image_free(&ready);
+    return status;
+}
+
+static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s, drt_error *err) {
+    int64_t size = (int64_t)l->pack.patches_side * l->pack.patches_side * l->pack.patch_numbers;
+    s->images = l->m->config.kind == DRT_MODEL_LLAMA ? 0 : rec->n_images;
+    if (!s->images) return DRT_OK;
+    s->patches = drt_arena_array(arena, s->images * size, sizeof *s->patches);
+    if (!s->patches) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
+    for (int i = 0; i < s->images; i++) {
+        drt_status status = drt_load_image(l->m, &l->preprocess, rec->images[i], s->patches + i * size, err);
+        if (status) return status;
+    }
+    return DRT_OK;
+}
+
+// A caption for CLIP: bos, tokens, eos, cut to the tower's positions.
+static drt_status add_text(const drt_loader *l, const char *text, drt_arena *arena, drt_sample *s, drt_error *err) {
+    const drt_clip_tower *c = &l->m->config.text;
+    drt_token *token = NULL;
+    int n = 0;
+    drt_status status = drt_tokenizer_encode(l->m->tokenizer, text, strlen(text), &token, &n, err);
+    if (status) return status;
+    if (n > c->positions - 2) n = c->positions - 2;
+    int32_t *id = drt_arena_array(arena, n + 2, sizeof *id);
+    if (id) {
+        id[0] = c->bos;
+        for (int i = 0; i < n; i++) id[i + 1] = token[i].id;
+        id[n + 1] = c->eos;
+        s->text[s->texts] = id;
+        s->text_size[s->texts++] = n + 2;
+    }
+    free(token);
+    return id ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a caption");
+}
+
+static drt_status clip_sample(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s, drt_error *err) {
+    const char *caption = NULL;
+    int patches = l->pack.patches_side * l->pack.patches_side;
+    for (int i = 0; i < rec->n_turns && !caption; i++)
+        if (!rec->turns[i].human) caption = rec->turns[i].text;
+    if (!caption || s->images != 1) return drt_fail(err, DRT_EDATA, "CLIP wants one image and one caption, this has %d images", s->images);
+    s->text = drt_arena_array(arena, 1 + rec->n_negatives, sizeof *s->text);
+    s->text_size = drt_arena_array(arena, 1 + rec->n_negatives, sizeof *s->text_size);
+    if (!s->text || !s->text_size) return drt_fail(err, DRT_ENOMEM, "no memory for captions");
+    drt_status status = add_text(l, caption, arena, s, err);
+    for (int i = 0; !status && i < rec->n_negatives; i++) status = add_text(l, rec->negatives[i], arena, s, err);
+    if (status || !rec->patches) return status;
+    if (rec->n_patches != patches)
+        return drt_fail(err, DRT_EDATA, "patch labels for %d patches, the tower has %d", rec->n_patches, patches);
+    s->patch_label = drt_arena_array(arena, patches, sizeof *s->patch_label);
+    if (!s->patch_label) return drt_fail(err, DRT_ENOMEM, "no memory for patch labels");
+    memcpy(s->patch_label, rec->patches, (size_t)patches * sizeof *s->patch_label);
+    return DRT_OK;
+}
+
+static drt_status make_passes(const drt_loader *l, const drt_record *rec, int64_t step, int place, drt_arena *arena,
+                              drt_sample *s, drt_error *err) {
+    const drt_pass_source source = {l->m->tokenizer, rec->turns, rec->n_turns, s->images, &l->options};
+    int puzzles[DRT_OBJECTIVES], n = 0, chosen = -1;
+    drt_rng r;
+    drt_rng_init(&r, (uint64_t)l->r->seed, drt_hash((int64_t[]){step, place}, 2 * sizeof(int64_t)));
+    for (int k = 0; k < DRT_OBJECTIVES; k++)
+        if (drt_objective_weight(l->r, k) > 0 && drt_objectives[k].puzzle) puzzles[n++] = k;
+    if (l->r->passes == DRT_PASSES_SAMPLED && n) chosen = puzzles[drt_rng_below(&r, (uint64_t)n)];
+    for (int k = 0; k < DRT_OBJECTIVES; k++) {
+        const drt_objective *o = &drt_objectives[k];
+        bool made = false;
+        if (!(drt_objective_weight(l->r, k) > 0) || !o->make || (o->puzzle && chosen >= 0 && k != chosen)) continue;
+        drt_rng own;
+        drt_rng_init(&own, drt_rng_next(&r), (uint64_t)k);
+        drt_status status = o->make(&source, &own, arena, &s->pass[s->passes], &made, err);
+        if (status) return status;
+        s->passes += made;
+    }
+    return DRT_OK;
+}
+
+static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, int place, drt_arena *arena,
+                              drt_sample **out, drt_error *err) {
+    drt_record *rec = NULL;
+    drt_sample *s = drt_arena_zalloc(arena, sizeof *s);
+    if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for a sample");
+    drt_status status = drt_dataset_at(l->data, index, &rec, err);
+    if (status) return status;
+    s->index = rec->index;
+    status = load_images(l, rec, arena, s, err);
+    if (!status) status = l->clip ? clip_sample(l, rec, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
+    if (status) drt_dataset_fail_in(l->data, rec, err);
+    drt_record_free(rec);
+    *out = s;
+    return status;
+}
+
+// Cuts the samples into `accumulate` equal parts, and each part further where it has more rows than train.tokens.
+static drt_status pack_all(const drt_loader *l, drt_step_data *d, drt_sample **s, int n, drt_error *err) {
+    int parts = (int)l->r->train.accumulate, from = 0;
+    d->batch = drt_arena_array(d->arena, n, sizeof *d->batch);
+    if (!d->batch) return drt_fail(err, DRT_ENOMEM, "no memory for batches");
+    while (from < n) {
+        int part = (int)((int64_t)from * parts / n), end = (int)(((int64_t)(part + 1) * n + parts - 1) / parts), to = from;
+        int64_t rows = 0;
+        for (; to < end && to < n; to++) {
+            int64_t more = drt_sample_rows(s[to], &l->pack);
+            if (to > from && l->r->train.tokens && rows + more > l->r->train.tokens) break;
+            rows += more;
+        }
+        drt_batch *b = drt_batch_pack(d->arena, (const drt_sample *const *)(s + from), to - from, &l->pack, err);
+        if (!b) return DRT_ENOMEM;
+        d->batch[d->n++] = b;
+        d->rows += b->rows;
+        for (int k = 0; k < DRT_PASS_KINDS; k++) d->totals.words[k] += b->words[k].n;
+        d->totals.orders += b->orders;
+        d->totals.guided += b->guided;
+        d->totals.samples += to - from;
+        from = to;
+    }
+    return DRT_OK;
+}
+
+static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err) {
+    drt_loader *l = user;
+    drt_step_data *d = slot;
+    int n = drt_sampler_batch(l->sampler);
+    drt_arena_reset(d->arena);
+    d->n = 0;
+    d->rows = 0;
+    d->totals = (drt_totals){0};
+    drt_sample **s = drt_arena_array(d->arena, n, sizeof *s);
+    if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for %d samples", n);
+    drt_status status = drt_sampler_at(l->sampler, step, l->index, err);
+    for (int i = 0; !status && i < n; i++) status = make_sample(l, l->index[i], step, i, d->arena, &s[i], err);
+    return status ? status : pack_all(l, d, s, n, err);
+}
+
+static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
+    const drt_recipe *r = l->r;
+    bool pictures = l->m->config.kind != DRT_MODEL_LLAMA;
+    const drt_dataset_options options = {.skip = r->data.bad == DRT_BAD_SKIP, .images = pictures ? DRT_IMAGES_DECODE : DRT_IMAGES_IGNORE,
+                                         .how = l->clip ? NULL : l->options.how, .bad = bad};
+    drt_status status = drt_dataset_open(&l->data, r->data.file, *r->data.images ? r->data.images : NULL, &options, progress, err);
+    if (status) return status;
+    int64_t n = drt_dataset_size(l->data);
+    if (r->data.limit && r->data.limit < n) n = r->data.limit;
+    const drt_sampler_options sampling = {.n = (int32_t)n, .length = drt_dataset_lengths(l->data),
+                                          .group = r->data.group_by_modality, .batch = (int)(r->train.batch / r->train.accumulate),
+                                          .accumulation = (int)r->train.accumulate, .seed = (uint64_t)r->seed};
+    status = drt_sampler_new(&l->sampler, &sampling, err);
+    if (!status && !*steps) *steps = drt_sampler_steps_per_epoch(l->sampler) * r->train.epochs;
+    return status;
+}
+
+static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err) {
+    static const char *const templates[] = {"plain", "v1"};
+    const drt_recipe *r = l->r;
+    const drt_model *m = l->m;
+    l->clip = m->config.kind == DRT_MODEL_CLIP;
+    l->pack = drt_pack_options_of(m, bank, 1);
+    int side = l->pack.patches_side, grid = r->order.grid ? (int)r->order.grid : side;
+    if (bank && (grid < 1 || side % grid))
+        return drt_fail(err, DRT_ECONFIG, "order.grid: %d does not divide the patch grid of %d x %d", grid, side, side);
+    l->pack.grid = grid;
+    l->pack.select_all = !r->train.select_rows;
+    l->pack.read_visual = r->order.token == DRT_ORDER_VISUAL;
+    l->preprocess = m->preprocess;
+    l->preprocess.aspect = r->data.aspect;
+    int context = (int)r->data.context;
+    if (!l->clip && context > m->config.language.positions) context = m->config.language.positions;
+    l->options = (drt_align_options){r->order.token, r->guided.reduce, drt_template_find(templates[r->data.template]), context,
+                                     m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0, (int)r->order.bank};
+    return m->tokenizer ? DRT_OK : drt_fail(err, DRT_ECONFIG, "%s: has no tokenizer.json", m->folder ? m->folder : "the model");
+}
+
+drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank, int64_t first,
+                           int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
+    drt_loader *l = calloc(1, sizeof *l);
+    void *slots[SLOTS];
+    *out = NULL;
+    if (!l) return drt_fail(err, DRT_ENOMEM, "no memory for a loader");
+    l->r = r;
+    l->m = m;
+    drt_status status = options_of(l, bank, err);
+    if (!status) status = open_data(l, steps, progress, bad, err);
+    if (!status) l->index = malloc((size_t)drt_sampler_batch(l->sampler) * sizeof *l->index);
+    if (!status && !l->index) status = drt_fail(err, DRT_ENOMEM, "no memory for a batch of samples");
+    for (int i = 0; i < SLOTS; i++) {
+        slots[i] = &l->slot[i];
+        l->slot[i].arena = drt_arena_new(0);
+        if (!l->slot[i].arena && !status) status = drt_fail(err, DRT_ENOMEM, "no memory for a loader");
+    }
+    if (!status && first < *steps) status = drt_prefetch_start(&l->prefetch, make_step, l, slots, SLOTS, first, *steps, err);
+    if (status) {
+        drt_loader_close(l);
+        return status;
+    }
+    *out = l;
+    return DRT_OK;
+}
+
+drt_status drt_loader_next(drt_loader *l, drt_step_data **out, drt_error *err) {
+    int64_t step;
+    void *slot = NULL;
+    drt_status status = drt_prefetch_next(l->prefetch, &step, &slot, err);
+    *out = slot;
+    return status;
+}
+
+void drt_loader_release(drt_loader *l) { drt_prefetch_release(l->prefetch); }
+
+void drt_loader_close(drt_loader *l) {
+    if (!l) return;
+    if (l->prefetch) drt_prefetch_stop(l->prefetch);
+    for (int i = 0; i < SLOTS; i++) drt_arena_free(l->slot[i].arena);
+    drt_sampler_free(l->sampler);
+    drt_dataset_close(l->data);
+    free(l->index);
+    free(l);
+}
+
+const drt_dataset *drt_loader_dataset(const drt_loader *l) { return l->data; }
+const drt_align_options *drt_loader_options(const drt_loader *l) { return &l->options; }
+double drt_loader_waited(const drt_loader *l) { return l->prefetch ? drt_prefetch_waited(l->prefetch) : 0; }

@@ -1,0 +1,184 @@
+#include "train/run.h"
+
+#include "base/file.h"
+#include "train/checkpoint.h"
+#include "train/step.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const drt_recipe *r;
+    const drt_run_hooks *hooks;
+    drt_device *dev;
+    drt_tape *tape;
+    drt_model *m;
+    int32_t *bank;
+    int cells;
+    drt_loader *loader;
+    drt_log *log;
+    int64_t step, steps; // done, in all
+    double loss;
+} run;
+
+static void say(const run *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(const run *u, const char *format, ...) {
+    if (!u->hooks->say) return;
+    char line[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    u->hooks->say(u->hooks->say_user, line);
+}
+
+static void close_all(run *u) {
+    drt_loader_close(u->loader);
+    drt_log_close(u->log);
+    drt_tape_free(u->tape);
+    drt_model_close(u->m);
+    drt_device_close(u->dev);
+    free(u->bank);
+}
+
+static drt_status in_folder(const drt_recipe *r, const char *name, const char *text, size_t size, drt_error *err) {
+    char *path = drt_path_join(r->out, name);
+    drt_status status = path ? drt_file_write(path, text, size, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    free(path);
+    return status;
+}
+
+// A folder with an unfinished or finished run is not written over unless asked to go on.
+static drt_status claim_folder(run *u, drt_error *err) {
+    const drt_recipe *r = u->r;
+    drt_text yaml = {0};
+    int64_t last = -1;
+    drt_status status = drt_make_folders(r->out, err);
+    if (!status) status = drt_checkpoint_latest(r->out, &last, err);
+    char *model = drt_path_join(r->out, "model/config.json");
+    if (!status && !model) status = drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status && !r->checkpoint.resume && (last >= 0 || drt_file_exists(model)))
+        status = drt_fail(err, DRT_ECONFIG, "%s: holds %s; go on with --resume, or choose another out=FOLDER", r->out,
+                          last >= 0 ? "the checkpoints of a run" : "a finished run");
+    free(model);
+    if (!status && r->checkpoint.resume && last >= 0) u->step = last;
+    drt_recipe_write(r, &yaml);
+    if (!status) status = in_folder(r, "recipe.yaml", yaml.bytes, yaml.size, err);
+    drt_text_free(&yaml);
+    return status;
+}
+
+static drt_status open_all(run *u, drt_error *err) {
+    const drt_recipe *r = u->r;
+    drt_text bad = {0};
+    drt_status status = drt_device_open(&u->dev, r->device, (int)r->threads, err);
+    if (!status) status = drt_recipe_model(r, &u->m, &u->bank, &u->cells, err);
+    if (!status && !(u->tape = drt_tape_new(u->dev, err))) status = DRT_ENOMEM;
+    if (!status && !u->m->params->learning) status = drt_fail(err, DRT_ECONFIG, "nothing learns: every groups.* that this task has is 0");
+    if (!status) status = claim_folder(u, err);
+    if (!status && u->step) status = drt_checkpoint_load(u->m->params, r->out, u->step, err);
+    u->steps = r->train.steps;
+    if (!status) status = drt_loader_open(&u->loader, r, u->m, u->bank, u->step, &u->steps, u->hooks->progress, &bad, err);
+    if (bad.size) { // kept beside the run, whether it goes on without them or not
+        if (!in_folder(r, "bad_samples.txt", bad.bytes, bad.size, NULL)) say(u, "unusable samples are listed in %s/bad_samples.txt", r->out);
+    }
+    drt_text_free(&bad);
+    if (!status) status = drt_log_open(&u->log, r->out, u->step, err);
+    if (status) return status;
+    drt_log_every(u->log, r->log.every);
+    if (u->hooks->watch) drt_log_watch(u->log, u->steps, u->hooks->watch, u->hooks->watch_user);
+    int64_t skipped = drt_dataset_skipped(drt_loader_dataset(u->loader));
+    if (skipped) say(u, "%lld unusable samples are left out", (long long)skipped);
+    say(u, "%s: %lld samples, %lld steps of %lld; %.2f M parameters, %.2f M learn; %d threads", r->out,
+        (long long)drt_dataset_size(drt_loader_dataset(u->loader)), (long long)u->steps, (long long)r->train.batch,
+        1e-6 * (double)u->m->params->size, 1e-6 * (double)u->m->params->learning, u->dev->threads);
+    if (u->step) say(u, "going on after step %lld", (long long)u->step);
+    return DRT_OK;
+}
+
+static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt_error *err) {
+    char name[80];
+    drt_log_begin(u->log, u->step);
+    drt_log_number(u->log, "lr", s->lr);
+    drt_log_number(u->log, "loss", s->loss);
+    for (int k = 0; k < DRT_OBJECTIVES; k++) {
+        if (isnan(s->part[k])) continue;
+        snprintf(name, sizeof name, "loss.%s", drt_objectives[k].name);
+        drt_log_number(u->log, name, s->part[k]);
+        if (s->score[k].count > 0) drt_log_number(u->log, drt_objectives[k].score, s->score[k].hits / s->score[k].count);
+    }
+    for (int k = 0; u->m->extra.balance && k < DRT_OBJECTIVES; k++) {
+        if (isnan(s->part[k])) continue;
+        snprintf(name, sizeof name, "weight.%s", drt_objectives[k].name);
+        drt_log_number(u->log, name, exp(-drt_row(u->m->extra.balance->tensor.value, k)[0]) * drt_objective_weight(u->r, k));
+    }
+    drt_log_number(u->log, "grad_norm", s->grad_norm);
+    drt_log_number(u->log, "rows", (double)s->rows);
+    drt_log_number(u->log, "seconds", seconds);
+    drt_log_number(u->log, "tokens_per_second", seconds > 0 ? (double)s->rows / seconds : 0);
+    drt_log_number(u->log, "memory", (double)drt_peak_memory());
+    return drt_log_end(u->log, err);
+}
+
+static drt_status save(run *u, drt_error *err) {
+    return drt_checkpoint_save(u->m->params, u->r->out, u->step, u->r->checkpoint.keep, err);
+}
+
+static drt_status steps_run(run *u, drt_error *err) {
+    drt_status status = DRT_OK;
+    while (!status && u->step < u->steps) {
+        if (u->hooks->stop && u->hooks->stop(u->hooks->stop_user)) {
+            status = u->step ? save(u, err) : DRT_OK;
+            return status ? status : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume", (long long)u->step, (long long)u->steps);
+        }
+        drt_step_data *data;
+        drt_step_report report;
+        double start = drt_clock();
+        if ((status = drt_loader_next(u->loader, &data, err))) break;
+        status = drt_train_step(u->tape, u->m, u->r, drt_loader_options(u->loader), data, u->step, u->steps, &report, err);
+        drt_loader_release(u->loader);
+        if (status) break;
+        u->step++;
+        u->loss = report.loss;
+        status = log_step(u, &report, drt_clock() - start, err);
+        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->steps) status = save(u, err);
+    }
+    if (status && status != DRT_EIO) { // the last good state is worth keeping; the first message stays
+        drt_error second = {0};
+        if (u->step && save(u, &second)) say(u, "the state after step %lld could not be saved: %s", (long long)u->step, second.text);
+        else if (u->step) say(u, "the state after step %lld is saved; go on with --resume", (long long)u->step);
+    }
+    return status;
+}
+
+static drt_status finish(run *u, drt_error *err) {
+    char *folder = drt_path_join(u->r->out, "model");
+    u->m->preprocess.aspect = u->r->data.aspect;
+    drt_status status = folder ? save(u, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) status = drt_make_folders(folder, err);
+    // config.json is written last by drt_model_save's order: a folder without it is no model yet.
+    if (!status && u->bank) status = drt_directed_save(u->m, u->bank, (int)u->r->order.bank, u->cells, folder, err);
+    if (!status) status = drt_model_save(u->m, folder, "F32", err);
+    free(folder);
+    return status;
+}
+
+drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_run_result *result, drt_error *err) {
+    run u = {.r = r, .hooks = hooks};
+    double start = drt_clock();
+    drt_status status = open_all(&u, err);
+    if (!status) status = steps_run(&u, err);
+    if (!status) status = finish(&u, err);
+    if (result) {
+        *result = (drt_run_result){.steps = u.step, .loss = u.loss, .seconds = drt_clock() - start};
+        if (u.loader) {
+            result->waited = drt_loader_waited(u.loader);
+            result->skipped = drt_dataset_skipped(drt_loader_dataset(u.loader));
+        }
+        if (u.m) result->weights = drt_params_hash(u.m->params);
+    }
+    close_all(&u);
+    return status;
+}

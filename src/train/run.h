@@ -1,0 +1,38 @@
+// A whole training run: model and data from a recipe, steps, checkpoints, log, the finished model.
+//
+//   drt_run_hooks hooks = {.progress = ..., .watch = drt_log_terminal, .watch_user = &screen};
+//   if (drt_train_run(&recipe, &hooks, &result, &err)) ...
+//
+// The run folder: run.jsonl, recipe.yaml, checkpoints/step-N/, model/ (Hugging Face, with directed.safetensors beside
+// it), curves.svg.
+#ifndef DRT_TRAIN_RUN_H
+#define DRT_TRAIN_RUN_H
+
+#include "base/progress.h"
+#include "train/recipe.h"
+#include "train/run_log.h"
+
+typedef struct {
+    drt_progress *progress; // checking the data; NULL: silent
+    drt_log_report watch;   // the live line; NULL: silent
+    void *watch_user;
+    void (*say)(void *user, const char *line); // what a person should know (sizes, skipped samples); NULL: silent
+    void *say_user;
+    int (*stop)(void *user); // asked before every step: nonzero saves a checkpoint and ends with DRT_ESTOP; NULL
+    void *stop_user;
+} drt_run_hooks;
+
+typedef struct {
+    int64_t steps, skipped;
+    double loss, seconds, waited; // waited: seconds without data
+    uint64_t weights;             // hash of the trained weights
+} drt_run_result;
+
+drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_run_result *result, drt_error *err);
+
+// The model that a recipe starts from, with the parts its objectives need; *bank: the permutation bank (malloc'ed
+// [classes, cells]; NULL without image order), drawn from the seed or taken from the model's directed.safetensors.
+struct drt_model;
+drt_status drt_recipe_model(const drt_recipe *r, struct drt_model **out, int32_t **bank, int *cells, drt_error *err);
+
+#endif

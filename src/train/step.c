@@ -1,0 +1,78 @@
+#include "train/step.h"
+
+#include "train/optimizer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+double drt_objective_weight(const drt_recipe *r, int objective) {
+    const double w[DRT_OBJECTIVES] = {
+        [DRT_LANGUAGE_LOSS] = r->objectives.language,   [DRT_IMAGE_ORDER] = r->objectives.image_order,
+        [DRT_TEXT_ORDER] = r->objectives.text_order,    [DRT_GUIDED] = r->objectives.guided,
+        [DRT_CONTRASTIVE] = r->objectives.contrastive,  [DRT_PATCH_WORDS] = r->objectives.patch_words,
+    };
+    return w[objective];
+}
+
+// What stands in messages: the step's samples by their place in the file.
+static void name_samples(const drt_step_data *d, char *out, size_t room) {
+    size_t at = 0;
+    for (int i = 0; i < d->n; i++)
+        for (int k = 0; k < d->batch[i]->samples && at + 16 < room; k++)
+            at += (size_t)snprintf(out + at, room - at, "%s%d", at ? ", " : "", d->batch[i]->sample[k]);
+}
+
+// Losses of one batch, weighted and added; adds to the report.
+static drt_tensor *losses(drt_tape *t, const drt_forward *f, const drt_recipe *r, float share, drt_step_report *report) {
+    drt_tensor *term[DRT_OBJECTIVES], *balance[DRT_OBJECTIVES];
+    float weight[DRT_OBJECTIVES];
+    int n = 0;
+    for (int k = 0; k < DRT_OBJECTIVES; k++) {
+        double w = drt_objective_weight(r, k);
+        drt_tensor *loss = w > 0 ? drt_objectives[k].loss(t, f, &report->score[k]) : NULL;
+        if (!loss) continue;
+        drt_param *s = f->model->extra.balance;
+        balance[n] = s ? drt_part(t, &s->tensor, k, 1, 0, 1) : NULL;
+        weight[n] = (float)w;
+        term[n++] = loss;
+        report->part[k] = (isnan(report->part[k]) ? 0 : report->part[k]) + drt_scalar(loss);
+    }
+    return n ? drt_total_loss(t, term, weight, balance, share, n) : NULL;
+}
+
+drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                               const drt_step_data *data, drt_step_report *report, drt_error *err) {
+    bool guided = r->objectives.guided > 0;
+    memset(report, 0, sizeof *report);
+    for (int k = 0; k < DRT_OBJECTIVES; k++) report->part[k] = NAN;
+    report->rows = data->rows;
+    for (int i = 0; i < data->n; i++) {
+        drt_forward f = {.model = m, .batch = data->batch[i], .totals = &data->totals, .options = options};
+        drt_tape_begin(t, true);
+        drt_forward_run(t, &f, guided, r->train.recompute);
+        drt_tensor *loss = losses(t, &f, r, 1.0f / (float)data->n, report);
+        if (loss) report->loss += drt_scalar(loss);
+        if (!drt_tape_failed(t, NULL) && loss && isfinite(drt_scalar(loss))) drt_backward(t, loss);
+        if (drt_tape_failed(t, err)) return drt_tape_failed(t, NULL);
+    }
+    return DRT_OK;
+}
+
+drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                          const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report, drt_error *err) {
+    char names[300] = "";
+    drt_params_zero_grads(m->params);
+    drt_status status = drt_train_gradients(t, m, r, options, data, report, err);
+    if (status) return status;
+    report->lr = drt_learning_rate(r, step, steps);
+    name_samples(data, names, sizeof names);
+    if (!isfinite(report->loss))
+        return drt_fail(err, DRT_ENUMERIC, "step %lld: the loss is %s (samples %s); nothing was updated. Lower lr, set optimizer.clip, "
+                        "or look at these samples", (long long)step + 1, isnan(report->loss) ? "NaN" : "infinite", names);
+    status = drt_optimizer_step(drt_tape_device(t), m->params, r, report->lr, step, &report->grad_norm, err);
+    if (status == DRT_ENUMERIC)
+        return drt_fail(err, status, "step %lld: the gradient is not finite (samples %s); nothing was updated. Lower lr or set "
+                        "optimizer.clip", (long long)step + 1, names);
+    return status;
+}
