@@ -17,9 +17,13 @@ typedef struct {
 drt_status drt_image_new(drt_image *image, int width, int height, drt_error *err); // black
 void drt_image_free(drt_image *image); // NULL and an empty picture are allowed; leaves it empty
 
-// Decodes by content, not by name. Same pixels as PIL's Image.open(path).convert("RGB"): grey and palette are
-// expanded, alpha is dropped without blending, 16-bit PNG keeps the high byte. Refuses more than 2^28 pixels
-// before anything is allocated; a truncated file is an error.
+// Decodes JPEG, PNG and WebP by content, not by name; drt_image_decode takes a file's bytes and the name for messages.
+// Same pixels as PIL's Image.open(path).convert("RGB"): grey and palette are expanded; alpha is dropped without
+// blending; 16-bit colour PNG keeps the high byte, 16-bit grey PNG is clipped at 255; CMYK JPEG is taken as inverted,
+// as Adobe writes it; EXIF orientation, gamma and colour profiles are ignored. An animated PNG gives its still picture,
+// an animated WebP is refused. Errors (DRT_EFORMAT) name the file, the byte and the row: unknown content, damage, or
+// an end before the last pixel. More than 2^28 pixels (DRT_ENOMEM), or more than so many bytes can hold, are refused
+// before anything is allocated. Damage inside a JPEG that libjpeg reads over is read over, as PIL does.
 drt_status drt_image_read(drt_image *image, const char *path, drt_error *err);
 drt_status drt_image_decode(drt_image *image, const void *bytes, size_t size, const char *name, drt_error *err);
 
@@ -31,23 +35,29 @@ drt_status drt_image_encode_jpeg(const drt_image *image, int quality, unsigned c
 // By the ending of `path` (.png, or .jpg and .jpeg at quality 95), atomically.
 drt_status drt_image_write(const drt_image *image, const char *path, drt_error *err);
 
-// Pillow's Image.resize((width, height), BICUBIC), bit for bit.
+// Pillow's Image.resize((width, height), BICUBIC), bit for bit, antialiasing included. Pillow 13 resizes the height
+// first when it loses more than twice as many rows as columns are lost, and so does this; Pillow 12 and before always
+// began with the width, which gives pixels that differ by a level here and there in such pictures (never after padding).
+// *out is new and the caller's.
 drt_status drt_image_resize_bicubic(const drt_image *in, int width, int height, drt_image *out, drt_error *err);
 
 // What stands in preprocessor_config.json, as far as CLIP needs it.
-typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect; // LLAVA.md 1.5
+typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect; // LLaVA's image_aspect_ratio
 typedef struct {
-    int size;         // crop side in pixels; the shortest edge is resized to it
+    int size;          // crop side in pixels; the shortest edge is resized to it
     drt_aspect aspect; // SQUARE: shortest edge + centre crop; PAD: onto a square of the mean colour first
     float mean[3], std[3];
 } drt_preprocess;
 extern const drt_preprocess drt_preprocess_clip; // 336 px, CLIP's mean and standard deviation, SQUARE
 
-// The uint8 picture that the model sees: padded (PAD), resized, cropped to size x size.
+// The uint8 picture that the model sees, size x size: padded (PAD, with int(mean * 255)), the shortest edge resized to
+// `size` and the other to int(size * long / short), the middle cropped, top = (height - size) / 2, left alike. *out is
+// new and the caller's. DRT_EARG: size < 1; DRT_ENOMEM: a padded square of more than 2^28 pixels.
 drt_status drt_image_prepare(const drt_image *in, const drt_preprocess *how, drt_image *out, drt_error *err);
 // Normalised pixels as patch rows: row = patch (row-major over the picture), column = channel, y, x inside the patch
-// (the order of CLIP's patch convolution weight). out: [(size/patch)^2, 3*patch*patch] f32, caller's memory.
-// value = (pixel * (1/255) - mean) / std in f32, as HF's CLIPImageProcessor computes it.
+// (the order of CLIP's patch convolution weight). out: [(size/patch)^2, 3*patch*patch] f32, caller's memory; pixels
+// right of and below the last whole patch are left out. value = (f32(pixel * (1/255)) - mean) / std, where the product
+// is in double and the rest in f32: the same bits as HF's CLIPImageProcessor (its PIL backend).
 void drt_image_patches(const drt_image *prepared, const drt_preprocess *how, int patch, float *out);
 
 #endif

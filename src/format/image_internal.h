@@ -1,26 +1,34 @@
-// What the files of image*.c share: the pixel limit and libjpeg's way out of an error.
+// What the files of image*.c share. One file per format (image_png.c, image_jpeg.c, image_webp.c) turns bytes into
+// pixels and back; image.c chooses among them.
 #ifndef DRT_FORMAT_IMAGE_INTERNAL_H
 #define DRT_FORMAT_IMAGE_INTERNAL_H
 
+#include "base/text.h"
 #include "format/image.h"
-
-#include <setjmp.h>
-#include <stdio.h>
-// libjpeg's header needs stdio.h before it.
-#include <jpeglib.h>
 
 #define DRT_IMAGE_MOST_PIXELS ((int64_t)1 << 28)
 
-// DRT_OK, DRT_EARG (a side below 1) or DRT_ENOMEM (more than DRT_IMAGE_MOST_PIXELS).
-drt_status drt_image_check_size(int64_t width, int64_t height, drt_error *err);
+// DRT_OK, DRT_EARG (a side below 1) or DRT_ENOMEM (more than `most` pixels).
+drt_status drt_image_check_size(int64_t width, int64_t height, int64_t most, drt_error *err);
 
-// libjpeg reports an error by a call that must not return. The caller does `if (setjmp(e.back)) ...`; then `text`
-// holds the message. Warnings are counted in base.num_warnings and never printed.
-typedef struct {
-    struct jpeg_error_mgr base; // first: libjpeg's pointer to it is a pointer to this struct
-    jmp_buf back;
-    char text[JMSG_LENGTH_MAX];
-} drt_jpeg_errors;
-struct jpeg_error_mgr *drt_jpeg_errors_init(drt_jpeg_errors *e);
+// Decoders of one format. They check the header's size against most_pixels before they allocate the picture. When one
+// fails, *image may already hold pixels: the caller frees it.
+drt_status drt_image_decode_png(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
+                                drt_error *err);
+drt_status drt_image_decode_jpeg(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
+                                 drt_error *err);
+drt_status drt_image_decode_webp(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
+                                 drt_error *err);
+// drt_image_decode with another limit, so that a fuzzer does not spend its hours on empty giants.
+drt_status drt_image_decode_at_most(drt_image *image, const void *bytes, size_t size, const char *name,
+                                    int64_t most_pixels, drt_error *err);
+
+// The end of an encoder: the bytes go to the caller or, after a failure, are released.
+drt_status drt_image_hand_over(drt_text *out, unsigned char **bytes, size_t *size, drt_status status, drt_error *err);
+
+// The part of drt_image_resize_bicubic(in, width, height) that starts at (x, y) and is as large as *out, which the
+// caller made with drt_image_new. Only that part is computed: a thin strip whose crop is small stays cheap.
+drt_status drt_image_resize_part(const drt_image *in, int width, int height, int x, int y, drt_image *out,
+                                 drt_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 // Pictures: encoders, decoders, the resize and the preprocessing, against files that PIL and HF wrote.
 #include "support/check.h"
 
+#include "base/file.h"
 #include "format/image.h"
 
 static void fill(drt_image *image) {
@@ -31,6 +32,23 @@ static void encoders_repeat_themselves(void **state) {
     drt_image_free(&image);
 }
 
+static void png_round_trip_is_exact(void **state) {
+    (void)state;
+    drt_error err = {0};
+    drt_image image, again;
+    check_ok(drt_image_new(&image, 19, 7, &err));
+    fill(&image);
+    char *folder = test_folder("image"), *path = drt_path_join(folder, "a.PNG");
+    check_ok(drt_image_write(&image, path, &err));
+    check_ok(drt_image_read(&again, path, &err));
+    assert_int_equal(again.width, 19);
+    assert_int_equal(again.height, 7);
+    assert_memory_equal(again.rgb, image.rgb, 19 * 7 * 3);
+    drt_image_free(&image), drt_image_free(&again);
+    check_ok(drt_remove_tree(folder, &err));
+    free(path), free(folder);
+}
+
 static void bad_requests_are_refused(void **state) {
     (void)state;
     drt_error err = {0};
@@ -53,6 +71,7 @@ static void bad_requests_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(encoders_repeat_themselves),
+        cmocka_unit_test(png_round_trip_is_exact),
         cmocka_unit_test(bad_requests_are_refused),
     };
     return cmocka_run_group_tests_name("image", tests, NULL, NULL);
