@@ -37,8 +37,8 @@ drt_status drt_image_write(const drt_image *image, const char *path, drt_error *
 
 // Pillow's Image.resize((width, height), BICUBIC), bit for bit, antialiasing included. Pillow 13 resizes the height
 // first when it loses more than twice as many rows as columns are lost, and so does this; Pillow 12 and before always
-// began with the width, which gives pixels that differ by a level here and there in such pictures (never after padding).
-// *out is new and the caller's.
+// began with the width, so that such pictures differ by a level here and there (never after padding). *out is new and
+// the caller's.
 drt_status drt_image_resize_bicubic(const drt_image *in, int width, int height, drt_image *out, drt_error *err);
 
 // What stands in preprocessor_config.json, as far as CLIP needs it.
