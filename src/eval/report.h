@@ -47,7 +47,7 @@ typedef struct {
 typedef struct {
     const void *picture; // bytes of a PNG, JPEG or WebP file; NULL: none
     size_t picture_size;
-    const char *task, *question, *answer; // answer: the right one
+    const char *task, *question, *answer; // question without its prompt's suffix; answer: the right one
     const char *const *answers;           // one per model, NULL: none given
 } drt_report_example;
 

@@ -120,6 +120,19 @@ static void put_table(const drt_report *r, const char **tasks, int n, drt_text *
     drt_text_puts(out, "</tbody></table></div>\n");
 }
 
+// The number, and what stands beside it in brackets as a remark that does not break.
+static void put_fact(const drt_report_model *model, int fact, drt_text *out) {
+    drt_text cell = {0};
+    drt_report_fact_cell(model, fact, &cell);
+    size_t bracket = cell.bytes ? strcspn(cell.bytes, "(") : 0;
+    drt_text_puts(out, "<td>");
+    drt_text_add(out, cell.bytes ? cell.bytes : "", bracket);
+    if (bracket < cell.size) drt_text_printf(out, "<small>%s</small>", cell.bytes + bracket);
+    drt_text_puts(out, "</td>");
+    out->failed |= cell.failed;
+    drt_text_free(&cell);
+}
+
 static void put_facts(const drt_report *r, drt_text *out) {
     bool any = false;
     for (int f = 0; f < DRT_REPORT_FACTS; f++) any |= drt_report_fact_of(r, f).shown;
@@ -138,11 +151,7 @@ static void put_facts(const drt_report *r, drt_text *out) {
         drt_report_fact fact = drt_report_fact_of(r, f);
         if (!fact.shown) continue;
         drt_text_printf(out, "<tr><th>%s</th>", fact.name);
-        for (int m = 0; m < r->n_models; m++) {
-            drt_text_puts(out, "<td>");
-            drt_report_fact_cell(&r->models[m], f, out);
-            drt_text_puts(out, "</td>");
-        }
+        for (int m = 0; m < r->n_models; m++) put_fact(&r->models[m], f, out);
         drt_text_puts(out, "</tr>\n");
     }
     drt_text_puts(out, "</tbody></table></div>\n");

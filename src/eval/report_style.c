@@ -47,7 +47,7 @@ const char drt_report_style[] =
     "th{font-weight:600}thead tr+tr th{color:var(--soft);font-weight:400}tbody tr:last-child>*{border-bottom:0}\n"
     "th:first-child{text-align:left;position:sticky;left:0;background:var(--card)}\n"
     "th[colspan]{text-align:center}td.first,th.first{border-left:1px solid var(--line)}\n"
-    "td small{color:var(--soft)}tr.mean>*{border-top:2px solid var(--line);font-weight:600}"
+    "td small{color:var(--soft);white-space:nowrap}tr.mean>*{border-top:2px solid var(--line);font-weight:600}"
     "td.best{font-weight:700}\n"
     ".charts{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));"
     "margin-top:1rem}\n"

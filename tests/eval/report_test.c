@@ -135,6 +135,7 @@ static void page_is_self_contained_and_escaped(void **state) {
     assert_non_null(strstr(page, "<dd class=\"none\">–</dd>"));
     assert_non_null(strstr(page, "stage 1 · image order"));
     assert_null(strstr(page, "stage 1 · loss")); // split up, so the sum is not shown
+    assert_non_null(strstr(page, "<td>62.2 <small>(chance 1.6)</small></td>"));
     assert_non_null(strstr(page, "prefers-color-scheme:dark"));
     // bold only where the lead exceeds both intervals: exist, 95.0 against 83.2
     const char *best = strstr(page, "<td class=\"first best\">95.0");
