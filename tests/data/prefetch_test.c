@@ -121,6 +121,7 @@ static void errors_come_after_the_steps_before(void **state) {
         drt_prefetch_stop(p);
         assert_int_equal(j.made, 4);
         assert_int_equal(j.last, 4); // and nothing after it
+        assert_false(j.broken);      // nor the same again
     }
 }
 
@@ -142,9 +143,11 @@ static void runs_ahead_only_into_free_slots(void **state) {
     assert_int_equal(step, 3);
     assert_ptr_equal(got, &slots[0]);
     for (int i = 0; i < 9; i++) drt_prefetch_release(p); // more than are held: nothing happens
+    sleep_us(3000);
     for (int i = 4; i < 20; i++) {
         check_ok(drt_prefetch_next(p, &step, &got, &err));
         assert_int_equal(step, i);
+        assert_int_equal(((slot *)got)->step, i); // not overtaken
         drt_prefetch_release(p);
     }
     drt_prefetch_stop(p);
