@@ -12,7 +12,7 @@ import os
 import random
 import sys
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 IMAGE, IGNORE = -200, -100
 SYSTEM = ("A chat between a curious {0} and an artificial intelligence assistant. The assistant gives helpful, "
@@ -39,21 +39,18 @@ def byte_level():
     return tok
 
 
-def llama_like():
-    """LLaMA's kind: a word mark in front of every text, spaces become word marks, unknown characters become bytes."""
-    tok = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+def word_mark():
+    """LLaMA's kind: a word mark in front of every text, spaces become word marks; unknown characters become UNK."""
+    tok = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
     tok.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-                                     decoders.Strip(" ", 1, 0)])
     # LLaMA's merges never cross from one word into the next; the pre-tokenizer keeps them from doing so in training.
     tok.pre_tokenizer = pre_tokenizers.Split(Regex("▁+[^▁\n]*|\n"), "isolated")
-    bytes_ = [f"<0x{b:02X}>" for b in range(256)]
-    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=["<unk>", "<s>", "</s>"] + bytes_,
-                                  show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
+                                  initial_alphabet=[chr(c) for c in range(33, 127)] + ["▁", "\n"])
     tok.train_from_iterator([c for c in CORPUS * 3 if c.isascii()], trainer)
     made = json.loads(tok.to_str())
-    made["added_tokens"] = [t for t in made["added_tokens"] if t["id"] < 3]  # bytes are pieces, not added tokens
     made["pre_tokenizer"] = None
+    made["decoder"] = json.loads(byte_level().to_str())["decoder"]  # never used; drt wants one that it knows
     return Tokenizer.from_str(json.dumps(made))
 
 
@@ -215,7 +212,7 @@ def save(folder, name, value, **how):
 
 def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else "tests/golden/data"
-    tokenizers = {"byte_level": byte_level(), "llama_like": llama_like()}
+    tokenizers = {"byte_level": byte_level(), "word_mark": word_mark()}
     for kind, tokenizer in tokenizers.items():
         os.makedirs(os.path.join(folder, kind), exist_ok=True)
         save(folder, f"{kind}/tokenizer.json", json.loads(tokenizer.to_str()))
