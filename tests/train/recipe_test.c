@@ -5,6 +5,7 @@
 #include "train/recipe.h"
 #include "train/recipe_keys.h"
 
+#include <math.h>
 #include <stdio.h>
 
 // Loads `yaml` as a file named r.yaml with up to two overrides.
@@ -214,6 +215,33 @@ static void table_is_sound(void **state) {
     drt_recipe_free(&r);
 }
 
+// Both ends of every number's range: what lies past them is refused, the ends themselves as the row says.
+static void ranges_hold_at_both_ends(void **state) {
+    (void)state;
+    drt_error err = {0};
+    drt_recipe r;
+    int tried = 0;
+    check_ok(drt_recipe_load(&r, NULL, 0, NULL, &err));
+    for (int i = 0; i < drt_recipe_key_count; i++) {
+        const drt_recipe_key *key = &drt_recipe_keys[i];
+        const double ends[] = {key->least, key->most};
+        if (key->type != DRT_KEY_INT && key->type != DRT_KEY_FLOAT) continue;
+        for (int end = 0; end < 2; end++) {
+            char at[64], past[64];
+            if (isinf(ends[end])) continue;
+            double step = fabs(ends[end]) > 1e15 ? 2 : 1; // the next double above 2^53
+            snprintf(at, sizeof at, "%.0f", ends[end]);
+            snprintf(past, sizeof past, "%.0f", end ? ends[end] + step : ends[end] - step);
+            bool open = key->open & (end ? DRT_KEY_BELOW : DRT_KEY_ABOVE);
+            assert_int_equal(drt_recipe_key_set(&r, key, at, &err), open ? DRT_ECONFIG : DRT_OK);
+            check_refused(drt_recipe_key_set(&r, key, past, &err), DRT_ECONFIG, key->path);
+            tried++;
+        }
+    }
+    assert_true(tried > 40);
+    drt_recipe_free(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_llava_stage_one),
@@ -223,6 +251,7 @@ int main(void) {
         cmocka_unit_test(contradictions_blame_the_key_that_was_given),
         cmocka_unit_test(written_recipes_reload_the_same),
         cmocka_unit_test(table_is_sound),
+        cmocka_unit_test(ranges_hold_at_both_ends),
     };
     return cmocka_run_group_tests_name("recipe", tests, NULL, NULL);
 }

@@ -122,6 +122,21 @@ static void reader_gives_series(void **state) {
     free(path), free(folder);
 }
 
+static void reader_keeps_long_series(void **state) {
+    (void)state;
+    enum { STEPS = 5000 };
+    drt_error err = {0};
+    char *folder = test_folder("run_log_long"), *path = drt_path_join(folder, "run.jsonl");
+    write_steps(folder, 0, 1, STEPS);
+    drt_run_log log;
+    check_ok(drt_run_log_read(&log, path, &err));
+    const drt_run_series *loss = drt_run_log_find(&log, "loss");
+    assert_int_equal(loss->n, STEPS);
+    for (int i = 0; i < STEPS; i++) assert_true(loss->step[i] == i + 1 && fabs(loss->value[i] * (i + 1) - 1) < 1e-6);
+    drt_run_log_free(&log);
+    free(path), free(folder);
+}
+
 typedef struct {
     int calls;
     drt_log_view view;
@@ -190,6 +205,7 @@ int main(void) {
         cmocka_unit_test(lines_are_ordered_and_flushed), cmocka_unit_test(resuming_drops_later_and_torn_lines),
         cmocka_unit_test(every_thins_the_file_only),     cmocka_unit_test(reader_gives_series),
         cmocka_unit_test(watcher_sees_means),            cmocka_unit_test(terminal_line_is_plain_in_a_file),
+        cmocka_unit_test(reader_keeps_long_series),
     };
     return cmocka_run_group_tests_name("run_log", tests, NULL, NULL);
 }
