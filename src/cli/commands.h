@@ -4,5 +4,8 @@
 #define DRT_CLI_COMMANDS_H
 
 int drt_cli_shapes(int argc, char **argv);
+int drt_cli_train(int argc, char **argv);
+int drt_cli_new(int argc, char **argv);
+int drt_cli_tokenizer(int argc, char **argv);
 
 #endif

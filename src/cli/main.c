@@ -11,6 +11,9 @@ static const struct {
     const char *what;
 } commands[] = {
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
+    {"train", drt_cli_train, "train a model as a recipe says"},
+    {"new", drt_cli_new, "make a model with random weights from a config"},
+    {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
