@@ -3,7 +3,9 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -13,11 +15,19 @@ static const struct {
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
     {"train", drt_cli_train, "train a model as a recipe says"},
     {"new", drt_cli_new, "make a model with random weights from a config"},
-    {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
+// libgomp reads its settings before main. Its default spins for milliseconds at every barrier, which starves the thread
+// that prepares data (and everybody else on a shared machine); a short spin costs nothing measurable.
+static void spin_briefly(char **argv) {
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+    setenv("GOMP_SPINCOUNT", "5000", 1);
+    execv("/proc/self/exe", argv); // on failure the default stands
+}
+
 int main(int argc, char **argv) {
+    spin_briefly(argv);
     for (int i = 0; i < N_COMMANDS && argc > 1; i++) {
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
     }

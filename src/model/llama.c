@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static drt_param *matrix(drt_params *p, int layer, const char *name, int64_t rows, int64_t cols, double deviation) {
     return drt_param_named(p, DRT_LANGUAGE, rows, cols, false, DRT_INIT_NORMAL, (float)deviation, "model.layers.%d.%s.weight",
@@ -67,6 +68,17 @@ drt_status drt_llama_declare(drt_llama *m, const drt_llama_config *size, drt_par
     if (!size->tied)
         m->head = drt_param_named(p, DRT_LANGUAGE, size->vocab, d, false, DRT_INIT_NORMAL, (float)wide, "lm_head.weight");
     return rope_table(m, err);
+}
+
+void drt_llama_init(drt_llama *m) {
+    const drt_llama_config *s = &m->size;
+    size_t head = (size_t)s->head_size * (size_t)s->width, group = (size_t)(s->heads / s->kv_heads);
+    for (int i = 0; i < s->layers; i++) {
+        float *q = m->layer[i].qkv->tensor.value.data, *k = q + (size_t)s->heads * head;
+        for (size_t h = 0; h < (size_t)s->kv_heads; h++) memcpy(k + h * head, q + h * group * head, head * sizeof *k);
+    }
+    drt_mat e = m->embedding->tensor.value;
+    if (m->head != m->embedding) memcpy(m->head->tensor.value.data, e.data, (size_t)(e.rows * e.cols) * sizeof(float));
 }
 
 void drt_llama_free(drt_llama *m) {

@@ -82,6 +82,7 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
         return status;
     }
     for (int g = 0; g < DRT_GROUPS; g++) drt_params_init(m->params, (drt_group)g, options->seed);
+    if (config->kind != DRT_MODEL_CLIP) drt_llama_init(&m->language);
     *out = m;
     return DRT_OK;
 }
