@@ -19,7 +19,8 @@ static drt_status pad(const drt_image *in, const float mean[3], drt_image *out, 
     uint8_t background[3];
     for (int c = 0; c < 3; c++) background[c] = (uint8_t)(mean[c] * 255.0);
     size_t stride = 3 * (size_t)side, bytes = 3 * (size_t)in->width;
-    for (size_t i = 0; i < stride * (size_t)side; i++) out->rgb[i] = background[i % 3];
+    for (size_t x = 0; x < stride; x += 3) memcpy(out->rgb + x, background, 3);
+    for (size_t y = 1; y < (size_t)side; y++) memcpy(out->rgb + y * stride, out->rgb, stride);
     for (int y = 0; y < in->height; y++)
         memcpy(out->rgb + (size_t)(top + y) * stride + 3 * (size_t)left, in->rgb + (size_t)y * bytes, bytes);
     return DRT_OK;
