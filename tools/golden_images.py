@@ -85,7 +85,7 @@ def png_files():
     rgb = scene(29, 23).astype(np.int64)
     alpha = (np.add.outer(np.arange(23), np.arange(29)) * 11 % 256)[..., None]
     grey = rgb.sum(-1, keepdims=True) // 3
-    wide = lambda v: v * 257 % 65536 - v % 3  # 16 bits whose low byte is not the high one
+    wide = lambda v: v * 256 + (v * 37 + 101) % 256  # 16 bits; rounding them to 8 is not the same as cutting
     palette = scene(16, 16).reshape(-1, 3)
 
     def chunk(name, data):
@@ -100,11 +100,11 @@ def png_files():
         # Pillow clips 16-bit grey at 255, so that some of it must lie below.
         yield "grey16" + end, png(np.where(grey > 128, wide(grey), grey), 16, 0, interlaced)
         yield "rgb8" + end, png(rgb, 8, 2, interlaced)
-        yield "rgb16" + end, png(np.maximum(wide(rgb), 0), 16, 2, interlaced)
+        yield "rgb16" + end, png(wide(rgb), 16, 2, interlaced)
         yield "la8" + end, png(np.concatenate([grey, alpha], -1), 8, 4, interlaced)
-        yield "la16" + end, png(np.maximum(wide(np.concatenate([grey, alpha], -1)), 0), 16, 4, interlaced)
+        yield "la16" + end, png(wide(np.concatenate([grey, alpha], -1)), 16, 4, interlaced)
         yield "rgba8" + end, png(np.concatenate([rgb, alpha], -1), 8, 6, interlaced)
-        yield "rgba16" + end, png(np.maximum(wide(np.concatenate([rgb, alpha], -1)), 0), 16, 6, interlaced)
+        yield "rgba16" + end, png(wide(np.concatenate([rgb, alpha], -1)), 16, 6, interlaced)
     yield "palette-short.png", png(grey, 8, 3, 0, chunk(b"PLTE", palette[:100].tobytes()))  # indices past its end
     yield "rgb8-transparent.png", png(rgb, 8, 2, 0, chunk(b"tRNS", struct.pack(">3H", *rgb[3, 3])))
     for width, height in ((1, 1), (1, 37), (53, 1), (2, 3), (40, 301), (301, 40)):
