@@ -82,6 +82,13 @@ asan: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-asan CFLAGS="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests-built
 	@BUILD=build-asan tools/run_tests.sh $(T)
+BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+$(BUILD)/bench/%: bench/%.c $(BUILD)/libdrt.a
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libdrt.a $(LIBS)
+bench: $(BENCH)
+	@for b in $(BENCH); do $$b || exit 1; done
 check:
 	@python3 tools/check_structure.py
 

@@ -29,11 +29,16 @@ bool drt_cpu_ready(drt_device *dev, const char *kernel, int mats, const drt_mat 
     return true;
 }
 
-bool drt_cpu_indices_below(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int64_t limit) {
-    int32_t most = -1;
-    for (int64_t i = 0; i < n; i++) most = index[i] > most ? index[i] : most;
-    if (most < limit) return true;
-    drt_device_fail(dev, DRT_EARG, "%s: index %d, but there are %lld rows", kernel, (int)most, (long long)limit);
+bool drt_cpu_indices_good(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int32_t least,
+                          int64_t limit) {
+    int32_t low = INT32_MAX, high = INT32_MIN;
+    for (int64_t i = 0; i < n; i++) {
+        low = index[i] < low ? index[i] : low;
+        high = index[i] > high ? index[i] : high;
+    }
+    if (n == 0 || (low >= least && high < limit)) return true;
+    drt_device_fail(dev, DRT_EARG, "%s: index %d, valid are %d to %lld", kernel, (int)(low < least ? low : high),
+                    least > 0 ? (int)least : 0, (long long)limit - 1);
     return false;
 }
 
@@ -55,6 +60,7 @@ static const drt_kernels *choose(const char *wanted) {
 
 static void cpu_close(drt_device *dev) {
     drt_cpu_state *state = dev->state;
+    drt_pool_close(state->pool);
     free(state->scratch);
     free(state);
     dev->state = NULL;
@@ -64,8 +70,14 @@ drt_status drt_cpu_open(drt_device *dev, drt_error *err) {
     const char *wanted = getenv("DRT_ISA");
     if (wanted && *wanted && strcmp(wanted, "base") && strcmp(wanted, "v3") && strcmp(wanted, "v4"))
         return drt_fail(err, DRT_ECONFIG, "DRT_ISA='%s' is none of base, v3, v4", wanted);
-    dev->state = calloc(1, sizeof(drt_cpu_state));
-    if (!dev->state) return drt_fail(err, DRT_ENOMEM, "no memory for a cpu device");
+    drt_cpu_state *state = calloc(1, sizeof *state);
+    if (!state) return drt_fail(err, DRT_ENOMEM, "no memory for a cpu device");
+    state->pool = drt_pool_open(dev->threads);
+    if (!state->pool) {
+        free(state);
+        return drt_fail(err, DRT_ENOMEM, "the system refuses %d threads; ask for fewer", dev->threads);
+    }
+    dev->state = state;
     dev->k = choose(wanted && *wanted ? wanted : NULL);
     dev->close = cpu_close;
     return DRT_OK;

@@ -5,9 +5,11 @@
 #ifndef DRT_KERNELS_CPU_H
 #define DRT_KERNELS_CPU_H
 
+#include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
 
 typedef struct {
+    drt_pool *pool;
     float *scratch; // 64-byte aligned; grows, never shrinks
     size_t floats;
 } drt_cpu_state;
@@ -20,18 +22,31 @@ bool drt_cpu_ready(drt_device *dev, const char *kernel, int mats, const drt_mat 
 #define DRT_READY(dev, kernel, ...)                                                                                   \
     drt_cpu_ready(dev, kernel, (int)(sizeof((drt_mat[]){__VA_ARGS__}) / sizeof(drt_mat)), (drt_mat[]){__VA_ARGS__})
 
-// False, with the error set, when an index is not below `limit` (negative ones are the caller's business).
-bool drt_cpu_indices_below(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int64_t limit);
+// False, with the error set, when one of n indices is not in [least, limit).
+bool drt_cpu_indices_good(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int32_t least,
+                          int64_t limit);
 
-// Threads for a loop that touches `elements` floats: a parallel region costs about 2 us, which is what one core
-// needs for some 16 K floats in cache.
-static inline int drt_cpu_threads(const drt_device *dev, int64_t elements) {
-    return elements < 16384 ? 1 : dev->threads;
+// A piece of a loop touches about so many floats: some 5 us, ten times what it costs to claim one.
+enum { DRT_GRAIN = 16384 };
+
+// body over the rows [0, rows) in pieces of DRT_GRAIN elements, `cost` elements a row.
+static inline void drt_cpu_rows(drt_device *dev, int64_t rows, int64_t cost, drt_pool_body *body, const void *args) {
+    drt_pool_run(((drt_cpu_state *)dev->state)->pool, rows, cost < DRT_GRAIN ? DRT_GRAIN / (cost > 0 ? cost : 1) : 1, body,
+                 args);
 }
 
-// Part p of `parts` of n things: [first, last). Reductions use it instead of the runtime's own schedule, so that
-// the same number of parts gives the same bits whichever threads come.
-static inline int64_t drt_part_first(int64_t n, int p, int parts) { return n * p / parts; }
+// Into how many parts a reduction over `elements` is cut, each with its own partial sum: fixed by the size and the number
+// of threads, so that the same number of threads gives the same bits.
+static inline int drt_cpu_parts(const drt_device *dev, int64_t elements) {
+    int64_t most = elements / DRT_GRAIN + 1, parts = dev->threads == 1 ? 1 : 4 * (int64_t)dev->threads;
+    return (int)(parts < most ? parts : most);
+}
+// Part p of `parts` of n things begins here.
+static inline int64_t drt_part_first(int64_t n, int64_t p, int64_t parts) { return n * p / parts; }
+// body over the parts, one a piece.
+static inline void drt_cpu_each(drt_device *dev, int64_t parts, drt_pool_body *body, const void *args) {
+    drt_pool_run(((drt_cpu_state *)dev->state)->pool, parts, 1, body, args);
+}
 
 void drt_cpu_matmul(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
 

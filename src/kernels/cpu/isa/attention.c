@@ -3,8 +3,6 @@
 // sequence's keys per thread. The guided mass is one more sum in the softmax pass.
 #include "kernels/cpu/isa/attention.h"
 
-#include <omp.h>
-
 enum { BLOCK = 4 * TILE_ROWS };
 
 typedef struct {
@@ -57,6 +55,10 @@ static void softmax_row(float *p, int64_t n, int64_t end, const float *visual, f
 typedef struct {
     const drt_attention *at;
     drt_mat q, k, v, out, lse, mass;
+    int chunks;
+    float *scratch; // [threads][floats]
+    size_t floats;
+    int64_t most_keys;
 } job;
 
 static void finish_row(const job *b, int64_t r, int h, const float *o, float most, float sum, float seen) {
@@ -141,22 +143,26 @@ static void attend(const job *b, const drt_item *item, const room *m) {
             block(b, item, m, r, item->q_end - r < BLOCK ? item->q_end - r : BLOCK, h);
 }
 
+static void attend_items(const void *args, int64_t first, int64_t end, int worker) {
+    const job *b = args;
+    room m = room_at(b->scratch + b->floats * (size_t)worker, b->most_keys, b->at->head_size);
+    for (int64_t i = first; i < end; i++) {
+        drt_item item = drt_item_of(b->at, i, b->chunks);
+        attend(b, &item, &m);
+    }
+}
+
 void DRT_FN(attention)(drt_device *dev, const drt_attention *at, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
                        drt_mat lse, drt_mat mass) {
     if (!DRT_READY(dev, "attention", q, k, v, out, lse, mass)) return;
     if (!at->visual) mass.data = NULL;
-    int threads = drt_cpu_threads(dev, drt_attention_work(at)), items = at->sequences * at->kv_heads;
+    int64_t work = drt_attention_work(at), items = (int64_t)at->sequences * at->kv_heads, keys = drt_most_keys(at);
+    bool alone = dev->threads == 1 || work < DRT_SMALL_ATTENTION;
+    job b = {at, q, k, v, out, lse, mass, .chunks = 1, .most_keys = keys, .floats = room_floats(keys, at->head_size)};
     // With few items the query rows divide too; every part packs the keys again.
-    int chunks = items && items < 2 * threads ? (2 * threads + items - 1) / items : 1;
-    int64_t keys = drt_most_keys(at), size = at->head_size;
-    size_t floats = room_floats(keys, size);
-    float *scratch = drt_cpu_scratch(dev, floats * (size_t)threads);
-    if (!scratch) return;
-    job b = {at, q, k, v, out, lse, mass};
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int i = 0; i < items * chunks; i++) {
-        room m = room_at(scratch + floats * (size_t)omp_get_thread_num(), keys, size);
-        drt_item item = drt_item_of(at, i, chunks);
-        attend(&b, &item, &m);
-    }
+    if (!alone && items && items < 2 * dev->threads) b.chunks = (int)((2 * dev->threads + items - 1) / items);
+    b.scratch = drt_cpu_scratch(dev, b.floats * (size_t)(alone ? 1 : dev->threads));
+    if (!b.scratch) return;
+    if (alone) attend_items(&b, 0, items, 0);
+    else drt_cpu_each(dev, items * b.chunks, attend_items, &b);
 }

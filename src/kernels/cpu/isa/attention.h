@@ -31,16 +31,18 @@ INLINE int64_t drt_most_keys(const drt_attention *at) {
 }
 
 // Item i of `chunks` per sequence and key head; chunks divide the query rows.
-INLINE drt_item drt_item_of(const drt_attention *at, int i, int chunks) {
-    int chunk = i % chunks, s = i / chunks / at->kv_heads;
+INLINE drt_item drt_item_of(const drt_attention *at, int64_t i, int64_t chunks) {
+    int64_t chunk = i % chunks;
+    int s = (int)(i / chunks / at->kv_heads);
     int64_t q0 = at->q_offsets[s], q1 = at->q_offsets[s + 1], tiles = (q1 - q0 + TILE_ROWS - 1) / TILE_ROWS;
     int64_t first = q0 + drt_part_first(tiles, chunk, chunks) * TILE_ROWS;
     int64_t end = q0 + drt_part_first(tiles, chunk + 1, chunks) * TILE_ROWS;
-    return (drt_item){s, i / chunks % at->kv_heads, first, end < q1 ? end : q1, at->k_offsets[s],
+    return (drt_item){s, (int)(i / chunks % at->kv_heads), first, end < q1 ? end : q1, at->k_offsets[s],
                       at->k_offsets[s + 1] - at->k_offsets[s]};
 }
 
-// Multiply-adds of one product over all items: whether a parallel region pays.
+// Multiply-adds of one product over all items; below DRT_SMALL_ATTENTION (some 10 us) one thread does them all.
+enum { DRT_SMALL_ATTENTION = 200000 };
 INLINE int64_t drt_attention_work(const drt_attention *at) {
     int64_t n = 0;
     for (int s = 0; s < at->sequences; s++)

@@ -4,14 +4,15 @@
 // An item holds dk and dv of its keys in scratch and writes them once.
 #include "kernels/cpu/isa/attention.h"
 
-#include <omp.h>
-
 enum { BLOCK = 4 * TILE_ROWS };
 
 typedef struct {
     const drt_attention *at;
     drt_mat q, k, v, out, lse, mass, dout, dmass, dq, dk, dv;
     bool acc;
+    float *scratch; // [threads][floats]
+    size_t floats;
+    int64_t most_keys;
 } job;
 
 typedef struct {
@@ -154,21 +155,26 @@ static void attend_back(const job *b, const drt_item *item, const room *m) {
     if (b->dv.data) put_rows(b->dv, item->k_first, column, keys, size, m->dv, m->width, 1.0f, b->acc);
 }
 
+static void attend_back_items(const void *args, int64_t first, int64_t end, int worker) {
+    const job *b = args;
+    room m = room_at(b->scratch + b->floats * (size_t)worker, b->most_keys, b->at->head_size);
+    for (int64_t i = first; i < end; i++) {
+        drt_item item = drt_item_of(b->at, i, 1);
+        attend_back(b, &item, &m);
+    }
+}
+
 void DRT_FN(attention_back)(drt_device *dev, const drt_attention *at, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
                             drt_mat lse, drt_mat mass, drt_mat dout, drt_mat dmass, bool acc, drt_mat dq, drt_mat dk,
                             drt_mat dv) {
     if (!DRT_READY(dev, "attention_back", q, k, v, out, lse, mass, dout, dmass, dq, dk, dv)) return;
     if (!at->visual) dmass.data = NULL;
-    int threads = drt_cpu_threads(dev, drt_attention_work(at)), items = at->sequences * at->kv_heads;
-    int64_t keys = drt_most_keys(at), size = at->head_size;
-    size_t floats = room_floats(keys, size);
-    float *scratch = drt_cpu_scratch(dev, floats * (size_t)threads);
-    if (!scratch) return;
-    job b = {at, q, k, v, out, lse, mass, dout, dmass, dq, dk, dv, acc};
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int i = 0; i < items; i++) {
-        room m = room_at(scratch + floats * (size_t)omp_get_thread_num(), keys, size);
-        drt_item item = drt_item_of(at, i, 1);
-        attend_back(&b, &item, &m);
-    }
+    int64_t items = (int64_t)at->sequences * at->kv_heads, keys = drt_most_keys(at);
+    bool alone = dev->threads == 1 || drt_attention_work(at) < DRT_SMALL_ATTENTION;
+    job b = {at, q, k, v, out, lse, mass, dout, dmass, dq, dk, dv, acc, .most_keys = keys};
+    b.floats = room_floats(keys, at->head_size);
+    b.scratch = drt_cpu_scratch(dev, b.floats * (size_t)(alone ? 1 : dev->threads));
+    if (!b.scratch) return;
+    if (alone) attend_back_items(&b, 0, items, 0);
+    else drt_cpu_each(dev, items, attend_back_items, &b);
 }

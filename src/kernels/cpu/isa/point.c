@@ -70,51 +70,90 @@ INLINE void glu_back_row(drt_activation kind, int64_t n, const float *x, const f
         else f(DRT_RELU, __VA_ARGS__);                                                                                \
     } while (0)
 
+typedef struct {
+    drt_activation kind;
+    drt_mat x, y, dy, dx;
+    drt_span span;
+    bool acc;
+} point;
+
+// About what one vector costs beside its memory: a grain should take some 5 us here too.
+enum { HEAVY = 4 };
+
+static void activate_pieces(const void *args, int64_t first, int64_t end, int worker) {
+    const point *k = args;
+    (void)worker;
+    for (int64_t i = first; i < end; i++) {
+        const float *x = (const float *)k->x.data + i * k->span.step[0];
+        float *y = (float *)k->y.data + i * k->span.step[1];
+        BY_KIND(k->kind, act_row, drt_span_length(&k->span, i), x, y);
+    }
+}
+
 void DRT_FN(activate)(drt_device *dev, drt_activation kind, drt_mat x, drt_mat y) {
     if (!DRT_READY(dev, "activate", x, y) || !y.data) return;
-    drt_span s = drt_span_of(2, (drt_mat[]){y, x});
-#pragma omp parallel for num_threads(drt_cpu_threads(dev, 4 * x.rows * x.cols))
-    for (int64_t i = 0; i < s.pieces; i++) {
-        float *py = (float *)y.data + i * s.step[0];
-        const float *px = (const float *)x.data + i * s.step[1];
-        BY_KIND(kind, act_row, drt_span_length(&s, i), px, py);
+    point k = {.kind = kind, .x = x, .y = y, .span = drt_span_of(2, (drt_mat[]){x, y})};
+    drt_cpu_rows(dev, k.span.pieces, HEAVY * k.span.length, activate_pieces, &k);
+}
+
+static void activate_back_pieces(const void *args, int64_t first, int64_t end, int worker) {
+    const point *k = args;
+    (void)worker;
+    for (int64_t i = first; i < end; i++) {
+        const float *x = (const float *)k->x.data + i * k->span.step[0];
+        const float *dy = (const float *)k->dy.data + i * k->span.step[1];
+        float *dx = (float *)k->dx.data + i * k->span.step[2];
+        BY_KIND(k->kind, act_back_row, drt_span_length(&k->span, i), x, dy, k->acc, dx);
     }
 }
 
 void DRT_FN(activate_back)(drt_device *dev, drt_activation kind, drt_mat x, drt_mat dy, bool acc, drt_mat dx) {
     if (!DRT_READY(dev, "activate_back", x, dy, dx) || !dx.data) return;
-    drt_span s = drt_span_of(3, (drt_mat[]){dx, x, dy});
-#pragma omp parallel for num_threads(drt_cpu_threads(dev, 4 * x.rows * x.cols))
-    for (int64_t i = 0; i < s.pieces; i++) {
-        float *pdx = (float *)dx.data + i * s.step[0];
-        const float *px = (const float *)x.data + i * s.step[1], *pdy = (const float *)dy.data + i * s.step[2];
-        BY_KIND(kind, act_back_row, drt_span_length(&s, i), px, pdy, acc, pdx);
-    }
+    point k = {.kind = kind, .x = x, .dy = dy, .dx = dx, .acc = acc, .span = drt_span_of(3, (drt_mat[]){x, dy, dx})};
+    drt_cpu_rows(dev, k.span.pieces, HEAVY * k.span.length, activate_back_pieces, &k);
+}
+
+static void glu_rows(const void *args, int64_t first, int64_t end, int worker) {
+    const point *k = args;
+    (void)worker;
+    for (int64_t r = first; r < end; r++) BY_KIND(k->kind, glu_row, k->y.cols, drt_row(k->x, r), drt_row(k->y, r));
 }
 
 void DRT_FN(glu)(drt_device *dev, drt_activation kind, drt_mat x, drt_mat y) {
     if (!DRT_READY(dev, "glu", x, y) || !y.data) return;
-#pragma omp parallel for num_threads(drt_cpu_threads(dev, 4 * y.rows * y.cols))
-    for (int64_t r = 0; r < y.rows; r++) BY_KIND(kind, glu_row, y.cols, drt_row(x, r), drt_row(y, r));
+    point k = {.kind = kind, .x = x, .y = y};
+    drt_cpu_rows(dev, y.rows, HEAVY * y.cols, glu_rows, &k);
+}
+
+static void glu_back_rows(const void *args, int64_t first, int64_t end, int worker) {
+    const point *k = args;
+    (void)worker;
+    for (int64_t r = first; r < end; r++)
+        BY_KIND(k->kind, glu_back_row, k->dy.cols, drt_row(k->x, r), drt_row(k->dy, r), k->acc, drt_row(k->dx, r));
 }
 
 void DRT_FN(glu_back)(drt_device *dev, drt_activation kind, drt_mat x, drt_mat dy, bool acc, drt_mat dx) {
     if (!DRT_READY(dev, "glu_back", x, dy, dx) || !dx.data) return;
-#pragma omp parallel for num_threads(drt_cpu_threads(dev, 4 * dy.rows * dy.cols))
-    for (int64_t r = 0; r < dy.rows; r++)
-        BY_KIND(kind, glu_back_row, dy.cols, drt_row(x, r), drt_row(dy, r), acc, drt_row(dx, r));
+    point k = {.kind = kind, .x = x, .dy = dy, .dx = dx, .acc = acc};
+    drt_cpu_rows(dev, dy.rows, HEAVY * dy.cols, glu_back_rows, &k);
 }
 
-void DRT_FN(rope)(drt_device *dev, drt_mat x, const int32_t *position, drt_mat table, int head_size, bool inverse) {
-    if (!DRT_READY(dev, "rope", x, table) || !x.data) return;
-    if (!drt_cpu_indices_below(dev, "rope, position", position, x.rows, table.rows)) return;
-    int64_t heads = x.cols / head_size, half = head_size / 2;
-    float sign = inverse ? -1.0f : 1.0f;
-#pragma omp parallel for num_threads(drt_cpu_threads(dev, x.rows * x.cols))
-    for (int64_t r = 0; r < x.rows; r++) {
-        const float *cosine = drt_row(table, position[r]), *sine = cosine + half;
+typedef struct {
+    drt_mat x, table;
+    const int32_t *position;
+    int64_t head_size;
+    float sign;
+} rotation;
+
+static void rope_rows(const void *args, int64_t first, int64_t end, int worker) {
+    const rotation *k = args;
+    int64_t half = k->head_size / 2, heads = k->x.cols / k->head_size;
+    float sign = k->sign;
+    (void)worker;
+    for (int64_t r = first; r < end; r++) {
+        const float *cosine = drt_row(k->table, k->position[r]), *sine = cosine + half;
         for (int64_t h = 0; h < heads; h++) {
-            float *a = drt_row(x, r) + h * head_size, *b = a + half;
+            float *a = drt_row(k->x, r) + h * k->head_size, *b = a + half;
 #pragma omp simd
             for (int64_t j = 0; j < half; j++) {
                 float s = sign * sine[j], u = a[j], w = b[j];
@@ -125,20 +164,38 @@ void DRT_FN(rope)(drt_device *dev, drt_mat x, const int32_t *position, drt_mat t
     }
 }
 
-void DRT_FN(adamw)(drt_device *dev, const drt_adamw *o, int64_t n, float *w, const float *g, float *m, float *v) {
-    if (dev->error.code) return;
+void DRT_FN(rope)(drt_device *dev, drt_mat x, const int32_t *position, drt_mat table, int head_size, bool inverse) {
+    if (!DRT_READY(dev, "rope", x, table) || !x.data) return;
+    if (!drt_cpu_indices_good(dev, "rope, position", position, x.rows, 0, table.rows)) return;
+    rotation k = {x, table, position, head_size, inverse ? -1.0f : 1.0f};
+    drt_cpu_rows(dev, x.rows, x.cols, rope_rows, &k);
+}
+
+typedef struct {
+    const drt_adamw *o;
+    float *w, *m, *v;
+    const float *g;
+} adam;
+
+static void adamw_run(const void *args, int64_t first, int64_t end, int worker) {
+    const adam *k = args;
+    const drt_adamw *o = k->o;
+    float *w = k->w, *m = k->m, *v = k->v;
+    const float *g = k->g;
     float b1 = o->beta1, b2 = o->beta2, a1 = 1.0f - b1, a2 = 1.0f - b2, eps = o->eps, gs = o->grad_scale;
     float keep = 1.0f - o->lr * o->weight_decay, step = o->lr / o->correction1, root = 1.0f / sqrtf(o->correction2);
-    int64_t run = 4096, pieces = (n + run - 1) / run;
-#pragma omp parallel for num_threads(drt_cpu_threads(dev, n))
-    for (int64_t i = 0; i < pieces; i++) {
-        int64_t end = (i + 1) * run < n ? (i + 1) * run : n;
+    (void)worker;
 #pragma omp simd
-        for (int64_t j = i * run; j < end; j++) {
-            float d = g[j] * gs;
-            m[j] = b1 * m[j] + a1 * d;
-            v[j] = b2 * v[j] + a2 * d * d;
-            w[j] = w[j] * keep - step * m[j] / (sqrtf(v[j]) * root + eps);
-        }
+    for (int64_t j = first; j < end; j++) {
+        float d = g[j] * gs;
+        m[j] = b1 * m[j] + a1 * d;
+        v[j] = b2 * v[j] + a2 * d * d;
+        w[j] = w[j] * keep - step * m[j] / (sqrtf(v[j]) * root + eps);
     }
+}
+
+void DRT_FN(adamw)(drt_device *dev, const drt_adamw *o, int64_t n, float *w, const float *g, float *m, float *v) {
+    if (dev->error.code) return;
+    adam k = {o, w, m, v, g};
+    drt_cpu_rows(dev, n, 1, adamw_run, &k);
 }

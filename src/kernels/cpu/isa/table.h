@@ -24,10 +24,10 @@ INLINE drt_span drt_span_of(int mats, const drt_mat *mat) {
 INLINE int64_t drt_span_length(const drt_span *s, int64_t i) { return i == s->pieces - 1 ? s->last : s->length; }
 
 // out (=|+=) the sum of `parts` rows of partial sums, in their order.
-INLINE void drt_add_parts(float *out, const float *sums, int parts, int64_t pad, int64_t cols, bool acc) {
+INLINE void drt_add_parts(float *out, const float *sums, int64_t parts, int64_t pad, int64_t cols, bool acc) {
     for (int64_t c = 0; c < cols; c++) {
         float t = acc ? out[c] : 0.0f;
-        for (int p = 0; p < parts; p++) t += sums[p * pad + c];
+        for (int64_t p = 0; p < parts; p++) t += sums[p * pad + c];
         out[c] = t;
     }
 }
