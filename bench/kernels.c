@@ -98,11 +98,15 @@ static void measure(bench *b, const char *op, const char *shape, double flops, d
     double median = t[n / 2], most = flops > 0 ? 2.0 * SIDE * SIDE * SIDE / limit[n / 2] : bytes / limit[n / 2];
     double rate = (flops > 0 ? flops : bytes) / median;
     printf("{\"op\": \"%s\", \"shape\": \"%s\", \"dtype\": \"f32\", \"device\": \"%s\", \"threads\": %d, "
-           "\"median_us\": %.1f, \"best_us\": %.1f, \"spread\": %.2f, \"%s\": %.1f, \"limit\": %.1f, \"share\": %.2f}\n",
+           "\"median_us\": %.1f, \"best_us\": %.1f, \"spread\": %.2f, \"%s\": %.1f, \"limit\": %.1f, "
+           "\"share\": %.2f}\n",
            op, shape, b->dev->k->name, b->threads, median * 1e6, t[0] * 1e6, (t[n * 9 / 10] - t[n / 10]) / median,
            flops > 0 ? "gflops" : "gbs", rate * 1e-9, most * 1e-9, rate / most);
     fflush(stdout);
-    if (b->dev->error.code) fprintf(stderr, "%s: %s\n", op, b->dev->error.text), b->failed = true, b->dev->error.code = 0;
+    if (!b->dev->error.code) return;
+    fprintf(stderr, "%s: %s\n", op, b->dev->error.text);
+    b->failed = true;
+    b->dev->error.code = 0;
 }
 
 static void release(bench *b) {

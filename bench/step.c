@@ -1,6 +1,6 @@
 // One training step of a small LLaVA as the kernels see it, against bench/torch_step.py, which does the same step in
-// eager PyTorch. Vision tower: 128 wide, 4 layers, 32 images of 65 rows, forward only. Projector: two layers. Decoder: 192
-// wide, 4 heads, 4 layers, SwiGLU 512, 32 sequences laid end to end, loss on the labelled rows over 500 classes;
+// eager PyTorch. Vision tower: 128 wide, 4 layers, 32 images of 65 rows, forward only. Projector: two layers. Decoder:
+// 192 wide, 4 heads, 4 layers, SwiGLU 512, 32 sequences laid end to end, loss on the labelled rows over 500 classes;
 // gradients of everything behind the tower; AdamW. One JSON line: median and best time of a step, and its parts.
 // Usage: build/bench/step [-t threads] [-n repeats] [-d cpu|ref] [-g: with the guided mass]
 #include "kernels/kernels.h"
@@ -277,9 +277,9 @@ int main(int argc, char **argv) {
     qsort(t, (size_t)repeats, sizeof *t, by_value);
     double loss;
     dev->k->sum(dev, losses, weight_of, &loss);
-    printf("{\"op\": \"%s\", \"shape\": \"%d rows, %d labels\", \"dtype\": \"f32\", \"device\": \"%s\", \"threads\": %d, "
-           "\"median_us\": %.0f, \"best_us\": %.0f, \"products_us\": %.0f, \"attention_us\": %.0f, \"others_us\": %.0f, "
-           "\"optimizer_us\": %.0f, \"loss\": %.4f}\n",
+    printf("{\"op\": \"%s\", \"shape\": \"%d rows, %d labels\", \"dtype\": \"f32\", \"device\": \"%s\", "
+           "\"threads\": %d, \"median_us\": %.0f, \"best_us\": %.0f, \"products_us\": %.0f, \"attention_us\": %.0f, "
+           "\"others_us\": %.0f, \"optimizer_us\": %.0f, \"loss\": %.4f}\n",
            guided ? "step_guided" : "step", rows, labels, dev->k->name, dev->threads, t[repeats / 2] * 1e6, t[0] * 1e6,
            best_part[PRODUCTS] * 1e6, best_part[ATTENTION] * 1e6, best_part[OTHERS] * 1e6, best_part[OPTIMIZER] * 1e6,
            loss);

@@ -31,12 +31,12 @@ enum { DRT_GRAIN = 16384 };
 
 // body over the rows [0, rows) in pieces of DRT_GRAIN elements, `cost` elements a row.
 static inline void drt_cpu_rows(drt_device *dev, int64_t rows, int64_t cost, drt_pool_body *body, const void *args) {
-    drt_pool_run(((drt_cpu_state *)dev->state)->pool, rows, cost < DRT_GRAIN ? DRT_GRAIN / (cost > 0 ? cost : 1) : 1, body,
-                 args);
+    int64_t grain = cost >= DRT_GRAIN ? 1 : DRT_GRAIN / (cost > 0 ? cost : 1);
+    drt_pool_run(((drt_cpu_state *)dev->state)->pool, rows, grain, body, args);
 }
 
-// Into how many parts a reduction over `elements` is cut, each with its own partial sum: fixed by the size and the number
-// of threads, so that the same number of threads gives the same bits.
+// Into how many parts a reduction over `elements` is cut, each with its own partial sum: fixed by the size and the
+// number of threads, so that the same number of threads gives the same bits.
 static inline int drt_cpu_parts(const drt_device *dev, int64_t elements) {
     int64_t most = elements / DRT_GRAIN + 1, parts = dev->threads == 1 ? 1 : 4 * (int64_t)dev->threads;
     return (int)(parts < most ? parts : most);

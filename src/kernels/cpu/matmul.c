@@ -48,8 +48,9 @@ static void multiply(const void *args, int64_t first, int64_t end, int worker) {
         bool start = !p->partial && (p->bias.data || !p->k);
         if (start) start_rows(p, c, n0);
         if (!p->k) continue;
-        dnnl_status_t status = dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', c.rows, c.cols, k1 - k0, 1.0f, a, p->a.ld,
-                                          b, p->b.ld, start || (p->add && !p->partial) ? 1.0f : 0.0f, c.data, c.ld);
+        float keep = start || (p->add && !p->partial) ? 1.0f : 0.0f;
+        dnnl_status_t status = dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', c.rows, c.cols, k1 - k0, 1.0f, a,
+                                          p->a.ld, b, p->b.ld, keep, c.data, c.ld);
         if (status != dnnl_success) atomic_store(p->status, (int)status);
     }
 }
@@ -70,8 +71,8 @@ static void add_partial(const void *args, int64_t first, int64_t end, int worker
     }
 }
 
-// At least one piece a thread where they do not become too small for oneDNN's blocks, several along the rows, where cutting
-// is free. Depends on shape and threads alone.
+// At least one piece a thread where they do not become too small for oneDNN's blocks, several along the rows, where
+// cutting is free. Depends on shape and threads alone.
 static void cut(const drt_device *dev, product *p) {
     int64_t threads = dev->threads, m = p->c.rows, n = p->c.cols;
     p->cut_m = p->cut_n = p->cut_k = 1;
@@ -97,9 +98,9 @@ void drt_cpu_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt
     if (!DRT_READY(dev, "matmul", a, b, bias, c) || !c.data || !c.rows || !c.cols) return;
     int64_t m = ta ? a.cols : a.rows, k = ta ? a.rows : a.cols, n = tb ? b.rows : b.cols;
     if (m != c.rows || n != c.cols || k != (tb ? b.cols : b.rows) || (bias.data && bias.cols != n)) {
-        drt_device_fail(dev, DRT_EARG, "matmul: [%lld, %lld] times [%lld, %lld] does not make [%lld, %lld]", (long long)m,
-                        (long long)k, (long long)(tb ? b.cols : b.rows), (long long)n, (long long)c.rows,
-                        (long long)c.cols);
+        drt_device_fail(dev, DRT_EARG, "matmul: [%lld, %lld] times [%lld, %lld] does not make [%lld, %lld]",
+                        (long long)m, (long long)k, (long long)(tb ? b.cols : b.rows), (long long)n,
+                        (long long)c.rows, (long long)c.cols);
         return;
     }
     _Atomic int status = dnnl_success;

@@ -1,5 +1,5 @@
-// Varlen attention, forward. Per item the keys are packed transposed and the values padded once, then blocks of query rows
-// run: scores by tiles, exact softmax of whole rows in L1, times the values. Memory is one block of scores and one
+// Varlen attention, forward. Per item the keys are packed transposed and the values padded once, then blocks of query
+// rows run: scores by tiles, exact softmax of whole rows in L1, times the values. Memory is one block of scores and one
 // sequence's keys per thread. The guided mass is one more sum in the softmax pass.
 #include "kernels/cpu/isa/attention.h"
 
@@ -104,7 +104,7 @@ static float dot(const float *x, const float *y, int64_t n) {
     return t;
 }
 
-// One query row without packing: when a cache of keys is read by one new token, packing would cost more than the product.
+// One query row without packing, which would cost more than the product when one new token reads a cache of keys.
 static void single_row(const job *b, const drt_item *item, const room *m, int64_t r, int h) {
     const drt_attention *at = b->at;
     int64_t size = at->head_size, n = drt_reach(at, item, r), column = item->kv_head * size;

@@ -1,4 +1,4 @@
-// Varlen attention, backward: the probabilities of a block are recomputed from lse, nothing of size rows x keys is kept.
+// Varlen attention, backward: the probabilities of a block are recomputed from lse, nothing of rows x keys is kept.
 // With A the probabilities, m the guided mass and g its gradient (METHODS 2.3):
 //   dS = A (dout . v - dout . out + g (visual - m)),  dq = scale dS k,  dk = scale dS^T q,  dv = A^T dout
 // An item holds dk and dv of its keys in scratch and writes them once.

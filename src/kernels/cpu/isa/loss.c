@@ -48,7 +48,8 @@ static void loss_rows(const void *args, int64_t first, int64_t end, int worker) 
     }
 }
 
-void DRT_FN(cross_entropy)(drt_device *dev, drt_mat logits, const int32_t *label, drt_mat lse, drt_mat loss, float *hit) {
+void DRT_FN(cross_entropy)(drt_device *dev, drt_mat logits, const int32_t *label, drt_mat lse, drt_mat loss,
+                           float *hit) {
     if (!DRT_READY(dev, "cross_entropy", logits, lse, loss)) return;
     if (!drt_cpu_indices_good(dev, "cross_entropy, label", label, logits.rows, 0, logits.cols)) return;
     job k = {.logits = logits, .lse = lse, .loss = loss, .label = label, .hit = hit};
