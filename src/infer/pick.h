@@ -1,0 +1,29 @@
+// The next token from logits: greedy, or drawn at a temperature from the smallest set of tokens that holds top_p.
+#ifndef DRT_INFER_PICK_H
+#define DRT_INFER_PICK_H
+
+#include "base/rng.h"
+#include "model/model.h"
+
+typedef struct {
+    int n;           // vocabulary
+    uint8_t *banned; // [n] never picked
+    struct drt_pick_entry {
+        double p;
+        int32_t id;
+    } *entry;        // [n] working room
+} drt_picker;
+
+// Bans what no answer may hold: rows of the output that the tokenizer has no piece for (padding of the vocabulary),
+// special tokens, the image placeholder. The tokens that end an answer (drt_ends_answer) stay.
+drt_status drt_picker_new(drt_picker *p, const drt_model *model, drt_error *err);
+void drt_picker_free(drt_picker *p); // leaves it zeroed
+
+bool drt_ends_answer(const drt_model *model, int32_t id); // EOS of the tokenizer or of config.json
+
+// temperature 0: the largest logit, the first of equals. Else drawn with one number of r from softmax(logits /
+// temperature), cut to the smallest set of most likely tokens that together have at least top_p (Holtzman et al. 2020;
+// outside of (0, 1): no cut). -1 if no allowed logit is a finite number.
+int32_t drt_pick(drt_picker *p, const float *logits, double temperature, double top_p, drt_rng *r);
+
+#endif

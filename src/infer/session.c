@@ -1,0 +1,198 @@
+#include "infer/session.h"
+
+#include "infer/picture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct drt_session {
+    const drt_model *model;
+    drt_tape *tape;
+    drt_cache *cache;
+};
+
+drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *tape, int sequences, int64_t room,
+                           drt_error *err) {
+    *out = NULL;
+    const drt_llama_config *size = &model->config.language;
+    const char *name = model->folder ? model->folder : "the model";
+    if (model->config.kind == DRT_MODEL_CLIP)
+        return drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder", name);
+    if (sequences < 1 || room < 1 || room > size->positions)
+        return drt_fail(err, DRT_EARG, "%d sequences of %lld rows: %s has %d positions", sequences, (long long)room, name,
+                        size->positions);
+    drt_session *s = calloc(1, sizeof *s);
+    if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for a session");
+    *s = (drt_session){model, tape, NULL};
+    drt_status status = drt_cache_new(&s->cache, size, sequences, room, err);
+    if (status) {
+        free(s);
+        return status;
+    }
+    *out = s;
+    return DRT_OK;
+}
+
+void drt_session_free(drt_session *s) {
+    if (!s) return;
+    drt_cache_free(s->cache);
+    free(s);
+}
+
+int64_t drt_session_length(const drt_session *s, int sequence) { return s->cache->length[sequence]; }
+
+void drt_session_cut(drt_session *s, int sequence, int64_t length) {
+    if (length < s->cache->length[sequence]) s->cache->length[sequence] = (int32_t)(length > 0 ? length : 0);
+}
+
+int64_t drt_id_rows(const drt_model *model, const int32_t *id, int n) {
+    int64_t rows = 0, image = model->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&model->config) : 1;
+    for (int i = 0; i < n; i++) rows += id[i] == DRT_IMAGE_TOKEN ? image : 1;
+    return rows;
+}
+
+// The packed rows of one call, in the tape's memory.
+typedef struct {
+    int64_t rows, selected;
+    int images;
+    int32_t *offsets, *token, *visual, *position, *reach, *slot, *select, *label;
+    float *patches;
+} packed;
+
+static int images_in(const drt_feed *f) {
+    int images = 0;
+    for (int i = 0; i < f->n; i++) images += f->id[i] == DRT_IMAGE_TOKEN;
+    return images;
+}
+
+// Counts rows and images and refuses what cannot be read. `used`: ids of a feed that become rows are n - score.
+static drt_status measure(const drt_session *s, const drt_feed *feeds, int n, bool score, packed *p, drt_error *err) {
+    const drt_cache *c = s->cache;
+    for (int i = 0, before = -1; i < n; before = feeds[i++].sequence) {
+        const drt_feed *f = &feeds[i];
+        if (f->sequence <= before || f->sequence >= c->sequences || f->n < 1 + score)
+            return drt_fail(err, DRT_EARG, "internal: feed %d of %d ids for sequence %d of %d", i, f->n, f->sequence, c->sequences);
+        int images = images_in(f);
+        int64_t rows = drt_id_rows(s->model, f->id, f->n - score), have = c->length[f->sequence];
+        if (images && (score || !f->patches || s->model->config.kind != DRT_MODEL_LLAVA))
+            return drt_fail(err, DRT_EARG, "sequence %d has %d images that this model cannot be shown", f->sequence, images);
+        if (have + rows > c->room)
+            return drt_fail(err, DRT_EARG, "sequence %d: %lld rows and %lld more are over its room of %lld", f->sequence,
+                            (long long)have, (long long)rows, (long long)c->room);
+        for (int j = 0; j < f->n; j++)
+            if (f->id[j] != DRT_IMAGE_TOKEN && (f->id[j] < 0 || f->id[j] >= s->model->config.language.vocab))
+                return drt_fail(err, DRT_EARG, "sequence %d: token %d is not among the model's %d", f->sequence, f->id[j],
+                                s->model->config.language.vocab);
+        p->rows += rows;
+        p->selected += score ? f->n - 1 : 1;
+        p->images += images;
+    }
+    return DRT_OK;
+}
+
+static bool allocate(drt_session *s, packed *p) {
+    drt_tape *t = s->tape;
+    int64_t n = p->rows > 0 ? p->rows : 1;
+    int32_t *at = drt_tape_alloc(t, 7 * n + s->cache->sequences + 1, sizeof *at);
+    p->patches = p->images ? drt_tape_alloc(t, p->images * drt_picture_size(s->model), sizeof *p->patches) : NULL;
+    if (!at || (p->images && !p->patches)) return false;
+    p->token = at;
+    p->visual = at + n;
+    p->position = at + 2 * n;
+    p->reach = at + 3 * n;
+    p->slot = at + 4 * n;
+    p->select = at + 5 * n;
+    p->label = at + 6 * n;
+    p->offsets = at + 7 * n;
+    return true;
+}
+
+static void fill(const drt_session *s, const drt_feed *feeds, int n, bool score, packed *p) {
+    const drt_cache *c = s->cache;
+    const int64_t picture = drt_picture_size(s->model);
+    int64_t row = 0, selected = 0;
+    int next = 0, image = 0;
+    for (int q = 0; q < c->sequences; q++) {
+        p->offsets[q] = (int32_t)row;
+        if (next == n || feeds[next].sequence != q) continue;
+        const drt_feed *f = &feeds[next++];
+        int32_t position = c->length[q];
+        if (images_in(f))
+            memcpy(p->patches + image * picture, f->patches, (size_t)(images_in(f) * picture) * sizeof *p->patches);
+        for (int i = 0; i < f->n - score; i++) {
+            bool is_image = f->id[i] == DRT_IMAGE_TOKEN;
+            int64_t rows = drt_id_rows(s->model, f->id + i, 1);
+            for (int64_t j = 0; j < rows; j++, row++, position++) {
+                p->token[row] = is_image ? -1 : f->id[i];
+                p->visual[row] = is_image ? (int32_t)(image * rows + j) : -1;
+                p->position[row] = position;
+                p->reach[row] = position + 1;
+                p->slot[row] = (int32_t)(q * c->room) + position;
+            }
+            image += is_image;
+            if (score || i == f->n - 1) {
+                if (score) p->label[selected] = f->id[i + 1];
+                p->select[selected++] = (int32_t)(row - 1);
+            }
+        }
+    }
+    p->offsets[c->sequences] = (int32_t)row;
+}
+
+// Packs and runs the feeds; the caller takes the states and then calls `settle`.
+static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, packed *p, drt_tensor **states, drt_error *err) {
+    drt_status status = measure(s, feeds, n, score, p, err);
+    if (status) return status;
+    drt_tape *t = s->tape;
+    drt_tape_begin(t, false);
+    if (!allocate(s, p)) return drt_tape_failed(t, err);
+    fill(s, feeds, n, score, p);
+    drt_tensor *seen = NULL;
+    if (p->images) {
+        const drt_clip_tower *v = &s->model->config.vision;
+        drt_mat pixels = drt_mat_f32(p->patches, (int64_t)p->images * drt_patches(v), 3LL * v->patch * v->patch);
+        seen = drt_visual_tokens(t, s->model, pixels, false);
+    }
+    const drt_splice splice = {p->rows, p->token, p->visual};
+    const drt_llama_rows rows = {.sequences = s->cache->sequences, .offsets = p->offsets, .position = p->position,
+                                 .reach = p->reach, .select = p->select, .selected = p->selected, .cache = s->cache,
+                                 .cache_slot = p->slot};
+    drt_tensor *x = drt_splice_rows(t, s->model, &splice, seen);
+    *states = drt_llama_run(t, &s->model->language, x, &rows, NULL);
+    return drt_tape_failed(t, err);
+}
+
+static drt_status settle(drt_session *s, const drt_feed *feeds, int n, bool score, drt_error *err) {
+    drt_status status = drt_tape_failed(s->tape, err);
+    for (int i = 0; i < n && !status; i++)
+        s->cache->length[feeds[i].sequence] += (int32_t)drt_id_rows(s->model, feeds[i].id, feeds[i].n - score);
+    return status;
+}
+
+drt_status drt_session_feed(drt_session *s, const drt_feed *feeds, int n, drt_mat *logits, drt_error *err) {
+    packed p = {0};
+    drt_tensor *states = NULL;
+    *logits = (drt_mat){0};
+    drt_status status = run(s, feeds, n, false, &p, &states, err);
+    if (status) return status;
+    drt_tensor *y = drt_linear(s->tape, states, &s->model->language.head->tensor, NULL);
+    status = settle(s, feeds, n, false, err);
+    if (!status) *logits = y->value;
+    return status;
+}
+
+drt_status drt_session_score(drt_session *s, const drt_feed *feeds, int n, double *logprob, drt_error *err) {
+    packed p = {0};
+    drt_tensor *states = NULL;
+    drt_status status = run(s, feeds, n, true, &p, &states, err);
+    if (status) return status;
+    float *loss = drt_tape_alloc(s->tape, 2 * p.selected, sizeof *loss), *weight = loss + p.selected;
+    if (loss)
+        drt_linear_cross_entropy(s->tape, states, &s->model->language.head->tensor, NULL, p.label, weight, loss, NULL);
+    status = settle(s, feeds, n, true, err);
+    for (int64_t i = 0, row = 0; i < n && !status; i++) {
+        logprob[i] = 0;
+        for (int j = 1; j < feeds[i].n; j++) logprob[i] -= loss[row++];
+    }
+    return status;
+}
