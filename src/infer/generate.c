@@ -50,7 +50,11 @@ static int longest_choice(const drt_prompt *p) {
 static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
     const drt_prompt *p = &w->prompt[i];
     int images = 0, most = longest_choice(p);
-    if (p->n < 1 || p->id[p->n - 1] == DRT_IMAGE_TOKEN) return drt_fail(err, DRT_EARG, "prompt %d does not end with a word", i + 1);
+    if (w->model->config.kind == DRT_MODEL_CLIP)
+        return drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder",
+                        w->model->folder ? w->model->folder : "the model");
+    if (p->n < 1 || p->id[p->n - 1] == DRT_IMAGE_TOKEN)
+        return drt_fail(err, DRT_EARG, "prompt %d does not end with a word", i + 1);
     for (int j = 0; j < p->n; j++) images += p->id[j] == DRT_IMAGE_TOKEN;
     if (images != p->images)
         return drt_fail(err, DRT_EARG, "prompt %d has %d places for images and brings %d", i + 1, images, p->images);
@@ -59,9 +63,11 @@ static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
     int64_t rows = drt_id_rows(w->model, p->id, p->n), left = w->model->config.language.positions - rows;
     int64_t wanted = w->o->max_new_tokens > 0 && most < 1 ? 1 : most;
     if (left < wanted)
-        return drt_fail(err, DRT_EDATA, "prompt %d takes %lld rows of the %d that %s can read, and no answer fits behind it; "
-                        "shorten the text or start the conversation anew", i + 1, (long long)rows,
-                        w->model->config.language.positions, w->model->folder ? w->model->folder : "the model");
+        return drt_fail(err, DRT_EDATA,
+                        "prompt %d takes %lld rows of the %d that %s can read, and no answer fits behind it; "
+                        "shorten the text or start the conversation anew",
+                        i + 1, (long long)rows, w->model->config.language.positions,
+                        w->model->folder ? w->model->folder : "the model");
     w->writer[i].budget = w->o->max_new_tokens < left ? w->o->max_new_tokens : (int)left;
     int64_t more = w->writer[i].budget > most ? w->writer[i].budget : most;
     if (rows + more > *room) *room = rows + more;
@@ -155,8 +161,9 @@ static drt_status write_token(work *w, int i, const float *logits, drt_error *er
     drt_reply *r = &w->reply[i];
     int32_t id = drt_pick(&w->picker, logits, w->o->temperature, w->o->top_p, &a->rng);
     if (id < 0)
-        return drt_fail(err, DRT_ENUMERIC, "prompt %d, token %d: the model's output is not a number; its weights are damaged",
-                        i + 1, r->n + 1);
+        return drt_fail(err, DRT_ENUMERIC,
+                        "prompt %d, token %d: the model's output is not a number; its weights are damaged", i + 1,
+                        r->n + 1);
     if (drt_ends_answer(w->model, id)) return end_answer(w, i, DRT_FINISH_EOS, err);
     r->id[r->n++] = id;
     a->last = id;
@@ -194,7 +201,8 @@ drt_status drt_generate(const drt_model *model, drt_tape *tape, const drt_prompt
     work w = {.model = model, .prompt = prompts, .o = options, .reply = replies, .n = n};
     drt_mat logits = {0};
     if (n < 1) return DRT_OK;
-    if (options->max_new_tokens < 0) return drt_fail(err, DRT_EARG, "max_new_tokens: %d is negative", options->max_new_tokens);
+    if (options->max_new_tokens < 0)
+        return drt_fail(err, DRT_EARG, "max_new_tokens: %d is negative", options->max_new_tokens);
     memset(replies, 0, (size_t)n * sizeof *replies);
     drt_status status = prepare(&w, tape, err);
     if (!status) status = read_prompts(&w, &logits, err);

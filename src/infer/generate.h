@@ -1,5 +1,5 @@
-// Answers: prompts in, text out. A batch of prompts is read in one packed run; then every unfinished answer grows by one
-// token a step, finished ones take no part. The same answers as one by one, and as without a cache.
+// Answers: prompts in, text out. A batch of prompts is read in one packed run; then every unfinished answer grows by
+// one token a step, finished ones take no part. The same answers as one by one, and as without a cache.
 //
 //   drt_generate_options o = {.max_new_tokens = 128};                       // greedy
 //   drt_prompt p = {.id = e.id, .n = e.n, .patches = pixels, .images = 1};  // e: drt_conversation_prompt
@@ -19,19 +19,19 @@ typedef struct {
 } drt_choice;
 
 typedef struct {
-    const int32_t *id;    // [n]; the last one a word
+    const int32_t *id; // [n]; the last one a word
     int n;
-    const float *patches; // [images * drt_picture_size]
-    int images;           // as many as id holds DRT_IMAGE_TOKEN
-    uint64_t stream;      // random numbers come from (options.seed, stream), whatever else is in the batch
+    const float *patches;     // [images * drt_picture_size]
+    int images;               // as many as id holds DRT_IMAGE_TOKEN
+    uint64_t stream;          // random numbers come from (options.seed, stream), whatever else is in the batch
     const drt_choice *choice; // answers that are compared on the way (restricted answers); NULL: none
     int choices;
 } drt_prompt;
 
 typedef struct {
-    int max_new_tokens;      // 0: nothing is written, only choices are compared
-    double temperature;      // 0: greedy
-    double top_p;            // outside of (0, 1): no cut
+    int max_new_tokens; // 0: nothing is written, only choices are compared
+    double temperature; // 0: greedy
+    double top_p;       // outside of (0, 1): no cut
     uint64_t seed;
     const char *const *stop; // [stops] strings that end an answer (beside EOS) and are not part of it
     int stops;
@@ -51,7 +51,7 @@ typedef enum {
 typedef struct {
     int32_t *id; // [n] new tokens, malloc'ed; without EOS
     int n;
-    char *text;  // without special tokens and stop string, stripped; malloc'ed
+    char *text; // without special tokens and stop string, stripped; malloc'ed
     drt_finish finish;
     // log P(choice | prompt), the sum over its tokens, EOS included: the probability of that whole answer, so that
     // answers of different lengths compare fairly. malloc'ed [choices], NULL without choices.
@@ -60,7 +60,8 @@ typedef struct {
 } drt_reply;
 
 // replies [n], overwritten; empty after a failure. DRT_EDATA: a prompt leaves no room in the model's positions (message
-// counts prompts from 1). DRT_ENUMERIC: the model's output is not a number. A model without a tokenizer gives ids and "".
+// counts prompts from 1). DRT_ENUMERIC: the model's output is not a number. A model without a tokenizer gives ids,
+// and "" as text.
 drt_status drt_generate(const drt_model *model, drt_tape *tape, const drt_prompt *prompts, int n,
                         const drt_generate_options *options, drt_reply *replies, drt_error *err);
 void drt_replies_free(drt_reply *replies, int n); // leaves them zeroed

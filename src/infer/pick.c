@@ -17,7 +17,8 @@ drt_status drt_picker_new(drt_picker *p, const drt_model *m, drt_error *err) {
     }
     for (int id = 0; id < n; id++) {
         if (drt_ends_answer(m, id)) continue;
-        bool unknown = m->tokenizer && (id >= drt_tokenizer_size(m->tokenizer) || !drt_tokenizer_piece(m->tokenizer, id));
+        bool unknown =
+            m->tokenizer && (id >= drt_tokenizer_size(m->tokenizer) || !drt_tokenizer_piece(m->tokenizer, id));
         p->banned[id] = unknown || (m->tokenizer && drt_tokenizer_is_special(m->tokenizer, id)) ||
                         (m->config.kind == DRT_MODEL_LLAVA && id == m->config.image_token);
     }
@@ -31,7 +32,7 @@ void drt_picker_free(drt_picker *p) {
 }
 
 static int by_probability(const void *a, const void *b) {
-    const struct drt_pick_entry *x = a, *y = b;
+    const drt_pick_entry *x = a, *y = b;
     if (x->p != y->p) return x->p > y->p ? -1 : 1;
     return x->id < y->id ? -1 : 1;
 }
@@ -43,7 +44,7 @@ static int softmax(drt_picker *p, const float *logits, double most, double tempe
     for (int id = 0; id < p->n; id++) {
         if (p->banned[id]) continue;
         double e = exp(((double)logits[id] - most) / temperature);
-        p->entry[n++] = (struct drt_pick_entry){e, id};
+        p->entry[n++] = (drt_pick_entry){e, id};
         sum += e;
     }
     for (int i = 0; i < n; i++) p->entry[i].p /= sum;

@@ -6,12 +6,14 @@
 #include "model/model.h"
 
 typedef struct {
-    int n;           // vocabulary
-    uint8_t *banned; // [n] never picked
-    struct drt_pick_entry {
-        double p;
-        int32_t id;
-    } *entry;        // [n] working room
+    double p;
+    int32_t id;
+} drt_pick_entry;
+
+typedef struct {
+    int n;                 // vocabulary
+    uint8_t *banned;       // [n] never picked
+    drt_pick_entry *entry; // [n] working room
 } drt_picker;
 
 // Bans what no answer may hold: rows of the output that the tokenizer has no piece for (padding of the vocabulary),

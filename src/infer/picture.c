@@ -7,7 +7,8 @@ int64_t drt_picture_size(const drt_model *m) {
 }
 
 static drt_status no_tower(const drt_model *m, const char *what, drt_error *err) {
-    return drt_fail(err, DRT_ECONFIG, "%s has no vision tower and cannot be shown %s; leave the picture out, or use a LLaVA model",
+    return drt_fail(err, DRT_ECONFIG,
+                    "%s has no vision tower and cannot be shown %s; leave the picture out, or use a LLaVA model",
                     m->folder ? m->folder : "the model", what);
 }
 

@@ -6,8 +6,8 @@
 
 // Numbers that one picture takes: patches * 3 * patch * patch; 0 for a model without a vision tower.
 int64_t drt_picture_size(const drt_model *m);
-// Reads, prepares (m->preprocess: pad or square) and cuts the picture at `path` into out [drt_picture_size]. DRT_ECONFIG:
-// the model has no vision tower.
+// Reads, prepares (m->preprocess: pad or square) and cuts the picture at `path` into out [drt_picture_size].
+// DRT_ECONFIG: the model has no vision tower.
 drt_status drt_picture_read(const drt_model *m, const char *path, float *out, drt_error *err);
 // The picture that a blind model is shown: every pixel 0 before normalisation, as large as the model wants it.
 drt_status drt_picture_black(const drt_model *m, float *out, drt_error *err);

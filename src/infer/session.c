@@ -19,8 +19,8 @@ drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *
     if (model->config.kind == DRT_MODEL_CLIP)
         return drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder", name);
     if (sequences < 1 || room < 1 || room > size->positions)
-        return drt_fail(err, DRT_EARG, "%d sequences of %lld rows: %s has %d positions", sequences, (long long)room, name,
-                        size->positions);
+        return drt_fail(err, DRT_EARG, "%d sequences of %lld rows: %s has %d positions", sequences, (long long)room,
+                        name, size->positions);
     drt_session *s = calloc(1, sizeof *s);
     if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for a session");
     *s = (drt_session){model, tape, NULL};
@@ -71,18 +71,20 @@ static drt_status measure(const drt_session *s, const drt_feed *feeds, int n, bo
     for (int i = 0, before = -1; i < n; before = feeds[i++].sequence) {
         const drt_feed *f = &feeds[i];
         if (f->sequence <= before || f->sequence >= c->sequences || f->n < 1 + score)
-            return drt_fail(err, DRT_EARG, "internal: feed %d of %d ids for sequence %d of %d", i, f->n, f->sequence, c->sequences);
+            return drt_fail(err, DRT_EARG, "internal: feed %d of %d ids for sequence %d of %d", i, f->n, f->sequence,
+                            c->sequences);
         int images = images_in(f);
         int64_t rows = drt_id_rows(s->model, f->id, f->n - score), have = c->length[f->sequence];
         if (images && (score || !f->patches || s->model->config.kind != DRT_MODEL_LLAVA))
-            return drt_fail(err, DRT_EARG, "sequence %d has %d images that this model cannot be shown", f->sequence, images);
+            return drt_fail(err, DRT_EARG, "sequence %d has %d images that this model cannot be shown", f->sequence,
+                            images);
         if (have + rows > c->room)
-            return drt_fail(err, DRT_EARG, "sequence %d: %lld rows and %lld more are over its room of %lld", f->sequence,
-                            (long long)have, (long long)rows, (long long)c->room);
+            return drt_fail(err, DRT_EARG, "sequence %d: %lld rows and %lld more are over its room of %lld",
+                            f->sequence, (long long)have, (long long)rows, (long long)c->room);
         for (int j = 0; j < f->n; j++)
             if (f->id[j] != DRT_IMAGE_TOKEN && (f->id[j] < 0 || f->id[j] >= s->model->config.language.vocab))
-                return drt_fail(err, DRT_EARG, "sequence %d: token %d is not among the model's %d", f->sequence, f->id[j],
-                                s->model->config.language.vocab);
+                return drt_fail(err, DRT_EARG, "sequence %d: token %d is not among the model's %d", f->sequence,
+                                f->id[j], s->model->config.language.vocab);
         p->rows += rows;
         p->selected += score ? f->n - 1 : 1;
         p->images += images;
@@ -140,7 +142,8 @@ static void fill(const drt_session *s, const drt_feed *feeds, int n, bool score,
 }
 
 // Packs and runs the feeds; the caller takes the states and then calls `settle`.
-static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, packed *p, drt_tensor **states, drt_error *err) {
+static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, packed *p, drt_tensor **states,
+                      drt_error *err) {
     drt_status status = measure(s, feeds, n, score, p, err);
     if (status) return status;
     drt_tape *t = s->tape;
@@ -154,8 +157,13 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
         seen = drt_visual_tokens(t, s->model, pixels, false);
     }
     const drt_splice splice = {p->rows, p->token, p->visual};
-    const drt_llama_rows rows = {.sequences = s->cache->sequences, .offsets = p->offsets, .position = p->position,
-                                 .reach = p->reach, .select = p->select, .selected = p->selected, .cache = s->cache,
+    const drt_llama_rows rows = {.sequences = s->cache->sequences,
+                                 .offsets = p->offsets,
+                                 .position = p->position,
+                                 .reach = p->reach,
+                                 .select = p->select,
+                                 .selected = p->selected,
+                                 .cache = s->cache,
                                  .cache_slot = p->slot};
     drt_tensor *x = drt_splice_rows(t, s->model, &splice, seen);
     *states = drt_llama_run(t, &s->model->language, x, &rows, NULL);

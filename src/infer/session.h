@@ -28,8 +28,8 @@ void drt_session_cut(drt_session *s, int sequence, int64_t length);
 int64_t drt_id_rows(const drt_model *model, const int32_t *id, int n);
 
 typedef struct {
-    int sequence;         // ascending within a call
-    const int32_t *id;    // [n], n >= 1: tokens and DRT_IMAGE_TOKEN
+    int sequence;      // ascending within a call
+    const int32_t *id; // [n], n >= 1: tokens and DRT_IMAGE_TOKEN
     int n;
     const float *patches; // [images in id * drt_picture_size] pixels, one image after another; NULL without images
 } drt_feed;

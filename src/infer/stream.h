@@ -8,7 +8,7 @@
 typedef struct {
     const char *const *stop; // [stops] strings that end the answer and do not belong to it
     int stops;
-    bool ended;              // one of them was seen: feed no more
+    bool ended; // one of them was seen: feed no more
     // private: zero at the start
     drt_decoder decoder;
     drt_text text;

@@ -1,0 +1,83 @@
+#include "support/tiny_model.h"
+
+#include "support/check.h"
+
+#include <math.h>
+
+static const drt_clip_tower vision = {.width = 12,
+                                      .layers = 3,
+                                      .heads = 3,
+                                      .ffn = 20,
+                                      .act = DRT_ACT_QUICK_GELU,
+                                      .eps = 1e-5f,
+                                      .joint = 8,
+                                      .image = TINY_IMAGE,
+                                      .patch = TINY_PATCH};
+
+static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classes) {
+    drt_error err = {0};
+    drt_model *m = NULL;
+    drt_tokenizer *tok = NULL;
+    check_ok(drt_tokenizer_open(&tok, "tests/golden/data/byte_level", &err));
+    // Five rows more than the tokenizer has pieces, as published checkpoints have.
+    c->language.vocab = drt_tokenizer_size(tok) + 5;
+    c->language.eos = drt_tokenizer_eos(tok);
+    c->image_token = c->language.vocab - 1;
+    const drt_model_options o = {.order_classes = order_classes, .seed = seed};
+    check_ok(drt_model_new(&m, c, &o, &err));
+    m->tokenizer = tok;
+    drt_rng r;
+    drt_rng_init(&r, seed, 99);
+    for (int i = 0; i < m->params->n; i++) {
+        drt_param *p = m->params->at[i];
+        drt_mat v = p->tensor.value;
+        for (int64_t k = 0; k < v.rows * v.cols; k++)
+            if (p->init != DRT_INIT_CONSTANT || p->group == DRT_ORDER_HEAD)
+                ((float *)v.data)[k] = (float)drt_rng_normal(&r) * 1.2f / sqrtf((float)v.cols);
+    }
+    return m;
+}
+
+drt_model *tiny_llava(uint64_t seed, int order_classes) {
+    drt_model_config c = {.kind = DRT_MODEL_LLAVA,
+                          .vision = vision,
+                          .select_layer = -2,
+                          .projector = DRT_PROJECTOR_MLP2X_GELU};
+    c.language = (drt_llama_config){.width = 20,
+                                    .layers = 2,
+                                    .heads = 4,
+                                    .kv_heads = 2,
+                                    .head_size = 6,
+                                    .ffn = 28,
+                                    .positions = TINY_POSITIONS,
+                                    .eps = 1e-5f,
+                                    .rope_theta = 10000,
+                                    .bos = 1,
+                                    .pad = 0};
+    return open_tiny(&c, seed, order_classes);
+}
+
+drt_model *tiny_clip(uint64_t seed) {
+    drt_model_config c = {.kind = DRT_MODEL_CLIP, .vision = vision};
+    c.text = (drt_clip_tower){.width = 10,
+                              .layers = 1,
+                              .heads = 2,
+                              .ffn = 16,
+                              .act = DRT_ACT_QUICK_GELU,
+                              .eps = 1e-5f,
+                              .joint = 8,
+                              .vocab = 700,
+                              .positions = 32,
+                              .bos = 1,
+                              .eos = 2};
+    return open_tiny(&c, seed, 0);
+}
+
+float *tiny_pixels(const drt_model *m, int n, uint64_t seed) {
+    int64_t size = (int64_t)n * drt_patches(&m->config.vision) * 3 * TINY_PATCH * TINY_PATCH;
+    float *x = malloc((size_t)size * sizeof *x);
+    drt_rng r;
+    drt_rng_init(&r, seed, 5);
+    for (int64_t i = 0; i < size; i++) x[i] = (float)drt_rng_normal(&r);
+    return x;
+}
