@@ -5,6 +5,7 @@
 
 void ref_cross_entropy(drt_device *dev, drt_mat logits, const int32_t *label, drt_mat lse, drt_mat loss, float *hit) {
     REF_F32(dev, logits, lse, loss);
+    if (!ref_indices_fit(dev, "cross_entropy, label", label, logits.rows, 0, logits.cols)) return;
     for (int64_t r = 0; r < logits.rows; r++) {
         const float *x = drt_row(logits, r);
         int64_t best = 0;
@@ -21,6 +22,7 @@ void ref_cross_entropy(drt_device *dev, drt_mat logits, const int32_t *label, dr
 
 void ref_cross_entropy_back(drt_device *dev, drt_mat logits, const int32_t *label, drt_mat lse, const float *weight) {
     REF_F32(dev, logits, lse);
+    if (!ref_indices_fit(dev, "cross_entropy_back, label", label, logits.rows, 0, logits.cols)) return;
     for (int64_t r = 0; r < logits.rows; r++) {
         float *x = drt_row(logits, r);
         double row_lse = drt_row(lse, r)[0];
@@ -30,7 +32,7 @@ void ref_cross_entropy_back(drt_device *dev, drt_mat logits, const int32_t *labe
 }
 
 void ref_adamw(drt_device *dev, const drt_adamw *o, int64_t n, float *w, const float *g, float *m, float *v) {
-    (void)dev;
+    if (dev->error.code) return;
     for (int64_t i = 0; i < n; i++) {
         double grad = (double)g[i] * o->grad_scale;
         m[i] = (float)(o->beta1 * (double)m[i] + (1 - (double)o->beta1) * grad);

@@ -31,6 +31,8 @@ void ref_copy_rows(drt_device *dev, drt_mat dst, const int32_t *di, drt_mat src,
                    int64_t n, bool acc) {
     REF_F32(dev, dst, src);
     if (!dst.data) return;
+    if (!ref_indices_fit(dev, "copy_rows, destination", di, n, INT32_MIN, dst.rows)) return;
+    if (!ref_indices_fit(dev, "copy_rows, source", si, n, INT32_MIN, src.rows)) return;
     for (int64_t i = 0; i < n; i++) {
         int64_t to = di ? di[i] : i, from = si ? si[i] : i;
         if (to < 0 || from < 0) continue;

@@ -1,10 +1,22 @@
 #include "kernels/ref/ref.h"
 
 bool ref_are_f32(drt_device *dev, const char *kernel, const drt_mat *m, int n) {
+    if (dev->error.code) return false;
     for (int i = 0; i < n; i++) {
-        if (m[i].type == DRT_F32) continue;
+        if (!m[i].data || m[i].type == DRT_F32) continue;
         drt_device_fail(dev, DRT_EARG, "%s: matrix %d is bf16; the ref device computes in f32 only, convert it first",
                         kernel, i + 1);
+        return false;
+    }
+    return true;
+}
+
+bool ref_indices_fit(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int64_t least,
+                     int64_t limit) {
+    for (int64_t i = 0; index && i < n; i++) {
+        if (index[i] >= least && index[i] < limit) continue;
+        drt_device_fail(dev, DRT_EARG, "%s: index %d of row %lld is not between 0 and %lld", kernel, (int)index[i],
+                        (long long)i, (long long)limit - 1);
         return false;
     }
     return true;

@@ -6,13 +6,17 @@
 
 #include "kernels/kernels.h"
 
-// True if all n matrices hold f32; otherwise sets the sticky error of the device and the kernel must not run.
+// True if all n matrices hold f32 (or nothing) and no earlier kernel failed; otherwise the sticky error of the device
+// is set and the kernel must not run.
 bool ref_are_f32(drt_device *dev, const char *kernel, const drt_mat *m, int n);
 #define REF_F32(dev, ...)                                                                                              \
     do {                                                                                                               \
         const drt_mat m_[] = {__VA_ARGS__};                                                                            \
         if (!ref_are_f32(dev, __func__, m_, (int)(sizeof m_ / sizeof *m_))) return;                                    \
     } while (0)
+// True if all n indices lie in [least, limit); otherwise the error is set. index may be NULL.
+bool ref_indices_fit(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int64_t least,
+                     int64_t limit);
 
 // Writes or adds: the last step of every kernel with `acc`.
 static inline void ref_put(float *at, double x, bool acc) { *at = (float)(acc ? *at + x : x); }
