@@ -14,7 +14,8 @@ enum {
     PRETRAIN,
     FINETUNE,
     CLIP,
-    TEXT, // training
+    TEXT,
+    REPEAT, // training
     EXIST,
     COUNT,
     COLOR,
@@ -38,6 +39,7 @@ static const char *const file_names[N_FILES] = {
     "finetune.json",
     "clip.json",
     "text.json",
+    "repeat.json",
     "eval/exist.jsonl",
     "eval/count.jsonl",
     "eval/color.jsonl",
@@ -162,11 +164,29 @@ static drt_shapes_style pick_telling_style(drt_rng *r) {
     return of[drt_rng_below(r, 20)];
 }
 
+// Words to be said again: what teaches a decoder to find an earlier word and go on from there, on which every look-up
+// in a description rests. Alone in repeat.json, for the first steps, and now and then in text.json.
+static drt_status make_repeat(world *w, int file, const char *id, drt_rng *r) {
+    drt_text human = {0}, gpt = {0};
+    drt_shapes_repeat(&human, &gpt, r);
+    if (!human.failed && !gpt.failed) drt_shapes_put_pair(&w->entry, id, NULL, human.bytes, gpt.bytes);
+    w->entry.failed |= human.failed || gpt.failed;
+    drt_text_free(&human), drt_text_free(&gpt);
+    w->sum.text_turns++;
+    return add(w, file);
+}
+
 static drt_status make_text(world *w, int64_t i) {
     char id[40];
     drt_rng r = stream(w, "text", i);
     drt_shapes_scene s;
     drt_shapes_sample(&s, false, &r);
+    if (i % 5 == 0) {
+        drt_rng own = stream(w, "repeat", i);
+        snprintf(id, sizeof id, "repeat-%06lld", (long long)i);
+        drt_status status = make_repeat(w, REPEAT, id, &own);
+        if (status) return status;
+    }
     snprintf(id, sizeof id, "text-%06lld", (long long)i);
     if (drt_rng_below(&r, 5) == 0) {
         const char *told = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
@@ -174,6 +194,7 @@ static drt_status make_text(world *w, int64_t i) {
         w->sum.text_turns++;
         return add(w, TEXT);
     }
+    if (drt_rng_below(&r, 8) == 0) return make_repeat(w, TEXT, id, &r);
     drt_shapes_known known;
     drt_shapes_question q[MAX_TURNS];
     const char *told = caption(w, &s, pick_telling_style(&r), &r, &known);
@@ -328,7 +349,7 @@ static drt_status prepare(world *w) {
         free(path);
     }
     for (int i = 0; i < N_FILES && !status; i++) {
-        if (i != TEXT || w->config->text)
+        if ((i != TEXT && i != REPEAT) || w->config->text)
             status = drt_shapes_list_open(&w->file[i], w->config->out, file_names[i], w->err);
     }
     free(mark), free(images);

@@ -58,3 +58,21 @@ int drt_shapes_conversation(drt_shapes_question out[MAX_TURNS], const drt_shapes
     }
     return done;
 }
+
+void drt_shapes_repeat(drt_text *human, drt_text *gpt, drt_rng *r) {
+    const struct {
+        const char *const *list;
+        uint64_t n;
+    } from[] = {{drt_shapes_names, N_SHAPES}, {drt_shapes_colors, N_COLORS},     {drt_shapes_sizes, N_SIZES},
+                {drt_shapes_signs, N_WORDS},  {drt_shapes_textures, N_TEXTURES}, {drt_shapes_directions, 4}};
+    const char *word[12];
+    int n = 4 + (int)drt_rng_below(r, 9), times = 2 + (int)drt_rng_below(r, 2);
+    drt_text_puts(human, "repeat:");
+    for (int i = 0; i < n; i++) {
+        uint64_t k = drt_rng_below(r, sizeof from / sizeof *from);
+        word[i] = from[k].list[drt_rng_below(r, from[k].n)];
+        drt_text_printf(human, " %s", word[i]);
+    }
+    for (int t = 0; t < times; t++)
+        for (int i = 0; i < n; i++) drt_text_printf(gpt, t || i ? " %s" : "%s", word[i]);
+}

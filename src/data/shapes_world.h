@@ -140,6 +140,8 @@ bool drt_shapes_ask_choice(drt_shapes_question *q, const drt_shapes_scene *s, co
 
 // ---- conversations (shapes_talk.c)
 enum { MAX_TURNS = 8 };
+// "repeat: red ring above" -> "red ring above red ring above": 4 to 12 words, said two or three times.
+void drt_shapes_repeat(drt_text *human, drt_text *gpt, drt_rng *r);
 extern const char drt_shapes_short[], drt_shapes_letter[]; // LLaVA's closing instructions
 // 5..8 questions (fewer for an empty scene) that do not answer each other, in `out`. Returns how many.
 int drt_shapes_conversation(drt_shapes_question out[MAX_TURNS], const drt_shapes_scene *s,
