@@ -15,6 +15,8 @@ static const struct {
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
     {"train", drt_cli_train, "train a model as a recipe says"},
     {"new", drt_cli_new, "make a model with random weights from a config"},
+    {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
+    {"convert", drt_cli_convert, "write a model again as f32 or bf16"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

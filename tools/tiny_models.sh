@@ -1,0 +1,36 @@
+#!/bin/sh
+# Makes models/tiny-clip and models/tiny-llama from nothing, with drt alone: a world, a vocabulary, two towers.
+# The towers train side by side, one thread each, and an interrupted run goes on where it stopped.
+set -eu
+drt=${DRT:-build/drt}
+out=${OUT:-out/tiny}
+mkdir -p "$out"
+[ -f "$out/world/world.json" ] || $drt shapes --out "$out/world" --train 12000 --eval 600 --text 60000 --seed 11
+[ -f "$out/tokenizer/tokenizer.json" ] ||
+    $drt tokenizer --size 1024 --out "$out/tokenizer" "$out/world/pretrain.json" "$out/world/finetune.json" "$out/world/repeat.json"
+[ -f "$out/clip-start/config.json" ] ||
+    $drt new --config configs/tiny-clip.json --tokenizer "$out/tokenizer" --out "$out/clip-start"
+[ -f "$out/llama-start/config.json" ] ||
+    $drt new --config configs/tiny-llama.json --tokenizer "$out/tokenizer" --out "$out/llama-start"
+
+# train NAME FILE OVERRIDES...: unless it is done
+train() {
+    name=$1 file=$2
+    shift 2
+    [ -f "$out/$name/model/config.json" ] || $drt train "$file" out="$out/$name" --resume "$@"
+}
+language() {
+    train llama-repeat configs/tiny-llama.yaml model="$out/llama-start" data.file="$out/world/repeat.json" \
+        train.steps=300 train.batch=32 optimizer.schedule=constant
+    train llama configs/tiny-llama.yaml model="$out/llama-repeat/model" data.file="$out/world/text.json"
+}
+vision() { train clip configs/tiny-clip.yaml model="$out/clip-start" data.file="$out/world/clip.json"; }
+
+vision >"$out/clip.log" 2>&1 &
+pid=$!
+language
+wait $pid || { cat "$out/clip.log"; exit 1; }
+$drt convert "$out/clip/model" models/tiny-clip --dtype bf16
+$drt convert "$out/llama/model" models/tiny-llama --dtype bf16
+$drt probe models/tiny-clip --data "$out/world"
+$drt eval models/tiny-llama --data "$out/world"
