@@ -3,6 +3,7 @@
 #define DRT_ALIGN_METHODS_H
 
 #include "align/objective.h"
+#include "data/shuffle_words.h"
 
 // language.c: next-token cross-entropy over the supervised tokens of the conversation as it is.
 drt_status drt_language_pass(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made, drt_error *err);
@@ -17,9 +18,6 @@ drt_tensor *drt_image_order_loss(drt_tape *t, const drt_forward *f, drt_score *s
 drt_status drt_text_order_pass(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made,
                                drt_error *err);
 drt_tensor *drt_text_order_loss(drt_tape *t, const drt_forward *f, drt_score *score);
-#define DRT_TEXT_ORDER_PROMPT "Re-order the sentence to represent the information of the image: "
-// `sentence` with its words (split at white space) shuffled by r, joined by single spaces; malloc'ed, NULL: no memory.
-char *drt_shuffle_words(const char *sentence, drt_rng *r);
 
 // guided.c: METHODS 2.3. One minus the attention that rows predicting the response spend on the image.
 drt_tensor *drt_guided_objective(drt_tape *t, const drt_forward *f, drt_score *score);

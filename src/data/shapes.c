@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "data/shapes_files.h"
+#include "data/shuffle_words.h"
 #include "data/shapes_world.h"
 
 #include <errno.h>
@@ -176,6 +177,24 @@ static drt_status make_repeat(world *w, int file, const char *id, drt_rng *r) {
     return add(w, file);
 }
 
+// A description, a sentence on two of its things with the words shuffled, and the sentence: what text order (METHODS 2.2)
+// will ask of a picture. A decoder that has never put words in order would not learn it from pictures alone.
+static drt_status make_order(world *w, const char *id, const drt_shapes_scene *s, drt_rng *r) {
+    drt_text human = {0}, sentence = {0};
+    bool fits = drt_shapes_caption(&sentence, s, STYLE_TWO_READINGS, r, NULL);
+    drt_shapes_style told = drt_rng_below(r, 2) ? STYLE_PLACES : STYLE_BOTH;
+    char *shuffled = fits ? drt_shuffle_words(sentence.bytes, r) : NULL;
+    if (fits && !shuffled) w->entry.failed = true;
+    if (shuffled && drt_shapes_caption(&human, s, told, r, NULL)) {
+        drt_text_printf(&human, "\n" DRT_TEXT_ORDER_PROMPT "%s", shuffled);
+        drt_shapes_put_pair(&w->entry, id, NULL, human.bytes, sentence.bytes);
+        w->sum.text_turns++;
+    } else fits = false;
+    w->entry.failed |= human.failed || sentence.failed;
+    free(shuffled), drt_text_free(&human), drt_text_free(&sentence);
+    return fits || w->entry.failed ? add(w, TEXT) : DRT_OK;
+}
+
 static drt_status make_text(world *w, int64_t i) {
     char id[40];
     drt_rng r = stream(w, "text", i);
@@ -194,7 +213,9 @@ static drt_status make_text(world *w, int64_t i) {
         w->sum.text_turns++;
         return add(w, TEXT);
     }
-    if (drt_rng_below(&r, 8) == 0) return make_repeat(w, TEXT, id, &r);
+    uint64_t other = drt_rng_below(&r, 16);
+    if (other < 2) return make_repeat(w, TEXT, id, &r);
+    if (other < 4 && s.n > 1) return make_order(w, id, &s, &r);
     drt_shapes_known known;
     drt_shapes_question q[MAX_TURNS];
     const char *told = caption(w, &s, pick_telling_style(&r), &r, &known);
