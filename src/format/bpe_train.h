@@ -7,10 +7,11 @@
 
 #include "base/error.h"
 
-// Ids: the special tokens 0 .. n_special-1, the 256 bytes after them, then one per merge until vocab_size is reached
-// or no pair occurs twice. Texts (UTF-8, NUL-terminated) are cut by the GPT-2 pattern; special tokens in them are
-// left out of the counts. The most frequent pair is merged first; of equally frequent pairs the one with the smaller
-// left id, then the smaller right id: the same texts give the same bytes.
+// Ids: the special tokens 0 .. n_special-1, then the 256 bytes (in the order of their letters), then one per new piece
+// until vocab_size is reached or no pair stands twice. Texts (UTF-8, NUL-terminated) are cut by the GPT-2 pattern;
+// special tokens in them are left out of the counts. The most frequent pair is merged first; of equally frequent ones
+// that with the smaller left id, then the smaller right id: the same texts give the same bytes, and the pieces that
+// HF's BpeTrainer learns with min_frequency 2 and its ByteLevel alphabet.
 // Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json into out_folder (made if missing), which
 // AutoTokenizer loads with identical ids. "<s>", "</s>", "<unk>" and "<pad>", when among the special tokens, become
 // BOS, EOS, UNK and PAD; nothing is added around a text.

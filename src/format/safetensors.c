@@ -33,7 +33,7 @@ typedef struct {
 static const struct {
     const char *name;
     int size;
-} dtypes[] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"F64", 8}, {"I64", 8}, {"I32", 4},     {"I16", 2},     {"I8", 1},
+} dtypes[] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"F64", 8}, {"I64", 8},  {"I32", 4},     {"I16", 2},     {"I8", 1},
               {"U64", 8}, {"U32", 4},  {"U16", 2}, {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"C64", 8}};
 
 int drt_st_dtype_size(const char *dtype) {
@@ -121,8 +121,10 @@ static drt_status read_tensor(drt_safetensors *st, const char *name, const json_
     if (!dtype) return drt_fail(err, DRT_EFORMAT, "%s: tensor '%.200s' has no \"dtype\"", s->file, name);
     t->dtype = dtype_constant(dtype);
     if (!t->dtype)
-        return drt_fail(err, DRT_EFORMAT, "%s: tensor '%.200s' has the unknown dtype \"%.40s\"; convert it to F32 or "
-                        "BF16 first", s->file, name, dtype);
+        return drt_fail(err, DRT_EFORMAT,
+                        "%s: tensor '%.200s' has the unknown dtype \"%.40s\"; convert it to F32 or "
+                        "BF16 first",
+                        s->file, name, dtype);
     int64_t need = 0;
     drt_status status = read_shape(t, json_object_get(entry, "shape"), &need, err);
     if (!status) status = read_offsets(t, json_object_get(entry, "data_offsets"), s, need, err);
@@ -166,8 +168,8 @@ static drt_status check_cover(drt_st_tensor *t, int n, const section *s, drt_err
     for (int i = 0; i < n; i++) {
         uint64_t from = (uint64_t)((const unsigned char *)t[i].bytes - s->data);
         if (from != at)
-            return drt_fail(err, DRT_EFORMAT, "%s: tensor '%.200s' begins at byte %llu of the data, %s byte %llu", s->file,
-                            t[i].name, (unsigned long long)from,
+            return drt_fail(err, DRT_EFORMAT, "%s: tensor '%.200s' begins at byte %llu of the data, %s byte %llu",
+                            s->file, t[i].name, (unsigned long long)from,
                             from < at ? "overlapping another that ends at" : "leaving a gap after",
                             (unsigned long long)at);
         at = from + t[i].size;
@@ -251,8 +253,10 @@ static drt_status add_shards(drt_safetensors *st, const json_t *weights, const c
             else if (json_object_size(seen) > MOST_SHARDS)
                 status = drt_fail(err, DRT_EFORMAT, "%s: names more than %d files", index, MOST_SHARDS);
             else if (!drt_file_exists(path))
-                status = drt_fail(err, DRT_EIO, "%s: names the shard '%.200s', which is missing; download it into the "
-                                  "same folder", index, name);
+                status = drt_fail(err, DRT_EIO,
+                                  "%s: names the shard '%.200s', which is missing; download it into the "
+                                  "same folder",
+                                  index, name);
             else status = add_path(st, path, err);
             free(path);
         }
@@ -279,8 +283,10 @@ static drt_status check_index(const drt_safetensors *st, const json_t *weights, 
         const drt_st_tensor *t = drt_safetensors_find(st, tensor);
         const char *name = json_string_value(shard), *slash = t ? strrchr(t->file, '/') : NULL;
         if (!t || strcmp(slash ? slash + 1 : t->file, name))
-            return drt_fail(err, DRT_EFORMAT, "%s: tensor '%.200s' is not in the shard '%.200s' that the index names; "
-                            "index and shards are not of one model", index, tensor, name);
+            return drt_fail(err, DRT_EFORMAT,
+                            "%s: tensor '%.200s' is not in the shard '%.200s' that the index names; "
+                            "index and shards are not of one model",
+                            index, tensor, name);
     }
     return DRT_OK;
 }
@@ -314,7 +320,8 @@ static drt_status open_folder(drt_safetensors *st, const char *folder, drt_error
         status = add_path(st, one, err);
         if (!status) status = finish(st, one, err);
     } else if (drt_file_exists(index)) status = open_index(st, index, folder, err);
-    else status = drt_fail(err, DRT_EIO, "%s: holds neither model.safetensors nor model.safetensors.index.json", folder);
+    else
+        status = drt_fail(err, DRT_EIO, "%s: holds neither model.safetensors nor model.safetensors.index.json", folder);
     free(one), free(index);
     return status;
 }

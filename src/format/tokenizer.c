@@ -8,7 +8,9 @@
 
 enum { MOST_FILE = 512 << 20 };
 
-drt_status drt_tok_no_memory(const char *name, drt_error *err) { return drt_fail(err, DRT_ENOMEM, "%s: no memory", name); }
+drt_status drt_tok_no_memory(const char *name, drt_error *err) {
+    return drt_fail(err, DRT_ENOMEM, "%s: no memory", name);
+}
 
 // `folder`: where the files beside tokenizer.json are; NULL: nowhere.
 static drt_status open_json(drt_tokenizer **out, const char *text, size_t size, const char *name, const char *folder,
@@ -63,8 +65,10 @@ drt_status drt_tokenizer_open(drt_tokenizer **out, const char *path, drt_error *
     *out = NULL;
     if (!folder || !file || !model) status = drt_tok_no_memory(path, err);
     else if (is_folder && !drt_file_exists(file) && drt_file_exists(model))
-        status = drt_fail(err, DRT_EFORMAT, "%s: holds a SentencePiece tokenizer.model, which is not supported yet, and no "
-                          "tokenizer.json", path);
+        status = drt_fail(err, DRT_EFORMAT,
+                          "%s: holds a SentencePiece tokenizer.model, which is not supported yet, and no "
+                          "tokenizer.json",
+                          path);
     else status = open_file(out, file, folder, err);
     free(folder), free(file), free(model);
     return status;

@@ -53,10 +53,12 @@ typedef struct {
 // Encodes UTF-8 text and recognises added tokens (like "</s>") in it. *out is malloc'ed (NULL when n is 0).
 // What is not UTF-8 is read as U+FFFD (as Python's bytes.decode(errors="replace") does); offsets stay those of the
 // input. Where a normaliser changes the text, a piece points to the input characters it was made of.
-// DRT_EARG: longer than 2^30 bytes. DRT_EDATA: a character has no piece and there is no UNK.
+// DRT_EARG: longer than 2^30 bytes. DRT_EDATA: a character has no piece and there is no UNK (HF drops it silently), or
+// a pattern of the file takes too long on this text.
 drt_status drt_tokenizer_encode(const drt_tokenizer *tok, const char *text, size_t size, drt_token **out, int *n,
                                 drt_error *err);
-// Appends the text of the ids to *out. A model's end_of_word_suffix becomes a space between words. Pieces that do not join to UTF-8 give U+FFFD. DRT_EARG: an id without a piece.
+// Appends the text of the ids to *out. A model's end_of_word_suffix (CLIP's "</w>") becomes a space between words.
+// Pieces that do not join to UTF-8 give U+FFFD. DRT_EARG: an id without a piece.
 drt_status drt_tokenizer_decode(const drt_tokenizer *tok, const int32_t *ids, int n, bool skip_special, drt_text *out,
                                 drt_error *err);
 
@@ -69,7 +71,7 @@ typedef struct drt_decoder {
     const drt_tokenizer *tokenizer;
     bool skip_special;
     // private: zero at the start
-    bool space_due;        // after a piece that ends a word (CLIP's "</w>"), before the next
+    bool space_due;        // after a piece that ends a word, before the next
     int held;              // bytes waiting for the rest of their character
     unsigned char hold[4];
 } drt_decoder;

@@ -50,9 +50,12 @@ static drt_status add_merge(drt_tokenizer *tok, const json_t *j, uint32_t rank, 
     if (joined->failed) return drt_tok_no_memory(tok->name, err);
     int32_t left = drt_tok_find(tok, a, a_size), right = drt_tok_find(tok, b, b_size);
     int32_t id = drt_tok_find(tok, joined->bytes, joined->size);
-    if (left < 0 || right < 0 || id < 0)
+    if (left < 0 || right < 0 || id < 0) {
+        const char *lacks = right < 0 ? b : joined->bytes;
+        if (left < 0) joined->bytes[a_size] = 0, lacks = joined->bytes;
         return drt_fail(err, DRT_EFORMAT, "%s: merges[%u] needs the piece '%.200s', which the vocabulary lacks",
-                        tok->name, rank, left < 0 ? (joined->bytes[a_size] = 0, joined->bytes) : right < 0 ? b : joined->bytes);
+                        tok->name, rank, lacks);
+    }
     tok_merge *m = merge_slot(&tok->bpe, (uint32_t)left, (uint32_t)right);
     *m = (tok_merge){(uint32_t)left, (uint32_t)right, rank, (uint32_t)id}; // of a pair listed twice the last counts
     return DRT_OK;
@@ -119,7 +122,8 @@ static int32_t find_word(const drt_tokenizer *tok, const unsigned char *w, int32
         if (t->slots[i].hash != hash) continue;
         int32_t n = 0;
         const tok_piece *p = &tok->pieces[t->slots[i].id];
-        const unsigned char *key = tok->bpe.byte_level ? (n = (int32_t)p->raw_size, p->raw) : word_of(tok, t->slots[i].id, &n);
+        const unsigned char *key =
+            tok->bpe.byte_level ? (n = (int32_t)p->raw_size, p->raw) : word_of(tok, t->slots[i].id, &n);
         if (n == size && !memcmp(key, w, (size_t)n)) return t->slots[i].id;
     }
     return -1;
@@ -166,7 +170,8 @@ static drt_status refuse_unsupported(const drt_tokenizer *tok, const json_t *mod
     if (dropout && !json_is_null(dropout) && json_number_value(dropout) != 0)
         return drt_fail(err, DRT_EFORMAT, "%s: BPE with dropout gives random ids; set \"dropout\" to null", tok->name);
     if (prefix && *prefix)
-        return drt_fail(err, DRT_EFORMAT, "%s: continuing_subword_prefix \"%.40s\" is not supported", tok->name, prefix);
+        return drt_fail(err, DRT_EFORMAT, "%s: continuing_subword_prefix \"%.40s\" is not supported", tok->name,
+                        prefix);
     return DRT_OK;
 }
 

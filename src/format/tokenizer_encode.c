@@ -50,7 +50,8 @@ static drt_status encode_plain(const drt_tokenizer *tok, tok_scratch *s, const t
     return status;
 }
 
-static drt_status encode(const drt_tokenizer *tok, tok_scratch *s, const unsigned char *text, int32_t size, drt_error *err) {
+static drt_status encode(const drt_tokenizer *tok, tok_scratch *s, const unsigned char *text, int32_t size,
+                         drt_error *err) {
     tok_chunk all = {text, NULL, size, 0};
     drt_status status = DRT_OK;
     if (drt_tok_utf8_valid(text, size) < size) {
@@ -75,7 +76,8 @@ drt_status drt_tokenizer_encode(const drt_tokenizer *tok, const char *text, size
     *out = NULL;
     *n = 0;
     if (size > MOST_TEXT)
-        return drt_fail(err, DRT_EARG, "a text of %zu bytes, more than the %d that can be encoded at once", size, MOST_TEXT);
+        return drt_fail(err, DRT_EARG, "a text of %zu bytes, more than the %d that can be encoded at once", size,
+                        MOST_TEXT);
     drt_status status = encode(tok, &s, (const unsigned char *)text, (int32_t)size, err);
     if (!status) {
         *out = s.out;

@@ -84,7 +84,8 @@ void drt_tok_push(tok_ranges *r, int32_t from, int32_t to, bool match); // empty
 // well-formed character that does not end). *cut: those bytes reach the end, more bytes might complete them.
 int drt_tok_utf8(const unsigned char *p, int64_t n, int32_t *code, bool *cut);
 int64_t drt_tok_utf8_valid(const unsigned char *p, int64_t n); // length of the longest valid prefix
-int32_t drt_tok_char_before(const unsigned char *p, int32_t at, int32_t *code); // start of the character that ends at `at`
+int32_t drt_tok_char_before(const unsigned char *p, int32_t at,
+                            int32_t *code); // start of the character that ends at `at`
 bool drt_tok_is_space(int32_t code);
 bool drt_tok_is_word(int32_t code); // \w of Unicode's UTS 18
 // Replaces what is not UTF-8 by U+FFFD.
@@ -130,13 +131,21 @@ drt_status drt_tok_pattern_load(tok_pattern *p, drt_arena *a, const json_t *j, c
 drt_status drt_tok_pattern_regex(tok_pattern *p, const char *regex, const char *where, drt_error *err);
 void drt_tok_pattern_free(tok_pattern *p);
 // Appends the ranges of text[from, to) to r, found ones with match = true.
-drt_status drt_tok_pattern_cut(const tok_pattern *p, tok_scratch *s, const unsigned char *text, int32_t from, int32_t to,
-                               tok_ranges *r, drt_error *err);
+drt_status drt_tok_pattern_cut(const tok_pattern *p, tok_scratch *s, const unsigned char *text, int32_t from,
+                               int32_t to, tok_ranges *r, drt_error *err);
 extern const char drt_tok_gpt2_pattern[];
 
 // ---- normalisers ----
 
-typedef enum { NORMAL_NFC, NORMAL_NFD, NORMAL_NFKC, NORMAL_NFKD, NORMAL_LOWER, NORMAL_PREPEND, NORMAL_REPLACE } tok_normal_kind;
+typedef enum {
+    NORMAL_NFC,
+    NORMAL_NFD,
+    NORMAL_NFKC,
+    NORMAL_NFKD,
+    NORMAL_LOWER,
+    NORMAL_PREPEND,
+    NORMAL_REPLACE
+} tok_normal_kind;
 typedef struct {
     tok_normal_kind kind;
     const char *content; // PREPEND, REPLACE
@@ -144,13 +153,21 @@ typedef struct {
 } tok_normal;
 
 // Runs all of them; *out lies in the scratch or is *in itself.
-drt_status drt_tok_normalise(const drt_tokenizer *tok, tok_scratch *s, const tok_chunk *in, tok_chunk *out, drt_error *err);
+drt_status drt_tok_normalise(const drt_tokenizer *tok, tok_scratch *s, const tok_chunk *in, tok_chunk *out,
+                             drt_error *err);
 // The normal forms (what: NORMAL_NFC .. NORMAL_NFKD).
 void drt_tok_form(tok_normal_kind what, const tok_chunk *in, tok_buffer *out, bool *changed);
 
 // ---- pre-tokenizers ----
 
-typedef enum { SPLIT_PATTERN, SPLIT_DIGITS, SPLIT_PUNCTUATION, SPLIT_SPACE, SPLIT_PREFIX_SPACE, SPLIT_BYTE_LETTERS } tok_split_kind;
+typedef enum {
+    SPLIT_PATTERN,
+    SPLIT_DIGITS,
+    SPLIT_PUNCTUATION,
+    SPLIT_SPACE,
+    SPLIT_PREFIX_SPACE,
+    SPLIT_BYTE_LETTERS
+} tok_split_kind;
 typedef enum { KEEP_REMOVED, KEEP_ISOLATED, KEEP_PREVIOUS, KEEP_NEXT, KEEP_CONTIGUOUS } tok_keep;
 typedef struct {
     tok_split_kind kind;

@@ -17,7 +17,8 @@ static drt_status unsupported(const loader *l, const char *part, const json_t *j
 }
 
 static drt_status too_many(const loader *l, const char *part) {
-    return drt_fail(l->err, DRT_EFORMAT, "%s: more than %d %ss, or nested too deeply", l->tok->name, TOK_MOST_OPS, part);
+    return drt_fail(l->err, DRT_EFORMAT, "%s: more than %d %ss, or nested too deeply", l->tok->name, TOK_MOST_OPS,
+                    part);
 }
 
 // ---- normalisers ----
@@ -28,7 +29,8 @@ static drt_status load_normal_list(const loader *l, const json_t *j, int depth) 
     const json_t *list = json_object_get(j, "normalizers");
     drt_status status = DRT_OK;
     if (depth >= TOK_MOST_DEPTH) return too_many(l, "normalizer");
-    for (size_t i = 0; i < json_array_size(list) && !status; i++) status = load_normal(l, json_array_get(list, i), depth + 1);
+    for (size_t i = 0; i < json_array_size(list) && !status; i++)
+        status = load_normal(l, json_array_get(list, i), depth + 1);
     return status;
 }
 
@@ -36,8 +38,9 @@ static drt_status load_normal(const loader *l, const json_t *j, int depth) {
     static const struct {
         const char *name;
         tok_normal_kind kind;
-    } kinds[] = {{"NFC", NORMAL_NFC},         {"NFD", NORMAL_NFD},         {"NFKC", NORMAL_NFKC},      {"NFKD", NORMAL_NFKD},
-                 {"Lowercase", NORMAL_LOWER}, {"Prepend", NORMAL_PREPEND}, {"Replace", NORMAL_REPLACE}};
+    } kinds[] = {{"NFC", NORMAL_NFC},        {"NFD", NORMAL_NFD},         {"NFKC", NORMAL_NFKC},
+                 {"NFKD", NORMAL_NFKD},      {"Lowercase", NORMAL_LOWER}, {"Prepend", NORMAL_PREPEND},
+                 {"Replace", NORMAL_REPLACE}};
     drt_tokenizer *tok = l->tok;
     if (!j || json_is_null(j)) return DRT_OK;
     if (!strcmp(kind_of(j), "Sequence")) return load_normal_list(l, j, depth);
@@ -49,7 +52,8 @@ static drt_status load_normal(const loader *l, const json_t *j, int depth) {
         if (op->kind < NORMAL_PREPEND) return DRT_OK;
         const char *content = json_string_value(json_object_get(j, op->kind == NORMAL_PREPEND ? "prepend" : "content"));
         if (!content)
-            return drt_fail(l->err, DRT_EFORMAT, "%s: the normalizer %s does not say what to put", tok->name, kind_of(j));
+            return drt_fail(l->err, DRT_EFORMAT, "%s: the normalizer %s does not say what to put", tok->name,
+                            kind_of(j));
         op->content = drt_arena_strdup(tok->arena, content);
         if (!op->content) return drt_tok_no_memory(tok->name, l->err);
         if (op->kind == NORMAL_PREPEND) return DRT_OK;
@@ -181,7 +185,8 @@ static drt_status load_model(const loader *l, const json_t *model, const json_t 
     bool bpe = !strcmp(kind_of(model), "BPE") || (!json_object_get(model, "type") && json_object_get(model, "merges"));
     if (!json_is_object(model)) return drt_fail(l->err, DRT_EFORMAT, "%s: has no \"model\" object", tok->name);
     if (!bpe) return unsupported(l, "model", model);
-    if (!json_is_object(vocab)) return drt_fail(l->err, DRT_EFORMAT, "%s: the model has no \"vocab\" object", tok->name);
+    if (!json_is_object(vocab))
+        return drt_fail(l->err, DRT_EFORMAT, "%s: the model has no \"vocab\" object", tok->name);
     if (added && !json_is_array(added) && !json_is_null(added))
         return drt_fail(l->err, DRT_EFORMAT, "%s: \"added_tokens\" is not a list", tok->name);
     drt_status status = load_suffix(l, model);

@@ -101,7 +101,8 @@ static void put_run(code_points *v, const tok_chunk *in, int32_t from, int32_t t
         utf8proc_uint8_t bytes[4];
         drt_tok_add(out, bytes, (int32_t)utf8proc_encode_char(v->code[i], bytes), all);
     }
-    if (!out->failed && out->n - before == to - from && !memcmp(out->bytes + before, in->bytes + from, (size_t)(to - from))) {
+    if (!out->failed && out->n - before == to - from &&
+        !memcmp(out->bytes + before, in->bytes + from, (size_t)(to - from))) {
         out->n = before; // the same text: keep each character's own place
         drt_tok_copy(out, in, from, to);
     } else *changed = true;
@@ -177,7 +178,8 @@ static drt_status replace(const tok_normal *op, tok_scratch *s, const tok_chunk 
     return status;
 }
 
-drt_status drt_tok_normalise(const drt_tokenizer *tok, tok_scratch *s, const tok_chunk *in, tok_chunk *out, drt_error *err) {
+drt_status drt_tok_normalise(const drt_tokenizer *tok, tok_scratch *s, const tok_chunk *in, tok_chunk *out,
+                             drt_error *err) {
     int use = 0;
     *out = *in;
     for (int i = 0; i < tok->normal_count; i++) {

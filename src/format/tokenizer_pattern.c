@@ -20,7 +20,8 @@ static drt_status translate_escape(drt_text *out, char c, bool in, const char *w
         if (in) return drt_fail(err, DRT_EFORMAT, "%s: \\W inside [ ] of a pattern is not supported", where);
         drt_text_printf(out, "[^%s]", word);
         break;
-    case 'h': case 'H': // a hexadecimal digit there, horizontal space here
+    case 'h':
+    case 'H': // a hexadecimal digit there, horizontal space here
         return drt_fail(err, DRT_EFORMAT, "%s: \\%c in a pattern is not supported", where, c);
     default: drt_text_printf(out, "\\%c", c);
     }
@@ -96,7 +97,8 @@ drt_status drt_tok_pattern_load(tok_pattern *p, drt_arena *a, const json_t *j, c
 
 void drt_tok_pattern_free(tok_pattern *p) { pcre2_code_free(p->code); }
 
-static drt_status cut_literal(const tok_pattern *p, const unsigned char *text, int32_t from, int32_t to, tok_ranges *r) {
+static drt_status cut_literal(const tok_pattern *p, const unsigned char *text, int32_t from, int32_t to,
+                              tok_ranges *r) {
     while (from < to) {
         const unsigned char *hit = memmem(text + from, (size_t)(to - from), p->literal, (size_t)p->literal_size);
         int32_t at = hit ? (int32_t)(hit - text) : to;
@@ -127,8 +129,8 @@ static drt_status match(const tok_pattern *p, tok_scratch *s, const unsigned cha
                     (char *)why);
 }
 
-drt_status drt_tok_pattern_cut(const tok_pattern *p, tok_scratch *s, const unsigned char *text, int32_t from, int32_t to,
-                               tok_ranges *r, drt_error *err) {
+drt_status drt_tok_pattern_cut(const tok_pattern *p, tok_scratch *s, const unsigned char *text, int32_t from,
+                               int32_t to, tok_ranges *r, drt_error *err) {
     if (!p->code) return cut_literal(p, text, from, to, r);
     drt_status status = prepare(s, err);
     if (status) return status;

@@ -85,7 +85,8 @@ int32_t drt_tok_unletter(unsigned char *out, const char *text, size_t n) {
 
 // ---- pieces ----
 
-static drt_status read_id(const drt_tokenizer *tok, const char *text, const json_t *value, int32_t *id, drt_error *err) {
+static drt_status read_id(const drt_tokenizer *tok, const char *text, const json_t *value, int32_t *id,
+                          drt_error *err) {
     json_int_t v = json_integer_value(value);
     if (!json_is_integer(value) || v < 0 || v >= TOK_MOST_IDS)
         return drt_fail(err, DRT_EFORMAT, "%s: the id of '%.200s' is not a whole number from 0 to %d", tok->name, text,

@@ -72,9 +72,9 @@ static void round_trip(void **state) {
     float f32[6] = {0, -1.5f, 3, 1e30f, -0.0f, 7};
     uint16_t bf16[3] = {0x3f80, 0xc000, 0x7f80}, f16[1] = {0x3800};
     int64_t i64[2] = {1, -1};
-    const drt_st_entry entries[] = {
-        {"z.odd", "U8", 1, {3}, "abc"},       {"w", "F32", 2, {2, 3}, f32}, {"empty", "F32", 2, {0, 7}, NULL},
-        {"b\"\\\xc3\xa9", "BF16", 1, {3}, bf16}, {"scalar", "F16", 0, {0}, f16},  {"ids", "I64", 2, {1, 2}, i64}};
+    const drt_st_entry entries[] = {{"z.odd", "U8", 1, {3}, "abc"},    {"w", "F32", 2, {2, 3}, f32},
+                                    {"empty", "F32", 2, {0, 7}, NULL}, {"b\"\\\xc3\xa9", "BF16", 1, {3}, bf16},
+                                    {"scalar", "F16", 0, {0}, f16},    {"ids", "I64", 2, {1, 2}, i64}};
     const char *const metadata[] = {"format", "pt", "note", "two \"words\"\n", NULL};
     check_ok(drt_safetensors_write(path, entries, 6, metadata, &err));
     drt_safetensors *st;
@@ -121,8 +121,10 @@ static void writer_pads_and_refuses(void **state) {
     check_ok(drt_file_read(&bytes, &size, path, 0, &err));
     assert_int_equal((unsigned char)bytes[0] % 8, 0);
     assert_int_equal(size, 8 + (unsigned char)bytes[0] + 8);
-    assert_memory_equal(bytes + 8, "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[],"
-                                   "\"data_offsets\":[0,4]}", 83);
+    assert_memory_equal(bytes + 8,
+                        "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[],"
+                        "\"data_offsets\":[0,4]}",
+                        83);
     free(bytes);
     e[1].name = "a";
     check_refused(drt_safetensors_write(path, e, 2, NULL, &err), DRT_EARG, "two tensors are named 'a'");
@@ -140,7 +142,8 @@ static void writer_pads_and_refuses(void **state) {
     check_refused(drt_safetensors_write(path, e, 2, NULL, &err), DRT_EARG, "cannot be a tensor's name");
     e[1].name = "\xff";
     check_refused(drt_safetensors_write(path, e, 2, NULL, &err), DRT_EARG, "cannot be a tensor's name");
-    check_refused(drt_safetensors_write(path, e, 1, (const char *const[]){"k", NULL}, &err), DRT_EARG, "'k' has no value");
+    check_refused(drt_safetensors_write(path, e, 1, (const char *const[]){"k", NULL}, &err), DRT_EARG,
+                  "'k' has no value");
     check_refused(drt_safetensors_write("/nowhere/at/all", e, 1, NULL, &err), DRT_EIO, "/nowhere/at/all");
     check_ok(drt_safetensors_write(path, NULL, 0, NULL, &err));
     drt_safetensors *st;

@@ -6,16 +6,20 @@
 #include "base/text.h"
 #include "format/tokenizer.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 // A byte-level tokenizer with a few merges; the parts can be replaced.
 #define PRE "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
 #define DECODER "{\"type\":\"ByteLevel\"}"
 #define ADDED "[{\"id\":5,\"content\":\"<s>\",\"special\":true},{\"id\":6,\"content\":\"<image>\",\"special\":true}]"
-#define VOCAB "{\"a\":0,\"b\":1,\"\xc4\xa0\":2,\"ab\":3,\"\xc4\xa0" "ab\":4}"
+#define VOCAB                                                                                                          \
+    "{\"a\":0,\"b\":1,\"\xc4\xa0\":2,\"ab\":3,\"\xc4\xa0"                                                              \
+    "ab\":4}"
 #define MERGES "[\"a b\",[\"\xc4\xa0\",\"ab\"]]"
 
-static char *json_of(const char *normalizer, const char *pre, const char *decoder, const char *added, const char *model) {
+static char *json_of(const char *normalizer, const char *pre, const char *decoder, const char *added,
+                     const char *model) {
     drt_text t = {0};
     drt_text_printf(&t, "{\"normalizer\":%s,\"pre_tokenizer\":%s,\"decoder\":%s,\"added_tokens\":%s,\"model\":%s}",
                     normalizer, pre, decoder, added, model);
@@ -29,7 +33,8 @@ static char *bpe(const char *vocab, const char *merges, const char *more) {
 }
 
 static drt_status open_parts(drt_tokenizer **tok, const char *normalizer, const char *pre, const char *decoder,
-                             const char *added, const char *vocab, const char *merges, const char *more, drt_error *err) {
+                             const char *added, const char *vocab, const char *merges, const char *more,
+                             drt_error *err) {
     char *model = bpe(vocab, merges, more), *json = json_of(normalizer, pre, decoder, added, model);
     drt_status status = drt_tokenizer_open_memory(tok, json, strlen(json), "t.json", err);
     free(model), free(json);
@@ -57,7 +62,8 @@ static void small_example(void **state) {
     assert_int_equal(drt_tokenizer_id(tok, "ab"), 3);
     assert_int_equal(drt_tokenizer_id(tok, "<image>"), 6);
     assert_int_equal(drt_tokenizer_id(tok, "nothing"), -1);
-    assert_string_equal(drt_tokenizer_piece(tok, 4), "\xc4\xa0" "ab");
+    assert_string_equal(drt_tokenizer_piece(tok, 4), "\xc4\xa0"
+                                                     "ab");
     assert_null(drt_tokenizer_piece(tok, 7));
     assert_null(drt_tokenizer_piece(tok, -1));
     assert_true(drt_tokenizer_is_special(tok, 5));
@@ -98,33 +104,48 @@ static void parts_are_refused_by_name(void **state) {
     (void)state;
     drt_error err = {0};
     drt_tokenizer *tok;
-    check_refused(drt_tokenizer_open_memory(&tok, "{\n\"a\":}", 7, "t.json", &err), DRT_EFORMAT, "t.json: line 2, column");
+    check_refused(drt_tokenizer_open_memory(&tok, "{\n\"a\":}", 7, "t.json", &err), DRT_EFORMAT,
+                  "t.json: line 2, column");
     check_refused(drt_tokenizer_open_memory(&tok, "[]", 2, "t.json", &err), DRT_EFORMAT, "not a JSON object");
     check_refused(drt_tokenizer_open_memory(&tok, "{\"decoder\":" DECODER "}", 32, "t.json", &err), DRT_EFORMAT,
                   "no \"model\" object");
+    check_refused(drt_tokenizer_open(&tok, "/nowhere", &err), DRT_EIO, "/nowhere: cannot open");
     char *deep = calloc(100001, 1);
     memset(deep, '[', 100000);
     check_refused(drt_tokenizer_open_memory(&tok, deep, 100000, "t.json", &err), DRT_EFORMAT, "depth");
     free(deep);
     char *json = json_of("null", PRE, DECODER, "[]", "{\"type\":\"Unigram\"}");
-    check_refused(drt_tokenizer_open_memory(&tok, json, strlen(json), "t.json", &err), DRT_EFORMAT, "model \"Unigram\"");
+    check_refused(drt_tokenizer_open_memory(&tok, json, strlen(json), "t.json", &err), DRT_EFORMAT,
+                  "model \"Unigram\"");
     free(json);
     refuse("{\"type\":\"Nmt\"}", PRE, DECODER, "[]", VOCAB, "[]", "", "normalizer \"Nmt\" is not supported yet");
-    refuse("{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{}]}", PRE, DECODER, "[]", VOCAB, "[]", "", "(no type)");
+    refuse("{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{}]}", PRE, DECODER, "[]", VOCAB, "[]", "",
+           "(no type)");
     refuse("{\"type\":\"Prepend\"}", PRE, DECODER, "[]", VOCAB, "[]", "", "Prepend does not say what");
-    refuse("{\"type\":\"Replace\",\"content\":\"\",\"pattern\":{}}", PRE, DECODER, "[]", VOCAB, "[]", "", "neither \"Regex\" nor");
+    refuse("{\"type\":\"Replace\",\"content\":\"\",\"pattern\":{}}", PRE, DECODER, "[]", VOCAB, "[]", "",
+           "neither \"Regex\" nor");
     refuse("null", "{\"type\":\"Metaspace\"}", DECODER, "[]", VOCAB, "[]", "", "pre_tokenizer \"Metaspace\"");
-    refuse("null", "{\"type\":\"Split\",\"behavior\":\"Odd\"}", DECODER, "[]", VOCAB, "[]", "", "unknown behavior \"Odd\"");
-    refuse("null", "{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"(a\"}}", DECODER, "[]", VOCAB, "[]", "",
-           "pattern \"(a\": missing closing parenthesis at byte 2");
-    refuse("null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a[b]]\"}}", DECODER, "[]", VOCAB, "[]", "", "sets inside [ ]");
-    refuse("null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\h\"}}", DECODER, "[]", VOCAB, "[]", "", "\\h in a pattern");
-    refuse("null", "{\"type\":\"Split\",\"pattern\":{\"String\":\"\"}}", DECODER, "[]", VOCAB, "[]", "", "empty string");
+    refuse("null", "{\"type\":\"Split\",\"behavior\":\"Odd\"}", DECODER, "[]", VOCAB, "[]", "",
+           "unknown behavior \"Odd\"");
+    refuse("null", "{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"(a\"}}", DECODER, "[]", VOCAB,
+           "[]", "", "pattern \"(a\": missing closing parenthesis at byte 2");
+    refuse("null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a[b]]\"}}", DECODER, "[]", VOCAB, "[]", "",
+           "sets inside [ ]");
+    refuse("null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\h\"}}", DECODER, "[]", VOCAB, "[]", "",
+           "\\h in a pattern");
+    refuse("null", "{\"type\":\"Split\",\"pattern\":{\"String\":\"\"}}", DECODER, "[]", VOCAB, "[]", "",
+           "empty string");
+}
+
+static void model_is_checked(void **state) {
+    (void)state;
     refuse("null", PRE, "null", "[]", VOCAB, "[]", "", "has no decoder");
-    refuse("null", PRE, "{\"type\":\"WordPiece\"}", "[]", VOCAB, "[]", "", "decoder \"WordPiece\" is not supported yet");
+    refuse("null", PRE, "{\"type\":\"WordPiece\"}", "[]", VOCAB, "[]", "",
+           "decoder \"WordPiece\" is not supported yet");
     refuse("null", PRE, DECODER, "{}", VOCAB, "[]", "", "\"added_tokens\" is not a list");
     refuse("null", PRE, DECODER, "[{\"id\":9}]", VOCAB, "[]", "", "added_tokens[0] has no \"content\"");
-    refuse("null", PRE, DECODER, "[{\"id\":0,\"content\":\"x\"}]", VOCAB, "[]", "", "id 0 is given twice, to 'a' and to 'x'");
+    refuse("null", PRE, DECODER, "[{\"id\":0,\"content\":\"x\"}]", VOCAB, "[]", "",
+           "id 0 is given twice, to 'a' and to 'x'");
     refuse("null", PRE, DECODER, "[{\"id\":9,\"content\":\"a\"}]", VOCAB, "[]", "", "'a' has two ids, 0 and 9");
     refuse("null", PRE, DECODER, "[]", "[]", "[]", "", "no \"vocab\" object");
     refuse("null", PRE, DECODER, "[]", "{\"a\":0,\"a\":1}", "[]", "", "duplicate");
@@ -140,9 +161,10 @@ static void parts_are_refused_by_name(void **state) {
     refuse("null", PRE, DECODER, "[]", VOCAB, "[[\"a\"]]", "", "merges[0] is neither");
     refuse("null", PRE, DECODER, "[]", VOCAB, "[]", ",\"byte_fallback\":true", "byte_fallback is not supported yet");
     refuse("null", PRE, DECODER, "[]", VOCAB, "[]", ",\"dropout\":0.1", "dropout");
-    refuse("null", PRE, DECODER, "[]", VOCAB, "[]", ",\"continuing_subword_prefix\":\"##\"", "continuing_subword_prefix \"##\"");
-    refuse("null", PRE, DECODER, "[]", VOCAB, "[]", ",\"unk_token\":\"<unk>\"", "unk_token '<unk>' is not in the vocabulary");
-    check_refused(drt_tokenizer_open(&tok, "/nowhere", &err), DRT_EIO, "/nowhere: cannot open");
+    refuse("null", PRE, DECODER, "[]", VOCAB, "[]", ",\"continuing_subword_prefix\":\"##\"",
+           "continuing_subword_prefix \"##\"");
+    refuse("null", PRE, DECODER, "[]", VOCAB, "[]", ",\"unk_token\":\"<unk>\"",
+           "unk_token '<unk>' is not in the vocabulary");
 }
 
 static void text_that_is_not_utf8(void **state) {
@@ -152,10 +174,14 @@ static void text_that_is_not_utf8(void **state) {
     drt_token *t;
     int n;
     // U+FFFD is EF BF BD, in letters: ï ¿ ½
-    check_ok(open_parts(&tok, "null", PRE, DECODER, "[]",
-                        "{\"a\":0,\"\xc3\xaf\":1,\"\xc2\xbf\":2,\"\xc2\xbd\":3,\"\xc3\xaf\xc2\xbf\":4,\"\xc3\xaf\xc2\xbf\xc2\xbd\":5}",
-                        "[\"\xc3\xaf \xc2\xbf\",\"\xc3\xaf\xc2\xbf \xc2\xbd\"]", "", &err));
-    check_ok(drt_tokenizer_encode(tok, "a\xff\xf0\x9f\x98" "aa\xc3", 8, &t, &n, &err));
+    check_ok(open_parts(
+        &tok, "null", PRE, DECODER, "[]",
+        "{\"a\":0,\"\xc3\xaf\":1,\"\xc2\xbf\":2,\"\xc2\xbd\":3,\"\xc3\xaf\xc2\xbf\":4,\"\xc3\xaf\xc2\xbf\xc2\xbd\":5}",
+        "[\"\xc3\xaf \xc2\xbf\",\"\xc3\xaf\xc2\xbf \xc2\xbd\"]", "", &err));
+    check_ok(drt_tokenizer_encode(tok,
+                                  "a\xff\xf0\x9f\x98"
+                                  "aa\xc3",
+                                  8, &t, &n, &err));
     const drt_token expect[] = {{0, 0, 1}, {5, 1, 2}, {5, 2, 5}, {0, 5, 6}, {0, 6, 7}, {5, 7, 8}};
     assert_int_equal(n, 6);
     assert_memory_equal(t, expect, sizeof expect);
@@ -163,7 +189,8 @@ static void text_that_is_not_utf8(void **state) {
     expect_ids(tok, "\xed\xa0\x80", 3, (int32_t[]){5, 5, 5}, 3); // a surrogate: three bytes that begin nothing
     drt_text out = {0};
     check_ok(drt_tokenizer_decode(tok, (int32_t[]){0, 1, 2, 0, 1, 1}, 6, false, &out, &err));
-    assert_string_equal(out.bytes, "a\xef\xbf\xbd" "a\xef\xbf\xbd\xef\xbf\xbd");
+    assert_string_equal(out.bytes, "a\xef\xbf\xbd"
+                                   "a\xef\xbf\xbd\xef\xbf\xbd");
     drt_text_free(&out);
     drt_tokenizer_close(tok);
 }
@@ -174,8 +201,8 @@ static void hostile_patterns_end(void **state) {
     drt_tokenizer *tok;
     drt_token *t;
     int n;
-    check_ok(open_parts(&tok, "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|aa)+[bc]\"}}", DECODER, "[]", VOCAB,
-                        "[]", "", &err));
+    check_ok(open_parts(&tok, "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|aa)+[bc]\"}}", DECODER, "[]",
+                        VOCAB, "[]", "", &err));
     char text[2000];
     memset(text, 'a', sizeof text);
     check_refused(drt_tokenizer_encode(tok, text, sizeof text, &t, &n, &err), DRT_EDATA, "match limit");
@@ -187,7 +214,8 @@ static void long_words_merge_like_short_ones(void **state) {
     drt_error err = {0};
     drt_tokenizer *tok;
     // a^2, a^4, a^8, a^16 with ranks that make left and right compete
-    check_ok(open_parts(&tok, "null", PRE, DECODER, "[]", "{\"a\":0,\"aa\":1,\"aaaa\":2,\"aaaaaaaa\":3,\"b\":4,\"ab\":5}",
+    check_ok(open_parts(&tok, "null", PRE, DECODER, "[]",
+                        "{\"a\":0,\"aa\":1,\"aaaa\":2,\"aaaaaaaa\":3,\"b\":4,\"ab\":5}",
                         "[\"a a\",\"aa aa\",\"aaaa aaaa\",\"a b\"]", "", &err));
     char text[1000];
     int32_t ids[1000];
@@ -212,7 +240,8 @@ static void names_beside_the_file(void **state) {
     drt_error err = {0};
     drt_tokenizer *tok;
     char *folder = test_folder("tokenizer"), *file = drt_path_join(folder, "tokenizer.json");
-    char *config = drt_path_join(folder, "tokenizer_config.json"), *map = drt_path_join(folder, "special_tokens_map.json");
+    char *config = drt_path_join(folder, "tokenizer_config.json"),
+         *map = drt_path_join(folder, "special_tokens_map.json");
     char *sp = drt_path_join(folder, "tokenizer.model");
     check_refused(drt_tokenizer_open(&tok, folder, &err), DRT_EIO, "tokenizer.json: cannot open");
     check_ok(drt_file_write(sp, "x", 1, &err));
@@ -237,14 +266,151 @@ static void names_beside_the_file(void **state) {
     free(folder), free(file), free(config), free(map), free(sp), free(model), free(json);
 }
 
+// ---- golden files (tools/golden_tokenizer.py) ----
+
+static void check_decoded(const drt_tokenizer *tok, const drt_token *t, int n, const json_t *decoded, int number) {
+    drt_error err = {0};
+    drt_text all = {0}, stream = {0};
+    drt_decoder d = {.tokenizer = tok};
+    int32_t *ids = calloc((size_t)n + 1, sizeof *ids);
+    for (int i = 0; i < n; i++) {
+        ids[i] = t[i].id;
+        check_ok(drt_decoder_put(&d, ids[i], &stream, &err));
+        if (stream.size && (stream.bytes[stream.size - 1] & 0x80)) { // only whole characters come out
+            size_t last = stream.size - 1;
+            while (last && (stream.bytes[last] & 0xc0) == 0x80) last--;
+            unsigned char lead = (unsigned char)stream.bytes[last];
+            assert_int_equal(stream.size - last, lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2);
+        }
+    }
+    check_ok(drt_decoder_finish(&d, &stream, &err));
+    check_ok(drt_tokenizer_decode(tok, ids, n, false, &all, &err));
+    assert_int_equal(stream.size, all.size);
+    if (all.size) assert_memory_equal(stream.bytes, all.bytes, all.size);
+    if (decoded && (json_string_length(decoded) != all.size || memcmp(json_string_value(decoded), all.bytes, all.size)))
+        fail_msg("case %d: decoded \"%s\", not \"%s\"", number, all.bytes, json_string_value(decoded));
+    drt_text_free(&all), drt_text_free(&stream);
+    free(ids);
+}
+
+static void check_case(const drt_tokenizer *tok, const json_t *c, int number) {
+    drt_error err = {0};
+    const json_t *text = json_object_get(c, "text"), *ids = json_object_get(c, "ids");
+    const json_t *places = json_object_get(c, "places");
+    drt_token *t;
+    int n;
+    check_ok(drt_tokenizer_encode(tok, json_string_value(text), json_string_length(text), &t, &n, &err));
+    for (int i = 0; i < n && i < (int)json_array_size(ids); i++) {
+        int want = (int)json_integer_value(json_array_get(ids, (size_t)i));
+        if (t[i].id != want)
+            fail_msg("case %d, \"%s\": piece %d is %d '%s', not %d '%s'", number, json_string_value(text), i, t[i].id,
+                     drt_tokenizer_piece(tok, t[i].id), want, drt_tokenizer_piece(tok, want));
+        const json_t *place = json_array_get(places, (size_t)i);
+        int from = (int)json_integer_value(json_array_get(place, 0)),
+            to = (int)json_integer_value(json_array_get(place, 1));
+        if (place && (t[i].from != from || t[i].to != to))
+            fail_msg("case %d, \"%s\": piece %d stands at [%d, %d), not [%d, %d)", number, json_string_value(text), i,
+                     t[i].from, t[i].to, from, to);
+    }
+    assert_int_equal(n, (int)json_array_size(ids));
+    check_decoded(tok, t, n, json_object_get(c, "decoded"), number);
+    free(t);
+}
+
+static void check_golden(const char *kind) {
+    drt_error err = {0};
+    drt_tokenizer *tok;
+    json_error_t why;
+    char path[200];
+    snprintf(path, sizeof path, "tests/golden/tokenizer/%s.json", kind);
+    check_ok(drt_tokenizer_open(&tok, path, &err));
+    snprintf(path, sizeof path, "tests/golden/tokenizer/%s.cases.json", kind);
+    json_t *cases = json_load_file(path, JSON_ALLOW_NUL, &why);
+    if (!cases) fail_msg("%s: %s", path, why.text);
+    assert_true(json_array_size(cases) > 50);
+    for (int i = 0; i < (int)json_array_size(cases); i++) check_case(tok, json_array_get(cases, (size_t)i), i);
+    json_decref(cases);
+    drt_tokenizer_close(tok);
+}
+
+static void golden_gpt2(void **state) { (void)state, check_golden("gpt2"); }
+static void golden_llama3(void **state) { (void)state, check_golden("llama3"); }
+static void golden_qwen(void **state) { (void)state, check_golden("qwen"); }
+static void golden_clip(void **state) { (void)state, check_golden("clip"); }
+static void golden_added(void **state) { (void)state, check_golden("added"); }
+static void golden_pieces(void **state) { (void)state, check_golden("pieces"); }
+static void golden_digits(void **state) { (void)state, check_golden("digits"); }
+
+static void byte_level_round_trip(void **state) {
+    (void)state;
+    drt_error err = {0};
+    drt_tokenizer *tok;
+    drt_rng r;
+    drt_rng_init(&r, 7, 0);
+    check_ok(drt_tokenizer_open(&tok, "tests/golden/tokenizer/gpt2.json", &err));
+    for (int round = 0; round < 2000; round++) {
+        drt_text text = {0}, back = {0};
+        for (int i = (int)drt_rng_below(&r, 40); i >= 0; i--) { // any code point, often a short one
+            uint32_t c = (uint32_t)drt_rng_below(&r, (uint64_t[]){0x80, 0x800, 0xd800, 0x110000}[drt_rng_below(&r, 4)]);
+            if (c >= 0xd800 && c < 0xe000) c = 'x';
+            unsigned char b[4] = {(unsigned char)(0xf0 | c >> 18), (unsigned char)(0x80 | (c >> 12 & 63)),
+                                  (unsigned char)(0x80 | (c >> 6 & 63)), (unsigned char)(0x80 | (c & 63))};
+            if (c < 0x80) b[3] = (unsigned char)c;
+            else if (c < 0x800) b[2] = (unsigned char)(0xc0 | c >> 6);
+            else if (c < 0x10000) b[1] = (unsigned char)(0xe0 | c >> 12);
+            int size = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+            drt_text_add(&text, b + 4 - size, (size_t)size);
+        }
+        drt_token *t;
+        int n;
+        check_ok(drt_tokenizer_encode(tok, text.bytes, text.size, &t, &n, &err));
+        for (int i = 0; i < n; i++) assert_in_range(t[i].from, i ? t[i - 1].from : 0, i ? t[i - 1].to : 0);
+        int32_t *ids = malloc(((size_t)n + 1) * sizeof *ids);
+        for (int i = 0; i < n; i++) ids[i] = t[i].id;
+        check_ok(drt_tokenizer_decode(tok, ids, n, false, &back, &err));
+        assert_int_equal(back.size, text.size);
+        assert_memory_equal(back.bytes, text.bytes, text.size);
+        free(ids), free(t);
+        drt_text_free(&text), drt_text_free(&back);
+    }
+    drt_tokenizer_close(tok);
+}
+
+static void threads_share_a_tokenizer(void **state) {
+    (void)state;
+    drt_error err = {0};
+    drt_tokenizer *tok;
+    int wrong = 0;
+    static const char text[] = "USER: <image>\nWhat is left of the red circle? \xe6\x95\x8f\xe6\x8d\xb7 e\xcc\x81</s>";
+    drt_token *one;
+    int n;
+    check_ok(drt_tokenizer_open(&tok, "tests/golden/tokenizer/qwen.json", &err));
+    check_ok(drt_tokenizer_encode(tok, text, sizeof text - 1, &one, &n, &err));
+#pragma omp parallel for num_threads(4) reduction(+ : wrong)
+    for (int i = 0; i < 400; i++) {
+        drt_token *t;
+        int m;
+        if (drt_tokenizer_encode(tok, text, sizeof text - 1, &t, &m, NULL)) wrong++;
+        else {
+            wrong += m != n || memcmp(t, one, (size_t)n * sizeof *t);
+            free(t);
+        }
+    }
+    assert_int_equal(wrong, 0);
+    free(one);
+    drt_tokenizer_close(tok);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small_example),
-        cmocka_unit_test(parts_are_refused_by_name),
-        cmocka_unit_test(text_that_is_not_utf8),
-        cmocka_unit_test(hostile_patterns_end),
-        cmocka_unit_test(long_words_merge_like_short_ones),
-        cmocka_unit_test(names_beside_the_file),
+        cmocka_unit_test(small_example),         cmocka_unit_test(parts_are_refused_by_name),
+        cmocka_unit_test(model_is_checked),      cmocka_unit_test(text_that_is_not_utf8),
+        cmocka_unit_test(hostile_patterns_end),  cmocka_unit_test(long_words_merge_like_short_ones),
+        cmocka_unit_test(names_beside_the_file), cmocka_unit_test(golden_gpt2),
+        cmocka_unit_test(golden_llama3),         cmocka_unit_test(golden_qwen),
+        cmocka_unit_test(golden_clip),           cmocka_unit_test(golden_added),
+        cmocka_unit_test(golden_pieces),         cmocka_unit_test(golden_digits),
+        cmocka_unit_test(byte_level_round_trip), cmocka_unit_test(threads_share_a_tokenizer),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }
