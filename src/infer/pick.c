@@ -1,5 +1,7 @@
 #include "infer/pick.h"
 
+#include "data/conversation.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +21,10 @@ drt_status drt_picker_new(drt_picker *p, const drt_model *m, drt_error *err) {
         if (drt_ends_answer(m, id)) continue;
         bool unknown =
             m->tokenizer && (id >= drt_tokenizer_size(m->tokenizer) || !drt_tokenizer_piece(m->tokenizer, id));
-        p->banned[id] = unknown || (m->tokenizer && drt_tokenizer_is_special(m->tokenizer, id)) ||
-                        (m->config.kind == DRT_MODEL_LLAVA && id == m->config.image_token);
+        p->banned[id] = unknown || (m->tokenizer && drt_tokenizer_is_special(m->tokenizer, id));
     }
+    int image = m->tokenizer ? drt_tokenizer_id(m->tokenizer, DRT_IMAGE_PLACEHOLDER) : m->config.image_token;
+    if (m->config.kind == DRT_MODEL_LLAVA && image >= 0 && image < n) p->banned[image] = 1; // special or not
     return DRT_OK;
 }
 

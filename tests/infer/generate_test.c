@@ -338,7 +338,7 @@ static void refusals(void **state) {
     const drt_generate_options o = {.max_new_tokens = 200};
     for (int i = 0; i < TINY_POSITIONS; i++) many[i] = 20 + i;
     p[1] = (drt_prompt){.id = many, .n = TINY_POSITIONS};
-    check_refused(drt_generate(w->m, w->t, p, 4, &o, r, &err), DRT_EDATA, "prompt 2 takes 160 rows of the 160");
+    check_refused(drt_generate(w->m, w->t, p, 4, &o, r, &err), DRT_EDATA, "prompt 2 takes 320 rows of the 320");
     assert_null(r[0].id);
     p[1].n = TINY_POSITIONS - 3; // the answer ends where the positions end
     check_ok(drt_generate(w->m, w->t, p + 1, 1, &o, r, &err));

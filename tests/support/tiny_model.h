@@ -6,7 +6,7 @@
 #include "base/rng.h"
 #include "model/model.h"
 
-enum { TINY_POSITIONS = 160, TINY_IMAGE = 12, TINY_PATCH = 4, TINY_PATCHES = 9 };
+enum { TINY_POSITIONS = 320, TINY_IMAGE = 12, TINY_PATCH = 4, TINY_PATCHES = 9 };
 
 // order_classes: as in drt_model_options. Close with drt_model_close.
 drt_model *tiny_llava(uint64_t seed, int order_classes);
