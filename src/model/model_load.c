@@ -10,23 +10,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Where a tensor may stand in a checkpoint, by the part it belongs to: alone, in llava-hf, in newer transformers.
-static const char *const vision_prefix[] = {"", "vision_tower.", "model.vision_tower.", NULL};
-static const char *const language_prefix[] = {"", "language_model.", NULL};
-static const char *const other_prefix[] = {"", "model.", NULL};
+// Where a tensor may stand in a checkpoint, by the part it belongs to: alone, in llava-hf, in newer transformers. `drop`
+// is the front of drt's own name that stands there no more (transformers 5 has no "vision_model." inside a LLaVA).
+typedef struct {
+    const char *prefix, *drop;
+} place;
+static const place vision_places[] = {{"", ""}, {"vision_tower.", ""}, {"model.vision_tower.", ""},
+                                      {"vision_tower.", "vision_model."}, {"model.vision_tower.", "vision_model."}, {0}};
+static const place language_places[] = {{"", ""}, {"language_model.", ""}, {"model.language_model.", "model."}, {0}};
+static const place other_places[] = {{"", ""}, {"model.", ""}, {0}};
 
 static const drt_st_tensor *find(const drt_safetensors *s, const drt_slice *slice) {
     char name[400];
     drt_group g = slice->param->group;
-    const char *const *prefix = g == DRT_VISION ? vision_prefix : g == DRT_LANGUAGE ? language_prefix : other_prefix;
-    for (; *prefix; prefix++) {
-        snprintf(name, sizeof name, "%s%s", *prefix, slice->name);
+    const place *p = g == DRT_VISION ? vision_places : g == DRT_LANGUAGE ? language_places : other_places;
+    for (; p->prefix; p++) {
+        size_t drop = strlen(p->drop);
+        if (strncmp(slice->name, p->drop, drop)) continue;
+        snprintf(name, sizeof name, "%s%s", p->prefix, slice->name + drop);
         const drt_st_tensor *found = drt_safetensors_find(s, name);
         if (found) return found;
-    }
-    if (g == DRT_LANGUAGE && !strncmp(slice->name, "model.", 6)) { // newer: model.language_model.layers...
-        snprintf(name, sizeof name, "model.language_model.%s", slice->name + 6);
-        return drt_safetensors_find(s, name);
     }
     return NULL;
 }
@@ -39,8 +42,7 @@ static void shape_text(char *out, size_t room, int ndim, const int64_t *shape) {
     if (!ndim) snprintf(out, room, "a scalar");
 }
 
-static drt_status slice_load(const drt_slice *slice, const drt_safetensors *s, const char *folder, drt_error *err) {
-    const drt_st_tensor *found = find(s, slice);
+static drt_status slice_load(const drt_slice *slice, const drt_st_tensor *found, const char *folder, drt_error *err) {
     char want[80], have[80];
     shape_text(want, sizeof want, slice->ndim, slice->shape);
     if (!found)
@@ -66,13 +68,43 @@ static drt_status slice_load(const drt_slice *slice, const drt_safetensors *s, c
     return status;
 }
 
-// Loads the groups chosen by `wanted` from a folder.
-static drt_status weights_load(drt_model *m, const char *folder, const bool wanted[DRT_GROUPS], drt_error *err) {
-    drt_safetensors *s;
+// Tensors that older checkpoints carry though they are no weights, and an output projection tied to the embedding.
+static bool needless(const drt_model *m, const char *name) {
+    static const char *const endings[] = {"embeddings.position_ids", "rotary_emb.inv_freq", NULL};
+    size_t n = strlen(name), tail = strlen("lm_head.weight");
+    for (int i = 0; endings[i]; i++)
+        if (n >= strlen(endings[i]) && !strcmp(name + n - strlen(endings[i]), endings[i])) return true;
+    return m->config.language.tied && n >= tail && !strcmp(name + n - tail, "lm_head.weight");
+}
+
+// A tensor that belongs nowhere means another kind of model (biases, adapters, ...): run without it, it would be wrong.
+static drt_status refuse_strangers(const drt_model *m, const drt_safetensors *s, bool *used, drt_error *err) {
+    for (int i = 0; i < drt_safetensors_count(s); i++) {
+        const drt_st_tensor *t = drt_safetensors_at(s, i);
+        if (!used[i] && !needless(m, t->name))
+            return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' belongs to no part of the model that config.json describes",
+                            t->file, t->name);
+    }
+    return DRT_OK;
+}
+
+// Loads the groups chosen by `wanted` from a folder; whole: nothing else may be in it.
+static drt_status weights_load(drt_model *m, const char *folder, const bool wanted[DRT_GROUPS], bool whole, drt_error *err) {
+    drt_safetensors *s = NULL;
     drt_status status = drt_safetensors_open(&s, folder, err);
-    for (int i = 0; !status && i < m->params->slices; i++)
-        if (wanted[m->params->slice[i].param->group]) status = slice_load(&m->params->slice[i], s, folder, err);
-    if (!status || s) drt_safetensors_close(s);
+    if (status) return status;
+    bool *used = calloc((size_t)drt_safetensors_count(s) + 1, sizeof *used);
+    if (!used) status = drt_fail(err, DRT_ENOMEM, "no memory for a list of tensors");
+    for (int i = 0; !status && i < m->params->slices; i++) {
+        const drt_slice *slice = &m->params->slice[i];
+        if (!wanted[slice->param->group]) continue;
+        const drt_st_tensor *found = find(s, slice);
+        if (found) used[found - drt_safetensors_at(s, 0)] = true;
+        status = slice_load(slice, found, folder, err);
+    }
+    if (!status && whole) status = refuse_strangers(m, s, used, err);
+    free(used);
+    drt_safetensors_close(s);
     return status;
 }
 
@@ -125,7 +157,7 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
     drt_status status = drt_model_config_read(&config, folder, err);
     drt_model *m = NULL;
     if (!status) status = drt_model_new(&m, &config, options, err);
-    if (!status) status = weights_load(m, folder, all, err);
+    if (!status) status = weights_load(m, folder, all, true, err);
     if (!status && config.kind != DRT_MODEL_LLAMA) status = preprocess_load(m, folder, err);
     if (!status) status = finish(m, folder, err);
     if (status) {
@@ -166,8 +198,8 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     config.vision = eye.vision;
     config.language = tongue.language;
     status = drt_model_new(&m, &config, options, err);
-    if (!status) status = weights_load(m, vision, see, err);
-    if (!status) status = weights_load(m, language, speak, err);
+    if (!status) status = weights_load(m, vision, see, false, err);
+    if (!status) status = weights_load(m, language, speak, false, err);
     if (!status) status = preprocess_load(m, vision, err);
     if (!status) status = finish(m, language, err);
     if (!status) {
