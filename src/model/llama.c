@@ -35,8 +35,8 @@ static drt_status rope_table(drt_llama *m, drt_error *err) {
     if (!m->rope) return drt_fail(err, DRT_ENOMEM, "no memory for rotary angles of %d positions", m->size.positions);
     for (int pos = 0; pos < m->size.positions; pos++)
         for (int j = 0; j < half; j++) {
-            // As transformers: the inverse frequency and its product with the position are rounded to f32.
-            float frequency = (float)(1.0 / pow(m->size.rope_theta, 2.0 * j / m->size.head_size));
+            // As transformers: exponent, power, its inverse and the angle are each rounded to f32.
+            float frequency = 1 / (float)pow(m->size.rope_theta, (float)(2 * j) / (float)m->size.head_size);
             float angle = (float)pos * frequency;
             m->rope[(size_t)pos * 2 * (size_t)half + (size_t)j] = cosf(angle);
             m->rope[(size_t)pos * 2 * (size_t)half + (size_t)(half + j)] = sinf(angle);
