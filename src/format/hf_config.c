@@ -95,6 +95,8 @@ static void language_read(reader *r, const json_t *o, const char *part, drt_llam
     const char *kind = word(json_is_object(scaling) ? scaling : rope, "rope_type", word(scaling, "type", "default"));
     if (strcmp(kind, "default") && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %srope scaling \"%s\" is not supported yet", r->name, part, kind);
+    if (act(r, o, "hidden_act", "silu") != DRT_ACT_SILU && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %shidden_act must be silu", r->name, part);
     l->tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
     l->bos = whole(r, o, "bos_token_id", 1);
     l->eos = whole(r, o, "eos_token_id", 2);
@@ -109,6 +111,8 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
     if (!json_object_get(text, "rms_norm_eps")) c->language.eps = 1e-6f;
     if (!json_object_get(text, "tie_word_embeddings")) c->language.tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
     r->part = "";
+    if (json_array_size(json_object_get(o, "vision_feature_layer")) > 1 && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: vision_feature_layer lists several layers; this version reads one", r->name);
     c->select_layer = whole(r, o, "vision_feature_layer", -2);
     c->keep_class = !strcmp(word(o, "vision_feature_select_strategy", "default"), "full");
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
