@@ -55,7 +55,8 @@ drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *
         if (from < 0) continue;
         c.lr = (float)(lr * drt_group_factor(r, q->group));
         c.weight_decay = decays ? (float)r->optimizer.weight_decay : 0;
-        if (c.lr != 0) dev->k->adamw(dev, &c, n, p->weights + q->offset, p->grads + from, p->m + from, p->v + from);
+        // Also at rate 0 (the first step of a warm-up): the moments take note of the gradient, as torch.optim.AdamW does.
+        dev->k->adamw(dev, &c, n, p->weights + q->offset, p->grads + from, p->m + from, p->v + from);
     }
     if (dev->error.code && err) *err = dev->error;
     return dev->error.code;
