@@ -8,5 +8,6 @@ int drt_cli_train(int argc, char **argv);
 int drt_cli_new(int argc, char **argv);
 int drt_cli_tokenizer(int argc, char **argv);
 int drt_cli_convert(int argc, char **argv);
+int drt_cli_demo(int argc, char **argv);
 
 #endif

@@ -12,6 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"demo", drt_cli_demo, "the whole method on a small world, with a report"},
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
     {"train", drt_cli_train, "train a model as a recipe says"},
     {"new", drt_cli_new, "make a model with random weights from a config"},
@@ -25,7 +26,11 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 static void spin_briefly(char **argv) {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
     setenv("GOMP_SPINCOUNT", "5000", 1);
-    execv("/proc/self/exe", argv); // on failure the default stands
+    char self[4096]; // by its own name, not as "exe", in lists of processes
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return; // the default stands
+    self[n] = 0;
+    execv(self, argv);
 }
 
 int main(int argc, char **argv) {

@@ -1,0 +1,103 @@
+#include "train/experiment_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ORDER_PASSES = 2, PUZZLES = 300 };
+
+void drt_findings_free(drt_findings *f) {
+    drt_eval_result_free(&f->sighted);
+    drt_eval_result_free(&f->blind);
+}
+
+typedef struct {
+    const drt_experiment *e;
+    drt_tape *tape;
+    char world[PATH_ROOM], captions[PATH_ROOM + 30], order[PATH_ROOM + 30];
+    drt_progress progress;
+} bench;
+
+static drt_puzzle_options puzzle(bench *b, const char *file, bool blind) {
+    return (drt_puzzle_options){.file = file, .images = b->world, .blind = blind, .limit = b->e->limit ? b->e->limit : PUZZLES,
+                                .seed = b->e->seed};
+}
+
+// The guided mass of the model that stage 1 starts from.
+static drt_status mass_before(bench *b, const drt_recipe *first, drt_findings *f, drt_error *err) {
+    drt_model *m = NULL;
+    int32_t *bank = NULL;
+    int cells;
+    drt_status status = drt_recipe_model(first, &m, &bank, &cells, err);
+    const drt_puzzle_options o = puzzle(b, b->captions, false);
+    if (!status) status = drt_eval_guided_mass(m, b->tape, &o, &f->mass_before, err);
+    drt_model_close(m);
+    free(bank);
+    return status;
+}
+
+static drt_status puzzles(bench *b, drt_model *m, const int32_t *bank, int grid, drt_order_token token, drt_findings *f,
+                          drt_error *err) {
+    const drt_puzzle_options captions = puzzle(b, b->captions, false), seen = puzzle(b, b->order, false),
+                             unseen = puzzle(b, b->order, true);
+    drt_status status = drt_eval_guided_mass(m, b->tape, &captions, &f->mass_after, err);
+    if (!status && bank)
+        status = drt_eval_image_order(m, b->tape, bank, f->classes, grid, token, ORDER_PASSES, &captions, &f->image_order, err);
+    if (!status) status = drt_eval_text_order(m, b->tape, &seen, &f->order, err);
+    if (!status) status = drt_eval_text_order(m, b->tape, &unseen, &f->order_blind, err);
+    return status;
+}
+
+static drt_status questions(bench *b, const drt_model *m, drt_findings *f, drt_error *err) {
+    static const char *const tasks[] = {"exist", "count", "color", "relation", "text", "choice"};
+    drt_eval_options o = {.data = b->world, .tasks = tasks, .n_tasks = 6, .limit = b->e->limit, .progress = &b->progress};
+    o.max_new_tokens = 16; // the longest answer of this world has two words
+    drt_status status = drt_eval_run(m, b->tape, &o, &f->sighted, err);
+    o.blind = true;
+    return status ? status : drt_eval_run(m, b->tape, &o, &f->blind, err);
+}
+
+// Seconds of all steps, from the run logs: a resumed run counts whole.
+static drt_status train_seconds(const drt_experiment *e, const char *name, double *seconds, drt_error *err) {
+    *seconds = 0;
+    for (int stage = 1; stage <= 2; stage++) {
+        char path[PATH_ROOM + 40];
+        drt_run_log log;
+        snprintf(path, sizeof path, "%s/%s/stage%d/run.jsonl", e->out, name, stage);
+        drt_status status = drt_run_log_read(&log, path, err);
+        if (status) return status;
+        const drt_run_series *s = drt_run_log_find(&log, "seconds");
+        for (int64_t i = 0; s && i < s->n; i++) *seconds += isfinite(s->value[i]) ? s->value[i] : 0;
+        drt_run_log_free(&log);
+    }
+    return DRT_OK;
+}
+
+drt_status drt_experiment_examine(const drt_experiment *e, int i, const drt_recipe *first, const drt_run_hooks *hooks,
+                                  drt_findings *f, drt_error *err) {
+    bench b = {.e = e};
+    char folder[PATH_ROOM + 40];
+    drt_device *dev = NULL;
+    drt_model *m = NULL;
+    int32_t *bank = NULL;
+    int grid = 0;
+    snprintf(b.world, sizeof b.world, "%s/world", e->out);
+    snprintf(b.captions, sizeof b.captions, "%s/eval/captions.json", b.world);
+    snprintf(b.order, sizeof b.order, "%s/eval/order.json", b.world);
+    snprintf(folder, sizeof folder, "%s/%s/stage2/model", e->out, e->models[i].name);
+    if (hooks->progress) b.progress = (drt_progress){hooks->progress->report, hooks->progress->user, "asking", 0, 0};
+    drt_experiment_say(hooks, "%s: questions with and without the picture, puzzles", e->models[i].title);
+    drt_status status = drt_device_open(&dev, first->device, (int)first->threads, err);
+    if (!status && !(b.tape = drt_tape_new(dev, err))) status = DRT_ENOMEM;
+    if (!status) status = mass_before(&b, first, f, err);
+    if (!status) status = drt_puzzle_model_open(&m, folder, &bank, &f->classes, &grid, err);
+    if (!status) status = questions(&b, m, f, err);
+    if (!status) status = puzzles(&b, m, bank, grid, first->order.token, f, err);
+    if (!status) status = train_seconds(e, e->models[i].name, &f->train_seconds, err);
+    drt_model_close(m);
+    free(bank);
+    drt_tape_free(b.tape);
+    drt_device_close(dev);
+    return status;
+}
