@@ -33,7 +33,7 @@ static drt_status make_world(const drt_experiment *e, const drt_run_hooks *hooks
 
 // Paths and seeds of a stage are the experiment's; everything else is the recipe's.
 static drt_status load_stage(const drt_experiment *e, const drt_experiment_model *m, int stage, drt_recipe *r, drt_error *err) {
-    enum { OWN = 6, LINE = PATH_ROOM + 40 };
+    enum { OWN = 8, LINE = PATH_ROOM + 40 };
     char own[OWN][LINE];
     int n = 0;
     const char **all = calloc((size_t)(e->n_override + OWN), sizeof *all);
@@ -45,8 +45,10 @@ static drt_status load_stage(const drt_experiment *e, const drt_experiment_model
     snprintf(own[3], LINE, "checkpoint.resume=true");
     snprintf(own[4], LINE, "train.steps=%lld", (long long)e->steps[stage]);
     snprintf(own[5], LINE, "model=%s/%s/stage1/model", e->out, m->name);
+    snprintf(own[6], LINE, "vision=");
+    snprintf(own[7], LINE, "language=");
     for (int i = 0; i < OWN; i++)
-        if ((i != 4 || e->steps[stage]) && (i != 5 || stage)) all[n++] = own[i];
+        if ((i != 4 || e->steps[stage]) && (i < 5 || stage)) all[n++] = own[i];
     drt_status status = drt_recipe_load(r, m->recipe[stage], n, all, err);
     free(all);
     return status;
