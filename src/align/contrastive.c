@@ -6,5 +6,7 @@ drt_tensor *drt_contrastive_objective(drt_tape *t, const drt_forward *f, drt_sco
     drt_tensor *loss = drt_contrastive_loss(t, f->pooled_images, f->pooled_texts, &f->model->logit_scale->tensor, &hit);
     score->hits += hit * (double)f->batch->samples;
     score->count += (double)f->batch->samples;
-    return loss;
+    // The mean over this batch; of the step's mean it is the part that its samples are.
+    const float share = (float)f->batch->samples / (float)f->totals->samples;
+    return share < 1 ? drt_total_loss(t, &loss, &share, NULL, NULL, 1) : loss;
 }

@@ -17,8 +17,9 @@ drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *s
     int32_t *label = drt_tape_alloc(t, n * DRT_PATCH_KINDS, sizeof *label);
     drt_tensor *terms[DRT_PATCH_KINDS];
     const float each[DRT_PATCH_KINDS] = {1, 1, 1, 1};
+    const float share = (float)b->samples / (float)f->totals->samples;
     if (!weight || !hit || !label) return NULL;
-    for (int64_t i = 0; i < n; i++) weight[i] = 1.0f / (float)n;
+    for (int64_t i = 0; i < n; i++) weight[i] = share / (float)n;
     for (int k = 0; k < DRT_PATCH_KINDS; k++) {
         int32_t *own = label + k * n;
         for (int64_t i = 0; i < n; i++) {
@@ -39,5 +40,5 @@ drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *s
                 score->count++;
             }
     }
-    return drt_total_loss(t, terms, each, NULL, 1, DRT_PATCH_KINDS);
+    return drt_total_loss(t, terms, each, NULL, NULL, DRT_PATCH_KINDS);
 }

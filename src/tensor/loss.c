@@ -178,7 +178,7 @@ drt_tensor *drt_guided_loss(drt_tape *t, drt_tensor *const *mass, const float *c
 
 typedef struct {
     drt_tensor **term, **log_variance, *y;
-    float *weight, share;
+    float *weight, *share;
     int n;
 } total;
 
@@ -188,18 +188,18 @@ static void total_back(drt_tape *t, void *context) {
     for (int i = 0; i < c->n; i++) {
         drt_tensor *s = c->log_variance[i];
         float scale = c->weight[i] * (s ? expf(-drt_scalar(s)) : 1);
-        if (s) drt_grad_scalar(t, s, g * (0.5f * c->share - scale * drt_scalar(c->term[i])));
+        if (s) drt_grad_scalar(t, s, g * (0.5f * c->share[i] - scale * drt_scalar(c->term[i])));
         drt_grad_scalar(t, c->term[i], g * scale);
     }
 }
 
 drt_tensor *drt_total_loss(drt_tape *t, drt_tensor *const *term, const float *weight, drt_tensor *const *log_variance,
-                           float share, int n) {
+                           const float *share, int n) {
     if (drt_tape_failed(t, NULL)) return NULL;
     total *c = drt_tape_alloc(t, 1, sizeof *c);
     drt_tensor **terms = drt_tape_alloc(t, n, sizeof *terms), **logs = drt_tape_alloc(t, n, sizeof *logs);
-    float *weights = drt_tape_alloc(t, n, sizeof *weights);
-    if (!c || !terms || !logs || !weights) return NULL;
+    float *weights = drt_tape_alloc(t, n, sizeof *weights), *shares = drt_tape_alloc(t, n, sizeof *shares);
+    if (!c || !terms || !logs || !weights || !shares) return NULL;
     double sum = 0;
     bool learns = false;
     for (int i = 0; i < n; i++) {
@@ -207,13 +207,14 @@ drt_tensor *drt_total_loss(drt_tape *t, drt_tensor *const *term, const float *we
         terms[i] = term[i];
         logs[i] = log_variance ? log_variance[i] : NULL;
         weights[i] = weight[i];
+        shares[i] = share ? share[i] : 1;
         double s = logs[i] ? drt_scalar(logs[i]) : 0;
-        sum += weight[i] * exp(-s) * drt_scalar(term[i]) + 0.5 * share * s;
+        sum += weight[i] * exp(-s) * drt_scalar(term[i]) + 0.5 * shares[i] * s;
         learns |= term[i]->needs_grad || (logs[i] && logs[i]->needs_grad);
     }
     drt_tensor *y = scalar_new(t, sum, learns);
     if (!y) return NULL;
-    *c = (total){terms, logs, y, weights, share, n};
+    *c = (total){terms, logs, y, weights, shares, n};
     if (learns) drt_tape_record(t, total_back, c, y, NULL);
     return y;
 }

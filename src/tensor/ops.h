@@ -63,10 +63,10 @@ drt_tensor *drt_guided_loss(drt_tape *t, drt_tensor *const *mass, const float *c
 // hit (may be NULL): share of rows of a whose own row of b is the nearest.
 drt_tensor *drt_contrastive_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_tensor *log_scale, float *hit);
 // sum of weight[i] * term[i]; with log_variance[i] (tensors [1, 1], array or entries may be NULL) the term counts
-// weight*exp(-s)*term + share*s/2: homoscedastic uncertainty weighting (Kendall et al. 2018). share: the part of the
-// step that this is (1 where a step is one batch), so that s/2 counts once a step.
+// weight*exp(-s)*term + share[i]*s/2: homoscedastic uncertainty weighting (Kendall et al. 2018). share[i]: the part of
+// the step's term that this one is (NULL: 1, a step is one batch), so that s/2 counts once a step.
 drt_tensor *drt_total_loss(drt_tape *t, drt_tensor *const *term, const float *weight, drt_tensor *const *log_variance,
-                           float share, int n);
+                           const float *share, int n);
 static inline float drt_scalar(const drt_tensor *x) { return *(const float *)x->value.data; }
 
 #endif

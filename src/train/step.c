@@ -23,10 +23,23 @@ static void name_samples(const drt_step_data *d, char *out, size_t room) {
             at += (size_t)snprintf(out + at, room - at, "%s%d", at ? ", " : "", d->batch[i]->sample[k]);
 }
 
+// What part of the step's mean this batch brings to an objective: its share of the rows or samples counted there.
+static float share_of(const drt_forward *f, int objective) {
+    const drt_batch *b = f->batch;
+    const drt_totals *all = f->totals;
+    switch (objective) {
+    case DRT_LANGUAGE_LOSS: return (float)b->words[DRT_PASS_PLAIN].n / (float)all->words[DRT_PASS_PLAIN];
+    case DRT_IMAGE_ORDER: return (float)b->orders / (float)all->orders;
+    case DRT_TEXT_ORDER: return (float)b->words[DRT_PASS_TEXT_ORDER].n / (float)all->words[DRT_PASS_TEXT_ORDER];
+    case DRT_GUIDED: return (float)b->guided / (float)all->guided;
+    default: return (float)b->samples / (float)all->samples;
+    }
+}
+
 // Losses of one batch, weighted and added; adds to the report.
-static drt_tensor *losses(drt_tape *t, const drt_forward *f, const drt_recipe *r, float share, drt_step_report *report) {
+static drt_tensor *losses(drt_tape *t, const drt_forward *f, const drt_recipe *r, drt_step_report *report) {
     drt_tensor *term[DRT_OBJECTIVES], *balance[DRT_OBJECTIVES];
-    float weight[DRT_OBJECTIVES];
+    float weight[DRT_OBJECTIVES], share[DRT_OBJECTIVES];
     int n = 0;
     for (int k = 0; k < DRT_OBJECTIVES; k++) {
         double w = drt_objective_weight(r, k);
@@ -35,6 +48,7 @@ static drt_tensor *losses(drt_tape *t, const drt_forward *f, const drt_recipe *r
         drt_param *s = f->model->extra.balance;
         balance[n] = s ? drt_part(t, &s->tensor, k, 1, 0, 1) : NULL;
         weight[n] = (float)w;
+        share[n] = share_of(f, k);
         term[n++] = loss;
         report->part[k] = (isnan(report->part[k]) ? 0 : report->part[k]) + drt_scalar(loss);
     }
@@ -51,7 +65,7 @@ drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, c
         drt_forward f = {.model = m, .batch = data->batch[i], .totals = &data->totals, .options = options};
         drt_tape_begin(t, true);
         drt_forward_run(t, &f, guided, r->train.recompute);
-        drt_tensor *loss = losses(t, &f, r, 1.0f / (float)data->n, report);
+        drt_tensor *loss = losses(t, &f, r, report);
         if (loss) report->loss += drt_scalar(loss);
         if (!drt_tape_failed(t, NULL) && loss && isfinite(drt_scalar(loss))) drt_backward(t, loss);
         if (drt_tape_failed(t, err)) return drt_tape_failed(t, NULL);
