@@ -42,7 +42,8 @@ static void parity(const char *folder) {
         check(gap <= RIG_GAP);
         check(loss <= RIG_GAP);
         check(slope <= RIG_GAP);
-        // The comparison sees a wrong gradient: one element in a thousand off by a hundredth of its tensor.
+        // The comparison sees a wrong gradient: one element half as large again.
+        r.quiet = true;
         ((float *)r.m->language.layer[0].qkv->tensor.grad.data)[3] *= 1.5f;
         check(rig_gradient_gap(&r, "grad.") > RIG_GAP);
         rig_close(&r);

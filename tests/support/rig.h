@@ -43,6 +43,7 @@ typedef struct {
     drt_batch *batch[RIG_BATCHES];
     drt_step_data data;
     drt_step_report report;
+    bool quiet; // a distance is expected: do not print what is apart
 } rig;
 
 // model: folder under tests/golden; golden: file there. Overrides are recipe keys (the recipe starts from defaults).
