@@ -16,9 +16,10 @@ PKGS   := dnnl libjpeg libpng libwebp jansson yaml-0.1 libpcre2-8 libutf8proc
 PC     := $(filter-out dnnl,$(PKGS))
 
 CFLAGS  ?= -O3 -g
+# Hidden: libdrt.so exports what include/drt.h declares and nothing else.
 # Contraction of a*b+c is off so that every compiler and every fused variant rounds alike; kernels/cpu turns it on.
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fopenmp -fPIC -fno-math-errno -ffp-contract=off \
-             -Isrc -Iinclude -DDRT_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN) $(shell pkg-config --cflags $(PC) 2>/dev/null)
+             -fvisibility=hidden -Isrc -Iinclude -DDRT_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN) $(shell pkg-config --cflags $(PC) 2>/dev/null)
 LIBS    = $(shell pkg-config --libs $(PC) 2>/dev/null) -ldnnl -lm -lpthread -fopenmp $(SAN)
 
 # kernels/cpu is compiled once per instruction set and chosen at run time: one binary, every machine.
@@ -50,8 +51,8 @@ deps:
 $(BUILD)/libdrt.a: $(OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
-$(BUILD)/libdrt.so: $(OBJ)
-	@$(CC) -shared -Wl,-soname,libdrt.so.0 -o $@ $^ $(LIBS)
+$(BUILD)/libdrt.so: $(OBJ) src/api/libdrt.map
+	@$(CC) -shared -Wl,-soname,libdrt.so.0,--version-script,src/api/libdrt.map -o $@ $(OBJ) $(LIBS)
 $(BUILD)/drt: $(CLI_OBJ) $(BUILD)/libdrt.a
 	@$(CC) -o $@ $^ $(LIBS)
 
@@ -73,7 +74,7 @@ $(BUILD)/tests/%_test: tests/%_test.c $(SUPPORT) $(BUILD)/libdrt.a
 	@$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(SUPPORT) $(BUILD)/libdrt.a -lcmocka $(LIBS)
 $(BUILD)/tests/support/%.o: ALL_CFLAGS += -Itests
 
-tests-built: $(BUILD)/drt $(TESTS)
+tests-built: all $(TESTS)
 .PHONY: tests-built
 test: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) tests-built
@@ -89,7 +90,29 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libdrt.a
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libdrt.a $(LIBS)
 bench: $(BENCH)
 	@for b in $(BENCH); do $$b || exit 1; done
+
+demo: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(BUILD)/drt demo --out out/demo
+	@echo "The report is out/demo/report.html"
+tiny-models: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@DRT=$(BUILD)/drt tools/tiny_models.sh
+
+ROOT = $(DESTDIR)$(PREFIX)
+install: all
+	@install -d $(ROOT)/bin $(ROOT)/lib/pkgconfig $(ROOT)/include
+	@install -m 755 $(BUILD)/drt $(ROOT)/bin/drt
+	@install -m 644 include/drt.h $(ROOT)/include/drt.h
+	@install -m 644 $(BUILD)/libdrt.a $(ROOT)/lib/libdrt.a
+	@install -m 755 $(BUILD)/libdrt.so $(ROOT)/lib/libdrt.so.$(VERSION)
+	@ln -sf libdrt.so.$(VERSION) $(ROOT)/lib/libdrt.so.0
+	@ln -sf libdrt.so.0 $(ROOT)/lib/libdrt.so
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PC)|' drt.pc.in \
+	  >$(ROOT)/lib/pkgconfig/drt.pc
 check:
 	@python3 tools/check_structure.py
+clean:
+	@rm -rf build build-asan
 
--include $(wildcard $(BUILD)/src/*/*.d $(BUILD)/src/*/*/*.d $(BUILD)/src/*/*/*/*.d $(BUILD)/tests/*/*.d)
+-include $(wildcard $(BUILD)/src/*/*.d $(BUILD)/src/*/*/*.d $(BUILD)/src/*/*/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/bench/*.d)
