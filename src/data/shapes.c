@@ -207,15 +207,15 @@ static drt_status make_text(world *w, int64_t i) {
         if (status) return status;
     }
     snprintf(id, sizeof id, "text-%06lld", (long long)i);
-    if (drt_rng_below(&r, 5) == 0) {
+    if (drt_rng_below(&r, 10) == 0) {
         const char *told = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
         drt_shapes_put_pair(&w->entry, id, NULL, "describe a picture.", told);
         w->sum.text_turns++;
         return add(w, TEXT);
     }
     uint64_t other = drt_rng_below(&r, 16);
-    if (other < 2) return make_repeat(w, TEXT, id, &r);
-    if (other < 4 && s.n > 1) return make_order(w, id, &s, &r);
+    if (other < 1) return make_repeat(w, TEXT, id, &r);
+    if (other < 3 && s.n > 1) return make_order(w, id, &s, &r);
     drt_shapes_known known;
     drt_shapes_question q[MAX_TURNS];
     const char *told = caption(w, &s, pick_telling_style(&r), &r, &known);
