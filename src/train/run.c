@@ -1,6 +1,8 @@
 #include "train/run.h"
 
 #include "base/file.h"
+#include "eval/curves.h"
+#include "eval/log_read.h"
 #include "train/checkpoint.h"
 #include "train/step.h"
 
@@ -153,6 +155,31 @@ static drt_status steps_run(run *u, drt_error *err) {
     return status;
 }
 
+// curves.svg: the loss and its parts over the steps.
+static drt_status draw_curves(const run *u, drt_error *err) {
+    enum { MOST = 1 + DRT_OBJECTIVES };
+    char *path = drt_path_join(u->r->out, "run.jsonl");
+    drt_run_log log;
+    drt_status status = path ? drt_run_log_read(&log, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    free(path);
+    if (status) return status;
+    drt_curve curve[MOST];
+    int n = 0;
+    for (int i = 0; i < log.n_series && n < MOST; i++) {
+        const drt_run_series *s = &log.series[i];
+        if (strncmp(s->name, "loss", 4)) continue;
+        curve[n++] = (drt_curve){.name = s->name[4] ? s->name + 5 : "total", .n = s->n, .x = s->step, .y = s->value};
+    }
+    // One objective alone is the total.
+    int first = n == 2;
+    drt_text svg = {0};
+    drt_curves_svg(curve + first, n - first, &(drt_curve_options){.title = "Loss", .x_label = "step", .smoothing = u->steps >= 100 ? (double)u->steps / 50 : 0}, &svg);
+    status = svg.failed ? drt_fail(err, DRT_ENOMEM, "no memory") : in_folder(u->r, "curves.svg", svg.bytes, svg.size, err);
+    drt_text_free(&svg);
+    drt_run_log_free(&log);
+    return status;
+}
+
 static drt_status finish(run *u, drt_error *err) {
     char *folder = drt_path_join(u->r->out, "model");
     u->m->preprocess.aspect = u->r->data.aspect;
@@ -161,6 +188,7 @@ static drt_status finish(run *u, drt_error *err) {
     // config.json is written last by drt_model_save's order: a folder without it is no model yet.
     if (!status && u->bank) status = drt_directed_save(u->m, u->bank, (int)u->r->order.bank, u->cells, folder, err);
     if (!status) status = drt_model_save(u->m, folder, "F32", err);
+    if (!status) status = draw_curves(u, err);
     free(folder);
     return status;
 }
