@@ -1,0 +1,172 @@
+// Gradients of every operation of tensor/ops.h by finite differences; the harness is support/slope.h.
+#include "support/slope.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const int64_t odd[][2] = {{1, 1}, {1, 7}, {7, 1}, {5, 3}, {11, 13}};
+enum { ODD = sizeof odd / sizeof *odd };
+
+// ---- products ------------------------------------------------------------------------------------------------------
+
+static drt_tensor *linear(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_linear(t, bench_copy(t, leaf[0]), leaf[1], leaf[2]);
+}
+static drt_tensor *linear_add(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    drt_tensor *x = bench_copy(t, leaf[0]);
+    return drt_linear_add(t, x, leaf[1], leaf[2], bench_copy(t, leaf[3]));
+}
+// x is its own residual, twice: the gradient that is handed on meets one that is added.
+static drt_tensor *residuals(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    drt_tensor *x = bench_copy(t, leaf[0]);
+    x = drt_linear_add(t, x, leaf[1], NULL, x);
+    return drt_linear_add(t, drt_activate(t, DRT_SILU, x), leaf[1], NULL, x);
+}
+
+static void products(void **state) {
+    (void)state;
+    for (int i = 0; i < ODD; i++) {
+        int64_t n = odd[i][0], c = odd[i][1], out = 4;
+        slope_check(&(slope){"linear", 3, {n, out, 1}, {c, c, out}, .build = linear});
+        slope_check(&(slope){"linear_add", 4, {n, out, 1, n}, {c, c, out, out}, .build = linear_add});
+        slope_check(&(slope){"residuals", 2, {n, c}, {c, c}, .build = residuals});
+    }
+}
+
+// ---- rows ----------------------------------------------------------------------------------------------------------
+
+static const int32_t to[] = {3, 0, 2, 3, -1, 1}, from[] = {0, 4, 4, 2, 1, -1}, pick[] = {4, 0, 4, 2, 2, 2, 1};
+static const float factor[] = {0.5f, -2, 1, 3, 1, 1};
+
+static drt_tensor *gathered(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    const drt_rows sources[] = {{bench_copy(t, leaf[0]), to, from, factor, 6}, {leaf[1], NULL, NULL, NULL, 4}};
+    return drt_gather(t, 4, 3, false, sources, 2);
+}
+static drt_tensor *selected(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_select(t, leaf[0], pick, 7);
+}
+// A matrix cut in four parts that go different ways, one of which is not used at all.
+static drt_tensor *parts(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    drt_tensor *x = bench_copy(t, leaf[0]);
+    drt_tensor *a = drt_part(t, x, 0, 2, 0, 3), *b = drt_part(t, x, 2, 3, 0, 3), *d = drt_part(t, x, 0, 5, 3, 2);
+    (void)drt_part(t, x, 0, 5, 5, 2);
+    a = drt_linear(t, drt_activate(t, DRT_GELU, a), leaf[1], NULL);
+    b = drt_linear(t, b, drt_part(t, leaf[1], 0, 2, 0, 3), NULL); // a window of a parameter
+    d = drt_select(t, d, pick, 5);
+    static const int32_t first[] = {0, 1}, rest[] = {2, 3, 4};
+    const drt_rows sources[] = {{a, first, NULL, NULL, 2}, {d, NULL, NULL, NULL, 5}, {b, rest, NULL, NULL, 3}};
+    return drt_gather(t, 5, 2, false, sources, 3);
+}
+// A tensor that is used as a whole before its parts are taken (a residual): both gradients arrive.
+static drt_tensor *whole_and_parts(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    drt_tensor *x = bench_copy(t, leaf[0]), *early = drt_linear(t, x, leaf[1], NULL);
+    drt_tensor *a = drt_part(t, x, 0, 5, 0, 4), *b = drt_part(t, x, 0, 5, 4, 3);
+    a = drt_linear(t, a, drt_part(t, leaf[1], 0, 2, 0, 4), NULL);
+    b = drt_linear(t, b, drt_part(t, leaf[1], 0, 2, 4, 3), NULL);
+    const drt_rows sources[] = {{early, NULL, NULL, NULL, 5}, {a, NULL, NULL, NULL, 5}, {b, NULL, NULL, NULL, 5}};
+    return drt_gather(t, 5, 2, false, sources, 3);
+}
+
+static void rows(void **state) {
+    (void)state;
+    slope_check(&(slope){"gather", 2, {5, 4}, {3, 3}, .build = gathered});
+    slope_check(&(slope){"select", 1, {5}, {3}, .build = selected});
+    slope_check(&(slope){"parts", 2, {5, 2}, {7, 3}, .build = parts});
+    slope_check(&(slope){"whole and parts", 2, {5, 2}, {7, 7}, .build = whole_and_parts});
+}
+
+// ---- norms and activations -----------------------------------------------------------------------------------------
+
+static drt_tensor *layer_norm(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_layer_norm(t, bench_copy(t, leaf[0]), leaf[1], leaf[2], 0.1f);
+}
+static drt_tensor *rms_norm(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_rms_norm(t, bench_copy(t, leaf[0]), leaf[1], 0.1f);
+}
+static drt_tensor *unit_rows(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_unit_rows(t, bench_copy(t, leaf[0]));
+}
+static drt_tensor *activated(drt_tape *t, drt_tensor *const *leaf, const void *kind) {
+    return drt_activate(t, *(const drt_activation *)kind, bench_copy(t, leaf[0]));
+}
+static drt_tensor *gated(drt_tape *t, drt_tensor *const *leaf, const void *kind) {
+    return drt_glu(t, *(const drt_activation *)kind, bench_copy(t, leaf[0]));
+}
+
+static void norms(void **state) {
+    (void)state;
+    for (int i = 0; i < ODD; i++) {
+        int64_t n = odd[i][0], c = odd[i][1];
+        slope_check(&(slope){"layer_norm", 3, {n, 1, 1}, {c, c, c}, .build = layer_norm, .flat = c == 1});
+        slope_check(&(slope){"rms_norm", 2, {n, 1}, {c, c}, .build = rms_norm, .flat = c == 1});
+        slope_check(&(slope){"unit_rows", 1, {n}, {c}, .build = unit_rows, .away = true, .flat = c == 1});
+    }
+}
+
+static void activations(void **state) {
+    static const drt_activation kinds[] = {DRT_GELU, DRT_QUICK_GELU, DRT_SILU, DRT_RELU};
+    (void)state;
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < ODD; i++) {
+            int64_t n = odd[i][0], c = odd[i][1];
+            slope_check(&(slope){"activate", 1, {n}, {c}, .build = activated, .context = &kinds[k], .away = kinds[k] == DRT_RELU, .flat = n * c < 3});
+            slope_check(&(slope){"glu", 1, {n}, {2 * c}, .build = gated, .context = &kinds[k], .away = kinds[k] == DRT_RELU, .flat = n * c < 3});
+        }
+}
+
+// ---- losses --------------------------------------------------------------------------------------------------------
+
+static const int32_t label[] = {2, 0, 3, 3, 1, 0, 2, 1, 0, 0, 3};
+static const float weight[] = {0.5f, 1, 0, 2, 0.25f, 1, 1, 1, 3, 1, 0.1f};
+
+static drt_tensor *cross_entropy(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_linear_cross_entropy(t, bench_copy(t, leaf[0]), leaf[1], leaf[2], label, weight, NULL, NULL);
+}
+// One tensor under two heads, one of which is a window of the other.
+static drt_tensor *two_heads(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    drt_tensor *x = bench_copy(t, leaf[0]), *head = drt_part(t, leaf[1], 1, 4, 0, 3);
+    drt_tensor *term[] = {drt_linear_cross_entropy(t, x, head, NULL, label, weight, NULL, NULL),
+                          drt_linear_cross_entropy(t, x, leaf[1], NULL, label + 3, weight, NULL, NULL)};
+    return drt_total_loss(t, term, (const float[]){2, -0.5f}, NULL, NULL, 2);
+}
+static drt_tensor *contrast(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_contrastive_loss(t, drt_unit_rows(t, leaf[0]), drt_unit_rows(t, leaf[1]), leaf[2], NULL);
+}
+static drt_tensor *balanced(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    drt_tensor *term[] = {bench_project(t, leaf[0], 1), bench_project(t, drt_activate(t, DRT_SILU, leaf[0]), 2)};
+    drt_tensor *logs[] = {drt_part(t, leaf[1], 1, 1, 0, 1), NULL};
+    return drt_total_loss(t, term, (const float[]){2, 3}, logs, (const float[]){0.25f, 1}, 2);
+}
+
+static void losses(void **state) {
+    (void)state;
+    slope_check(&(slope){"cross-entropy", 3, {11, 4, 1}, {3, 3, 4}, .build = cross_entropy});
+    slope_check(&(slope){"cross-entropy of a row", 3, {1, 4, 1}, {1, 1, 4}, .build = cross_entropy});
+    slope_check(&(slope){"two heads", 2, {7, 5}, {3, 3}, .build = two_heads});
+    slope_check(&(slope){"contrastive", 3, {5, 5, 1}, {3, 3, 1}, .build = contrast});
+    slope_check(&(slope){"contrastive, more texts", 3, {3, 7, 1}, {5, 5, 1}, .build = contrast});
+    slope_check(&(slope){"contrastive of one", 3, {1, 2, 1}, {3, 3, 1}, .build = contrast});
+    slope_check(&(slope){"total", 2, {3, 2}, {2, 1}, .build = balanced});
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products),    cmocka_unit_test(rows),   cmocka_unit_test(norms),
+        cmocka_unit_test(activations), cmocka_unit_test(losses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
