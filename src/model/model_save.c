@@ -113,8 +113,6 @@ drt_status drt_model_save(const drt_model *m, const char *folder, const char *dt
     if (!status) status = drt_safetensors_write(path, e.entry, e.n, NULL, err);
     free(path);
     entries_free(&e);
-    if (!status) drt_model_config_write(&m->config, &config);
-    if (!status) status = write_text(folder, "config.json", &config, err);
     if (!status && m->config.kind != DRT_MODEL_LLAMA) status = write_processor(m, folder, err);
     if (!status && m->config.kind != DRT_MODEL_CLIP) {
         drt_text g = {0};
@@ -122,6 +120,9 @@ drt_status drt_model_save(const drt_model *m, const char *folder, const char *dt
         status = write_text(folder, "generation_config.json", &g, err);
     }
     for (int i = 0; !status && m->folder && i < 3; i++) status = copy_file(m->folder, folder, tokenizer_files[i], err);
+    // Last: a folder without it is no model yet.
+    if (!status) drt_model_config_write(&m->config, &config);
+    if (!status) status = write_text(folder, "config.json", &config, err);
     return status;
 }
 

@@ -124,15 +124,15 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
     return drt_log_end(u->log, err);
 }
 
-static drt_status save(run *u, drt_error *err) {
-    return drt_checkpoint_save(u->m->params, u->r->out, u->step, u->r->checkpoint.keep, err);
+static drt_status save(run *u, int64_t keep, drt_error *err) {
+    return drt_checkpoint_save(u->m->params, u->r->out, u->step, keep, err);
 }
 
 static drt_status steps_run(run *u, drt_error *err) {
     drt_status status = DRT_OK;
     while (!status && u->step < u->steps) {
         if (u->hooks->stop && u->hooks->stop(u->hooks->stop_user)) {
-            status = u->step ? save(u, err) : DRT_OK;
+            status = u->step ? save(u, u->r->checkpoint.keep, err) : DRT_OK;
             return status ? status : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume", (long long)u->step, (long long)u->steps);
         }
         drt_step_data *data;
@@ -145,11 +145,11 @@ static drt_status steps_run(run *u, drt_error *err) {
         u->step++;
         u->loss = report.loss;
         status = log_step(u, &report, drt_clock() - start, err);
-        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->steps) status = save(u, err);
+        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->steps) status = save(u, u->r->checkpoint.keep, err);
     }
-    if (status && status != DRT_EIO) { // the last good state is worth keeping; the first message stays
+    if (status && status != DRT_EIO) { // worth keeping, though the trouble may be in it already: older ones stay, too
         drt_error second = {0};
-        if (u->step && save(u, &second)) say(u, "the state after step %lld could not be saved: %s", (long long)u->step, second.text);
+        if (u->step && save(u, INT64_MAX, &second)) say(u, "the state after step %lld could not be saved: %s", (long long)u->step, second.text);
         else if (u->step) say(u, "the state after step %lld is saved; go on with --resume", (long long)u->step);
     }
     return status;
@@ -183,7 +183,7 @@ static drt_status draw_curves(const run *u, drt_error *err) {
 static drt_status finish(run *u, drt_error *err) {
     char *folder = drt_path_join(u->r->out, "model");
     u->m->preprocess.aspect = u->r->data.aspect;
-    drt_status status = folder ? save(u, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    drt_status status = folder ? save(u, u->r->checkpoint.keep, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = drt_make_folders(folder, err);
     // config.json is written last by drt_model_save's order: a folder without it is no model yet.
     if (!status && u->bank) status = drt_directed_save(u->m, u->bank, (int)u->r->order.bank, u->cells, folder, err);

@@ -1,0 +1,286 @@
+// Training guarantees, through the program `drt` itself (path in $DRT): killed anywhere and resumed it makes the same
+// weights, and what it refuses it refuses with a message, losing nothing.
+#include "support/check.h"
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "base/rng.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char llava[] = "{\"model_type\": \"llava\", \"image_token_index\": 3, \"vision_feature_layer\": -2,\n"
+    "\"vision_config\": {\"model_type\": \"clip_vision_model\", \"hidden_size\": 16, \"intermediate_size\": 24, \"num_hidden_layers\": 2,\n"
+    " \"num_attention_heads\": 2, \"image_size\": 32, \"patch_size\": 8, \"projection_dim\": 8},\n"
+    "\"text_config\": {\"model_type\": \"llama\", \"hidden_size\": 16, \"intermediate_size\": 24, \"num_hidden_layers\": 2,\n"
+    " \"num_attention_heads\": 2, \"max_position_embeddings\": 512, \"vocab_size\": 300}}\n";
+
+typedef struct {
+    char *folder;
+    const char *drt;
+} world;
+
+// Runs a shell command and returns its output, both streams; *rc its status. malloc'ed.
+static char *shell(int *rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static char *shell(int *rc, const char *format, ...) {
+    char command[3000], *out = calloc(1, 1 << 16);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(command, sizeof command, format, args);
+    va_end(args);
+    FILE *p = popen(command, "r");
+    check(p && out);
+    size_t n = fread(out, 1, (1 << 16) - 1, p);
+    out[n] = 0;
+    int status = pclose(p);
+    *rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    return out;
+}
+
+static void must(const char *command) {
+    int rc;
+    char *out = shell(&rc, "%s 2>&1", command);
+    if (rc) fail_msg("%s: %s", command, out);
+    free(out);
+}
+
+static void write_file(const world *w, const char *name, const char *text) {
+    drt_error err = {0};
+    char *path = drt_path_join(w->folder, name);
+    check_ok(drt_file_write(path, text, strlen(text), &err));
+    free(path);
+}
+
+static int world_make(void **state) {
+    static world w;
+    char command[2000];
+    w.drt = getenv("DRT");
+    *state = &w;
+    if (!w.drt) return 0;
+    w.folder = test_folder("resume");
+    write_file(&w, "config.json", llava);
+    snprintf(command, sizeof command,
+             "cd %s && D=$OLDPWD/%s && $D shapes --out world --train 12 --eval 4 --text 4 && "
+             "$D tokenizer --size 300 --out tokenizer world/pretrain.json && "
+             "$D new --config config.json --tokenizer tokenizer --out model", w.folder, w.drt);
+    if (w.drt[0] == '/')
+        snprintf(command, sizeof command,
+                 "cd %s && D=%s && $D shapes --out world --train 12 --eval 4 --text 4 && "
+                 "$D tokenizer --size 300 --out tokenizer world/pretrain.json && "
+                 "$D new --config config.json --tokenizer tokenizer --out model", w.folder, w.drt);
+    must(command);
+    return 0;
+}
+
+// The keys of every run here; later ones on the same command line win.
+static const char common[] = "data.template=plain train.batch=4 train.steps=9 checkpoint.every=2 threads=1 groups.language=1 "
+                             "order.bank=7 order.grid=2 optimizer.lr=1e-2";
+
+static char *train(const world *w, int *rc, const char *out, const char *more) {
+    const char *f = w->folder;
+    return shell(rc, "%s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s 2>&1", w->drt, f, f, common, f, out, more);
+}
+
+// A run that must be refused, with these words in what it says.
+static void refused(const world *w, const char *out, const char *more, const char *const *words, int n) {
+    int rc;
+    char *said = train(w, &rc, out, more);
+    if (rc != 1) fail_msg("status %d: %s", rc, said);
+    for (int i = 0; i < n; i++)
+        if (!strstr(said, words[i])) fail_msg("%s: \"%s\" lacks \"%s\"", more, said, words[i]);
+    free(said);
+}
+
+static void weights(const world *w, const char *out, const char *more, char *hash) {
+    int rc;
+    char *said = train(w, &rc, out, more), *at = strstr(said, "weights ");
+    if (rc || !at) fail_msg("status %d: %s", rc, said);
+    snprintf(hash, 17, "%.16s", at + 8);
+    free(said);
+}
+
+static bool same_file(const world *w, const char *a, const char *b, const char *name) {
+    char path[2][600], *bytes[2];
+    size_t size[2];
+    drt_error err = {0};
+    for (int i = 0; i < 2; i++) {
+        snprintf(path[i], sizeof path[i], "%s/%s/%s", w->folder, i ? b : a, name);
+        check_ok(drt_file_read(&bytes[i], &size[i], path[i], 0, &err));
+    }
+    bool same = size[0] == size[1] && !memcmp(bytes[0], bytes[1], size[0]);
+    free(bytes[0]);
+    free(bytes[1]);
+    return same;
+}
+
+// Lines of the run log: every step once, in order.
+static void check_log(const world *w, const char *out, int steps) {
+    char path[600], *text, head[40];
+    drt_error err = {0};
+    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
+    check_ok(drt_file_read(&text, NULL, path, 0, &err));
+    char *at = text;
+    for (int i = 1; i <= steps; i++) {
+        snprintf(head, sizeof head, "{\"step\":%d,", i);
+        if (strncmp(at, head, strlen(head))) fail_msg("line %d of the log is: %.40s", i, at);
+        at = strchr(at, '\n');
+        check(at != NULL);
+        at++;
+    }
+    check(!*at);
+    free(text);
+}
+
+// Starts the run and kills it after so many seconds; true if it ended by itself before.
+static bool killed(const world *w, const char *out, const char *more, double seconds) {
+    char command[3000];
+    snprintf(command, sizeof command, "exec %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s --resume",
+             w->drt, w->folder, w->folder, common, w->folder, out, more);
+    pid_t child = fork();
+    check(child >= 0);
+    if (!child) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, 1), dup2(null, 2);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    struct timespec wait = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    nanosleep(&wait, NULL);
+    kill(child, SIGKILL);
+    int status;
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status)) fail_msg("a resumed run ended with status %d", WEXITSTATUS(status));
+    return WIFEXITED(status);
+}
+
+static void killed_anywhere(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    static const char *const ways[] = {"objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
+                                       "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
+                                       "train.tokens=80 groups.vision=1 checkpoint.every=1"};
+    for (int i = 0; i < 3; i++) {
+        char whole[20], torn[20], plain[40], pieces[40], once[20];
+        drt_rng r;
+        snprintf(plain, sizeof plain, "whole-%d", i);
+        snprintf(pieces, sizeof pieces, "pieces-%d", i);
+        double start = drt_clock();
+        weights(w, plain, ways[i], whole);
+        double takes = drt_clock() - start;
+        snprintf(once, sizeof once, "again-%d", i);
+        weights(w, once, ways[i], torn);
+        assert_string_equal(whole, torn);
+        drt_rng_init(&r, 1, (uint64_t)i);
+        int kills = 0;
+        for (int k = 0; k < 8; k++) kills += !killed(w, pieces, ways[i], takes * (0.1 + 0.9 * drt_rng_uniform(&r)));
+        char more[300];
+        snprintf(more, sizeof more, "%s --resume", ways[i]);
+        weights(w, pieces, more, torn);
+        print_message("killed %d times: %s, %s\n", kills, torn, whole);
+        check(kills > 0);
+        assert_string_equal(whole, torn);
+        check(same_file(w, plain, pieces, "model/model.safetensors"));
+        check(same_file(w, plain, pieces, "model/config.json"));
+        if (i < 2) check(same_file(w, plain, pieces, "model/directed.safetensors"));
+        check_log(w, pieces, 9);
+        // Another seed is another run: the hash tells runs apart.
+        snprintf(more, sizeof more, "%s seed=43", ways[i]);
+        snprintf(once, sizeof once, "other-%d", i);
+        weights(w, once, more, torn);
+        assert_string_not_equal(whole, torn);
+    }
+}
+
+static void not_a_number(void **state) {
+    const world *w = *state;
+    int rc;
+    if (!w->drt) skip();
+    char *said = train(w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0 checkpoint.every=1 checkpoint.keep=1");
+    check(rc == 1);
+    if (!strstr(said, "step ") || !strstr(said, "(samples ") || !strstr(said, "nothing was updated")) fail_msg("%s", said);
+    free(said);
+    // The checkpoint of before the trouble is there still.
+    char *list = shell(&rc, "ls %s/nan/checkpoints", w->folder);
+    if (!strstr(list, "step-000000001")) fail_msg("kept: %s", list);
+    free(list);
+}
+
+static void bad_samples(void **state) {
+    const world *w = *state;
+    char whole[20], skipped[20], more[900];
+    if (!w->drt) skip();
+    write_file(w, "world/torn.jpg", "\xff\xd8\xff\xe0 no picture");
+    write_file(w, "world/bad.json",
+               "[{\"id\": \"a\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+               "{\"id\": \"gone\", \"image\": \"nowhere.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+               "{\"id\": \"torn\", \"image\": \"torn.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+               "{\"id\": \"mute\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
+               "{\"id\": \"b\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a red square\"}]}]\n");
+    snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2", w->folder);
+    refused(w, "bad", more, (const char *const[]){"bad.json", "nowhere.png", "torn.jpg", "mute", "3"}, 5);
+    snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2 data.bad=skip", w->folder);
+    weights(w, "skip-a", more, whole);
+    weights(w, "skip-b", more, skipped);
+    assert_string_equal(whole, skipped);
+    int rc;
+    char *said = train(w, &rc, "skip-c", more);
+    if (!strstr(said, "3 unusable samples")) fail_msg("%s", said);
+    free(said);
+    said = shell(&rc, "cat %s/skip-c/bad_samples.txt", w->folder);
+    check(strstr(said, "nowhere.png") && strstr(said, "torn.jpg") && strstr(said, "mute"));
+    free(said);
+}
+
+static void refusals(void **state) {
+    const world *w = *state;
+    char more[900];
+    if (!w->drt) skip();
+    refused(w, "r1", "data.context=16", (const char *const[]){"pretrain.json", "sample", "context", "16"}, 4);
+    refused(w, "r2", "lrr=1", (const char *const[]){"lrr", "lr"}, 2);
+    refused(w, "config.json/run", "", (const char *const[]){"config.json"}, 1); // a folder cannot be made below a file
+    refused(w, "r3", "order.grid=3 objectives.image_order=1", (const char *const[]){"order.grid", "3"}, 2);
+    refused(w, "r4", "order.grid=2 order.bank=25 objectives.image_order=1", (const char *const[]){"order.bank", "25", "4"}, 3);
+    snprintf(more, sizeof more, "data.file=%s/world/none.json", w->folder);
+    refused(w, "r5", more, (const char *const[]){"none.json"}, 1);
+    refused(w, "r6", "model=/nowhere", (const char *const[]){"/nowhere"}, 1);
+    refused(w, "r7", "groups.language=0 groups.projector=0", (const char *const[]){"groups"}, 1);
+    // A finished run is not written over.
+    char hash[20];
+    weights(w, "done", "", hash);
+    refused(w, "done", "", (const char *const[]){"done", "--resume"}, 2);
+    refused(w, "done", "--resume objectives.image_order=1", (const char *const[]){"checkpoints", "out"}, 2);
+}
+
+// A disk that is full (files may not grow beyond some blocks): the message names the file, the checkpoint before stays,
+// and with room again the run ends as if nothing had been.
+static void full_disk(void **state) {
+    const world *w = *state;
+    char whole[20], torn[20];
+    int rc;
+    if (!w->drt) skip();
+    weights(w, "roomy", "", whole);
+    char *said = train(w, &rc, "full", "train.steps=9 objectives.language=1 checkpoint.every=4");
+    check(rc == 0);
+    free(said);
+    said = shell(&rc, "cd %s/full && rm -rf model checkpoints/step-000000009 && mkdir -p checkpoints && ls checkpoints", w->folder);
+    free(said);
+    const char *f = w->folder;
+    said = shell(&rc, "trap '' XFSZ; ulimit -f 16; %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/full --resume 2>&1",
+                 w->drt, f, f, common, f);
+    if (rc != 1 || !strstr(said, "state.safetensors") || !strstr(said, "large")) fail_msg("status %d: %s", rc, said);
+    free(said);
+    weights(w, "full", "--resume", torn);
+    assert_string_equal(whole, torn);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(killed_anywhere), cmocka_unit_test(not_a_number), cmocka_unit_test(bad_samples),
+        cmocka_unit_test(refusals),        cmocka_unit_test(full_disk),
+    };
+    return cmocka_run_group_tests(tests, world_make, NULL);
+}
