@@ -5,6 +5,9 @@
 
 int drt_cli_shapes(int argc, char **argv);
 int drt_cli_train(int argc, char **argv);
+int drt_cli_chat(int argc, char **argv);
+int drt_cli_eval(int argc, char **argv);
+int drt_cli_probe(int argc, char **argv);
 int drt_cli_new(int argc, char **argv);
 int drt_cli_tokenizer(int argc, char **argv);
 int drt_cli_convert(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include "infer/picture.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -246,7 +247,7 @@ static drt_status ask_order(const walk *w, const drt_record *rec, const char *se
 }
 
 static drt_status order_batch(const walk *w, int64_t from, int64_t to, riddles *r) {
-    const drt_generate_options how = {.max_new_tokens = 128};
+    const drt_generate_options how = {.max_new_tokens = 128, .stop = &w->align.how->end, .stops = 1};
     drt_status status = DRT_OK;
     drt_arena_reset(w->arena);
     r->n = 0;
@@ -287,5 +288,40 @@ drt_status drt_eval_text_order(const drt_model *m, drt_tape *t, const drt_puzzle
         status = drt_fail(err, DRT_EDATA, "%s: no sample has a picture and an answer", o->file);
     free(r.prompt), free(r.encoded), free(r.reply), free(r.sentence);
     walk_close(&w);
+    return status;
+}
+
+// ---- all of them ---------------------------------------------------------------------------------------------------
+
+drt_status drt_eval_puzzles(const drt_model *m, drt_tape *t, const drt_puzzles_options *o, drt_puzzles *out,
+                            drt_error *err) {
+    *out = (drt_puzzles){NAN, NAN, NAN, NAN};
+    char *captions = drt_path_join(o->data, "eval/captions.json"), *order = drt_path_join(o->data, "eval/order.json");
+    drt_puzzle_options each = {.file = captions,
+                               .images = o->data,
+                               .blind = o->blind,
+                               .batch = o->batch,
+                               .limit = o->limit,
+                               .seed = 1,
+                               .how = o->how,
+                               .progress = o->progress};
+    drt_rate rate;
+    drt_status status = captions && order ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status && drt_file_exists(captions)) {
+        status = drt_eval_guided_mass(m, t, &each, &rate, err);
+        if (!status) out->guided_mass = drt_rate_of(rate);
+        if (!status && o->bank) {
+            status = drt_eval_image_order(m, t, o->bank, o->classes, o->grid, o->token, o->passes, &each, &rate, err);
+            out->image_order = drt_rate_of(rate);
+            out->image_order_chance = 1.0 / o->classes;
+        }
+    }
+    each.file = order;
+    if (!status && drt_file_exists(order)) {
+        status = drt_eval_text_order(m, t, &each, &rate, err);
+        out->text_order = drt_rate_of(rate);
+    }
+    free(captions);
+    free(order);
     return status;
 }

@@ -43,4 +43,26 @@ drt_status drt_eval_text_order(const drt_model *m, drt_tape *t, const drt_puzzle
 drt_status drt_eval_guided_mass(const drt_model *m, drt_tape *t, const drt_puzzle_options *o, drt_rate *out,
                                 drt_error *err);
 
+// All of them on a folder of the shapes world: eval/captions.json and eval/order.json. NaN: not measured, for want of
+// the file or of the bank.
+typedef struct {
+    double image_order, image_order_chance; // accuracy
+    double text_order;                      // share of sentences wholly in order
+    double guided_mass;
+} drt_puzzles;
+typedef struct {
+    const char *data;    // folder
+    const int32_t *bank; // [classes, grid * grid]; NULL: no picture puzzles
+    int classes, grid;
+    drt_order_token token;
+    int passes; // permutations a picture
+    bool blind;
+    int batch;
+    int64_t limit;
+    const drt_template *how;
+    drt_progress *progress;
+} drt_puzzles_options;
+drt_status drt_eval_puzzles(const drt_model *m, drt_tape *t, const drt_puzzles_options *o, drt_puzzles *out,
+                            drt_error *err);
+
 #endif

@@ -16,6 +16,7 @@
 
 #include "base/progress.h"
 #include "data/conversation.h"
+#include "eval/puzzles.h"
 #include "eval/text_metrics.h"
 #include "model/model.h"
 
@@ -82,7 +83,8 @@ double drt_eval_restricted(const drt_eval_counts *c); // restricted / restricted
 // "yes_no":
 // {"accuracy", "precision", "recall", "f1", "yes_rate"}, "categories": {...}, "items": [...]}}}. Numbers are fractions;
 // "restricted" is null where nothing was restricted, "yes_no" stands where all questions are of that kind.
-void drt_eval_table(const drt_eval_result *r, drt_text *out);
-void drt_eval_json(const drt_eval_result *r, drt_text *out);
+// puzzles (may be NULL): "image_order_accuracy", "image_order_chance", "text_order_exact", "guided_mass", null for NaN.
+void drt_eval_table(const drt_eval_result *r, const drt_puzzles *puzzles, drt_text *out);
+void drt_eval_json(const drt_eval_result *r, const drt_puzzles *puzzles, drt_text *out);
 
 #endif

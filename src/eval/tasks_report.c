@@ -16,7 +16,23 @@ static void table_line(drt_text *out, const char *indent, const char *name, cons
     drt_text_puts(out, "\n");
 }
 
-void drt_eval_table(const drt_eval_result *r, drt_text *out) {
+typedef struct {
+    const char *key, *what;
+    double value;
+} puzzle_line;
+enum { PUZZLE_LINES = 4 };
+
+static void puzzle_lines(const drt_puzzles *p, puzzle_line line[PUZZLE_LINES]) {
+    const puzzle_line all[PUZZLE_LINES] = {
+        {"image_order_accuracy", "permutation of a shuffled picture named", p->image_order},
+        {"image_order_chance", "  by chance", p->image_order_chance},
+        {"text_order_exact", "shuffled sentences wholly put in order", p->text_order},
+        {"guided_mass", "attention of the answer on the picture", p->guided_mass},
+    };
+    for (int i = 0; i < PUZZLE_LINES; i++) line[i] = all[i];
+}
+
+void drt_eval_table(const drt_eval_result *r, const drt_puzzles *puzzles, drt_text *out) {
     drt_text_printf(out, "%-16s questions  accuracy  restricted  prior  precision  recall     F1  yes rate\n",
                     r->blind ? "blind" : "");
     for (int i = 0; i < r->tasks; i++) {
@@ -25,6 +41,12 @@ void drt_eval_table(const drt_eval_result *r, drt_text *out) {
         for (int k = 0; k < t->categories && t->categories > 1; k++)
             table_line(out, "  ", t->category[k].name, &t->category[k].counts, -1);
     }
+    puzzle_line line[PUZZLE_LINES];
+    if (!puzzles) return;
+    puzzle_lines(puzzles, line);
+    drt_text_puts(out, "\n");
+    for (int i = 0; i < PUZZLE_LINES; i++)
+        if (line[i].value == line[i].value) drt_text_printf(out, "%-40s  %.3f\n", line[i].what, line[i].value);
 }
 
 static void counts_json(const drt_eval_counts *c, drt_text *out) {
@@ -64,8 +86,15 @@ static void item_json(const drt_eval_item *q, drt_text *out) {
     drt_text_puts(out, "}");
 }
 
-void drt_eval_json(const drt_eval_result *r, drt_text *out) {
-    drt_text_printf(out, "{\"blind\": %s,\n\"tasks\": {", r->blind ? "true" : "false");
+void drt_eval_json(const drt_eval_result *r, const drt_puzzles *puzzles, drt_text *out) {
+    puzzle_line line[PUZZLE_LINES];
+    drt_text_printf(out, "{\"blind\": %s,\n", r->blind ? "true" : "false");
+    if (puzzles) puzzle_lines(puzzles, line);
+    for (int i = 0; puzzles && i < PUZZLE_LINES; i++) {
+        if (line[i].value == line[i].value) drt_text_printf(out, "\"%s\": %.6f,\n", line[i].key, line[i].value);
+        else drt_text_printf(out, "\"%s\": null,\n", line[i].key);
+    }
+    drt_text_puts(out, "\"tasks\": {");
     for (int i = 0; i < r->tasks; i++) {
         const drt_eval_task *t = &r->task[i];
         drt_text_puts(out, i ? ",\n" : "\n");

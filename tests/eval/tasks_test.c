@@ -143,10 +143,13 @@ static void yes_no_numbers(void **state) {
     check(fabs(t->prior - 0.6) < 1e-9 && !t->prior_of_world);
 
     drt_text text = {0}, table = {0};
-    drt_eval_json(&r, &text);
-    drt_eval_table(&r, &table);
+    const drt_puzzles puzzles = {0.25, 0.1, NAN, 0.4};
+    drt_eval_json(&r, &puzzles, &text);
+    drt_eval_table(&r, NULL, &table);
     json_t *o_ = json_loads(text.bytes, 0, NULL), *task = json_object_get(json_object_get(o_, "tasks"), "exist");
     assert_non_null(task);
+    check(fabs(number(o_, "image_order_accuracy") - 0.25) < 1e-6 && fabs(number(o_, "guided_mass") - 0.4) < 1e-6);
+    check(json_is_null(json_object_get(o_, "text_order_exact")));
     check(fabs(number(task, "accuracy") - 0.6) < 1e-6 && fabs(number(task, "prior") - 0.6) < 1e-6);
     const json_t *pope = json_object_get(task, "yes_no");
     check(fabs(number(pope, "precision") - 0.6) < 1e-6 && fabs(number(pope, "recall") - 1) < 1e-6);
@@ -318,6 +321,9 @@ static void words_in_order(void **state) {
     drt_puzzle_options o = {.file = file, .images = w->folder, .batch = 3};
     check_ok(drt_eval_text_order(m, w->t, &o, &rate, &err));
     check(rate.count == 4 && rate.hits == 2); // a and c, whatever their white space
+    drt_puzzles all;
+    check_ok(drt_eval_puzzles(m, w->t, &(drt_puzzles_options){.data = w->folder}, &all, &err));
+    check(all.text_order == 0.5 && isnan(all.image_order) && isnan(all.guided_mass)); // no captions.json, no bank
     o.limit = 1;
     o.blind = true;
     check_ok(drt_eval_text_order(m, w->t, &o, &rate, &err));

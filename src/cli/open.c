@@ -1,0 +1,57 @@
+#include "cli/open.h"
+
+#include "cli/options.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool drt_cli_open(const char *command, const char *name, const char *threads, drt_device **dev, drt_tape **tape) {
+    drt_error err = {0};
+    long long n = 0;
+    *dev = NULL;
+    *tape = NULL;
+    if (threads && !drt_option_number(command, "--threads", threads, 1, 4096, &n)) return false;
+    drt_status status = drt_device_open(dev, name, (int)n, &err);
+    if (!status && !(*tape = drt_tape_new(*dev, &err))) status = err.code ? err.code : DRT_ENOMEM;
+    if (!status) return true;
+    fprintf(stderr, "drt %s: %s\n", command, err.text);
+    drt_cli_close(*dev, *tape);
+    *dev = NULL;
+    return false;
+}
+
+void drt_cli_close(drt_device *dev, drt_tape *tape) {
+    if (tape) drt_tape_free(tape);
+    drt_device_close(dev);
+}
+
+int drt_cli_word(const char *command, const char *option, const char *value, const char *const *words, int n) {
+    for (int i = 0; i < n; i++)
+        if (!strcmp(words[i], value)) return i;
+    const char *near = drt_nearest(value, words, n);
+    fprintf(stderr, "drt %s: %s: there is no '%s'", command, option, value);
+    if (near) fprintf(stderr, "; did you mean %s?", near);
+    for (int i = 0; i < n; i++) fprintf(stderr, "%s%s", i ? ", " : " It can be: ", words[i]);
+    fputs("\n", stderr);
+    return -1;
+}
+
+const drt_template *drt_cli_template(const char *command, const char *name) {
+    int n;
+    const char *const *names = drt_template_names(&n);
+    int which = drt_cli_word(command, "--template", name, names, n);
+    return which < 0 ? NULL : drt_template_find(names[which]);
+}
+
+bool drt_cli_real(const char *command, const char *option, const char *value, double least, double most, double *out) {
+    char *end;
+    double v = strtod(value, &end);
+    if (end != value && !*end && v >= least && v <= most) {
+        *out = v;
+        return true;
+    }
+    fprintf(stderr, "drt %s: %s wants a number from %g to %g, not '%s'\n", command, option, least, most, value);
+    return false;
+}
