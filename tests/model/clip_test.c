@@ -1,0 +1,127 @@
+// CLIP against transformers: every hidden state, pooled rows, logits, gradients of the contrastive loss; the old rule of
+// where a text is read.
+#include "support/rig.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const char *const devices[] = {"ref", "cpu"};
+static const char *const recipe[] = {"task=clip", "groups.vision=1", "groups.clip_text=1", "groups.clip_projection=1",
+                                     "groups.temperature=1", "objectives.contrastive=1"};
+enum { IMAGES = 3 };
+
+// The golden's pictures and texts as samples of one image and one caption each.
+static void open_clip(rig *r, const char *device) {
+    rig_open(r, "model/clip", "model/clip/expected.safetensors", device, 6, recipe);
+    const drt_clip_tower *v = &r->m->config.vision;
+    const float *pixels = rig_numbers(r, "pixels", NULL);
+    int64_t size = (int64_t)drt_patches(v) * 3 * v->patch * v->patch, n;
+    for (int i = 0; i < IMAGES; i++) {
+        char name[32];
+        drt_sample *s = &r->sample[i];
+        snprintf(name, sizeof name, "ids.%d", i);
+        s->index = i;
+        s->images = s->texts = 1;
+        s->patches = drt_arena_array(r->arena, size, sizeof *s->patches);
+        s->text = drt_arena_array(r->arena, 1, sizeof *s->text);
+        s->text_size = drt_arena_array(r->arena, 1, sizeof *s->text_size);
+        s->text[0] = (int32_t *)rig_whole(r, name, &n);
+        s->text_size[0] = (int)n;
+        rig_patches(pixels + i * 3 * v->image * v->image, v->image, v->patch, s->patches);
+    }
+    rig_pack(r, 0, IMAGES);
+}
+
+static double from_golden(rig *r, const char *name, int64_t skip, drt_mat have) {
+    return rig_apart(have.data, rig_numbers(r, name, NULL) + skip, have.rows * have.cols);
+}
+
+static void forward(void **state) {
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        rig r;
+        drt_forward f;
+        drt_error err = {0};
+        open_clip(&r, devices[d]);
+        const drt_clip_tower *v = &r.m->config.vision;
+        drt_mat pixels = drt_mat_f32(r.batch[0]->patches, (int64_t)IMAGES * drt_patches(v), 3LL * v->patch * v->patch);
+        double worst = 0;
+        for (int l = 0; l <= v->layers; l++) {
+            drt_tape_begin(r.t, false);
+            drt_tensor *h = drt_vision_hidden(r.t, &r.m->vision, pixels, l, false);
+            drt_tensor *same = drt_vision_hidden(r.t, &r.m->vision, pixels, l - v->layers - 1, false);
+            check_ok(drt_tape_failed(r.t, &err));
+            int64_t n = h->value.rows * h->value.cols;
+            worst = fmax(worst, from_golden(&r, "hidden", l * n, h->value));
+            check(!memcmp(h->value.data, same->value.data, (size_t)n * sizeof(float)));
+            h = drt_vision_pooled(r.t, &r.m->vision, drt_vision_rest(r.t, &r.m->vision, h, l, false));
+            worst = fmax(worst, from_golden(&r, "pooled_images", 0, h->value));
+        }
+        rig_forward(&r, &f, false);
+        worst = fmax(worst, from_golden(&r, "images", 0, f.pooled_images->value));
+        worst = fmax(worst, from_golden(&r, "texts", 0, f.pooled_texts->value));
+        print_message("clip on %s: %.1e apart\n", devices[d], worst);
+        check(worst <= RIG_GAP);
+        check(from_golden(&r, "images", 1, f.pooled_texts->value) > RIG_GAP);
+        rig_close(&r);
+    }
+}
+
+static void gradients(void **state) {
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        rig r;
+        open_clip(&r, devices[d]);
+        rig_gradients(&r);
+        double loss = fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]), gap = rig_gradient_gap(&r, "grad.");
+        print_message("clip on %s: loss %.1e, gradients %.1e apart\n", devices[d], loss, gap);
+        check(loss <= RIG_GAP && gap <= RIG_GAP);
+        // Two batches that hold the same samples are the step's mean, not its double.
+        rig_pack(&r, 0, IMAGES);
+        rig_gradients(&r);
+        check(fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]) <= RIG_GAP && rig_gradient_gap(&r, "grad.") <= RIG_GAP);
+        r.quiet = true;
+        ((float *)r.m->clip_text.token->tensor.grad.data)[0] += 0.1f;
+        check(rig_gradient_gap(&r, "grad.") > RIG_GAP);
+        rig_close(&r);
+    }
+}
+
+// Folders of 2022 say eos_token_id 2, whatever the tokenizer: the row of the largest id is read.
+static void old_rule(void **state) {
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        rig r;
+        int32_t id[32], offsets[4] = {0};
+        drt_error err = {0};
+        open_clip(&r, devices[d]);
+        for (int i = 0; i < 3; i++) {
+            char name[32];
+            int64_t n;
+            snprintf(name, sizeof name, "old_ids.%d", i);
+            const int32_t *own = rig_whole(&r, name, &n);
+            memcpy(id + offsets[i], own, (size_t)n * sizeof *own);
+            offsets[i + 1] = offsets[i] + (int32_t)n;
+        }
+        drt_tape_begin(r.t, false);
+        drt_tensor *new_rule = drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 3, false);
+        check(from_golden(&r, "old_pooled", 0, new_rule->value) > RIG_GAP);
+        r.m->clip_text.size.eos = 2;
+        drt_tensor *y = drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 3, false);
+        check_ok(drt_tape_failed(r.t, &err));
+        check(from_golden(&r, "old_pooled", 0, y->value) <= RIG_GAP);
+        id[0] = r.m->config.text.vocab;
+        check(!drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 3, false));
+        check_refused(drt_tape_failed(r.t, &err), DRT_EDATA, "text 0: token 30 is not among 30");
+        drt_tape_begin(r.t, false);
+        offsets[1] = 10;
+        check(!drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 1, false));
+        check_refused(drt_tape_failed(r.t, &err), DRT_EDATA, "10 tokens");
+        rig_close(&r);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(forward), cmocka_unit_test(gradients), cmocka_unit_test(old_rule)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
