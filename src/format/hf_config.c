@@ -194,7 +194,8 @@ static drt_status language_check(const drt_llama_config *l, const char *name, dr
     WITHIN("num_key_value_heads", l->kv_heads, 1, l->heads);
     WITHIN("head_dim", l->head_size, 2, 1 << 12);
     WITHIN("vocab_size", l->vocab, 1, 1 << 24);
-    WITHIN("max_position_embeddings", l->positions, 1, 1 << 24);
+    // Rotary angles are a table: a GB of them is more than any model needs.
+    WITHIN("max_position_embeddings", l->positions, 1, (1 << 28) / l->head_size);
     if (!status && l->heads % l->kv_heads)
         status = drt_fail(err, DRT_ECONFIG, "%s: num_attention_heads %d is not a multiple of num_key_value_heads %d", name,
                           l->heads, l->kv_heads);

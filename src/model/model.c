@@ -60,6 +60,22 @@ static drt_status declare(drt_model *m, const drt_model_options *o, drt_error *e
     return status;
 }
 
+// Whether files fill a part that drt_model_open or drt_model_assemble makes.
+static bool from_files(drt_group g) { return g <= DRT_TEMPERATURE || g == DRT_LANGUAGE; }
+
+static drt_status stored_enough(const drt_model *m, int64_t stored, drt_error *err) {
+    double want = 0;
+    for (int i = 0; i < m->params->slices; i++) {
+        const drt_slice *s = &m->params->slice[i];
+        double n = 1;
+        for (int k = 0; k < s->ndim; k++) n *= (double)s->shape[k];
+        if (from_files(s->param->group)) want += n;
+    }
+    if (want <= (double)stored) return DRT_OK;
+    return drt_fail(err, DRT_EFORMAT, "config.json describes a model of %.0f weights, the files hold %.0f; they do not belong together",
+                    want, (double)stored);
+}
+
 drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options, drt_error *err) {
     *out = NULL;
     drt_status status = drt_model_config_check(config, "model", err);
@@ -76,13 +92,15 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
         m->preprocess.size = config->vision.image;
     }
     status = declare(m, options, err);
+    if (!status && options->stored) status = stored_enough(m, options->stored, err);
     if (!status) status = drt_params_allocate(m->params, options->learns, err);
     if (status) {
         drt_model_close(m);
         return status;
     }
-    for (int g = 0; g < DRT_GROUPS; g++) drt_params_init(m->params, (drt_group)g, options->seed);
-    if (config->kind != DRT_MODEL_CLIP) drt_llama_init(&m->language);
+    for (int g = 0; g < DRT_GROUPS; g++)
+        if (!options->stored || !from_files((drt_group)g)) drt_params_init(m->params, (drt_group)g, options->seed);
+    if (config->kind != DRT_MODEL_CLIP && !options->stored) drt_llama_init(&m->language);
     *out = m;
     return DRT_OK;
 }

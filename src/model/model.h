@@ -28,6 +28,9 @@ typedef struct {
     int objectives;     // 0: no balance
     int probe_classes;  // 0: no probe
     uint64_t seed;      // of everything that is not in the files
+    // Numbers in the files that will fill the towers and the decoder (0: nothing will). These then start as 0, and a config
+    // that describes more is refused before memory is taken for it.
+    int64_t stored;
 } drt_model_options;
 
 typedef struct drt_model {

@@ -108,6 +108,15 @@ static drt_status weights_load(drt_model *m, const char *folder, const bool want
     return status;
 }
 
+// Adds the numbers that a folder's files hold to o->stored.
+static drt_status count_stored(drt_model_options *o, const char *folder, drt_error *err) {
+    drt_safetensors *s = NULL;
+    drt_status status = drt_safetensors_open(&s, folder, err);
+    for (int i = 0; !status && i < drt_safetensors_count(s); i++) o->stored += drt_st_elements(drt_safetensors_at(s, i));
+    if (!status) drt_safetensors_close(s);
+    return status;
+}
+
 // preprocessor_config.json: size, mean, std, and drt's own image_aspect_ratio.
 static drt_status preprocess_load(drt_model *m, const char *folder, drt_error *err) {
     char *path = drt_path_join(folder, "preprocessor_config.json"), *text = NULL;
@@ -156,7 +165,9 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
     memset(all, 1, sizeof all);
     drt_status status = drt_model_config_read(&config, folder, err);
     drt_model *m = NULL;
-    if (!status) status = drt_model_new(&m, &config, options, err);
+    drt_model_options o = *options;
+    if (!status) status = count_stored(&o, folder, err);
+    if (!status) status = drt_model_new(&m, &config, &o, err);
     if (!status) status = weights_load(m, folder, all, true, err);
     if (!status && config.kind != DRT_MODEL_LLAMA) status = preprocess_load(m, folder, err);
     if (!status) status = finish(m, folder, err);
@@ -197,7 +208,10 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     if (status) return status;
     config.vision = eye.vision;
     config.language = tongue.language;
-    status = drt_model_new(&m, &config, options, err);
+    drt_model_options o = *options;
+    status = count_stored(&o, vision, err);
+    if (!status) status = count_stored(&o, language, err);
+    if (!status) status = drt_model_new(&m, &config, &o, err);
     if (!status) status = weights_load(m, vision, see, false, err);
     if (!status) status = weights_load(m, language, speak, false, err);
     if (!status) status = preprocess_load(m, vision, err);
