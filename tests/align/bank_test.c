@@ -70,7 +70,8 @@ static void far_apart(void **state) {
         chance += nearest(random, CLASSES, CELLS);
         free(a);
     }
-    print_message("least distance of 40 permutations of 9: %.1f chosen, %.1f by chance\n", chosen / SEEDS, chance / SEEDS);
+    print_message("least distance of 40 permutations of 9: %.1f chosen, %.1f by chance\n", chosen / SEEDS,
+                  chance / SEEDS);
     check(chosen >= chance + SEEDS); // at least one cell more
 }
 
@@ -98,7 +99,11 @@ static char *sorted(const char *text) {
 }
 
 static void words(void **state) {
-    static const char *const texts[] = {"", " ", "one", "  one\ttwo \n two  ", "a red star left of a blue circle, and a sign that says \"hi\"",
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "one",
+                                        "  one\ttwo \n two  ",
+                                        "a red star left of a blue circle, and a sign that says \"hi\"",
                                         "\xc3\xa9t\xc3\xa9 \xe2\x80\x94 na\xc3\xafve"};
     (void)state;
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
@@ -107,7 +112,8 @@ static void words(void **state) {
         again = r;
         int moved = 0;
         for (int i = 0; i < 20; i++) {
-            char *a = drt_shuffle_words(texts[k], &r), *b = drt_shuffle_words(texts[k], &again), *x = sorted(texts[k]), *y = sorted(a);
+            char *a = drt_shuffle_words(texts[k], &r), *b = drt_shuffle_words(texts[k], &again), *x = sorted(texts[k]),
+                 *y = sorted(a);
             assert_string_equal(a, b);
             assert_string_equal(x, y);
             check(!strstr(a, "  ") && a[0] != ' ' && (!*a || a[strlen(a) - 1] != ' '));
@@ -127,8 +133,11 @@ static void pictures(void **state) {
     drt_error err = {0};
     (void)state;
     for (int i = 0; i < SIDE * SIDE * NUMBERS; i++) patches[i] = (float)i;
-    const drt_pack_options o = {.patches_side = SIDE, .patch_numbers = NUMBERS, .bank = bank, .grid = 2, .read_visual = true};
-    drt_sample s = {.images = 1, .patches = patches, .passes = 2,
+    const drt_pack_options o = {
+        .patches_side = SIDE, .patch_numbers = NUMBERS, .bank = bank, .grid = 2, .read_visual = true};
+    drt_sample s = {.images = 1,
+                    .patches = patches,
+                    .passes = 2,
                     .pass = {{DRT_PASS_PLAIN, id, label, 3, -1}, {DRT_PASS_IMAGE_ORDER, id, label, 3, 1}}};
     drt_arena *arena = drt_arena_new(0);
     drt_batch *b = drt_batch_pack(arena, (const drt_sample *const[]){&s}, 1, &o, &err);
@@ -137,16 +146,19 @@ static void pictures(void **state) {
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
             int from = bank[4 + y / 2 * 2 + x / 2], sy = from / 2 * 2 + y % 2, sx = from % 2 * 2 + x % 2;
-            check(!memcmp(b->patches + (SIDE * SIDE + y * SIDE + x) * NUMBERS, patches + (sy * SIDE + sx) * NUMBERS, sizeof(float) * NUMBERS));
+            check(!memcmp(b->patches + (SIDE * SIDE + y * SIDE + x) * NUMBERS, patches + (sy * SIDE + sx) * NUMBERS,
+                          sizeof(float) * NUMBERS));
         }
     // The row in front of the trained word predicts it, and only in the plain pass; no row of the puzzle responds.
-    check(b->words[DRT_PASS_PLAIN].n == 1 && b->words[DRT_PASS_PLAIN].label[0] == 5 && b->select[b->words[DRT_PASS_PLAIN].at[0]] == SIDE * SIDE);
+    check(b->words[DRT_PASS_PLAIN].n == 1 && b->words[DRT_PASS_PLAIN].label[0] == 5 &&
+          b->select[b->words[DRT_PASS_PLAIN].at[0]] == SIDE * SIDE);
     check(!b->words[DRT_PASS_IMAGE_ORDER].n && b->guided == 1 && b->seen[0] == SIDE * SIDE);
     drt_arena_free(arena);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(banks), cmocka_unit_test(far_apart), cmocka_unit_test(impossible),
-                                       cmocka_unit_test(words), cmocka_unit_test(pictures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(banks), cmocka_unit_test(far_apart),
+                                       cmocka_unit_test(impossible), cmocka_unit_test(words),
+                                       cmocka_unit_test(pictures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

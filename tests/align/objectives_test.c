@@ -16,15 +16,31 @@ typedef struct {
 #define ONLY(o) "groups.language=1", "objectives.language=" #o
 static const one cases[] = {
     {"end", "image_order", {ONLY(0), "objectives.image_order=1", "order.bank=5"}, 4, DRT_IMAGE_ORDER},
-    {"start", "image_order", {ONLY(0), "objectives.image_order=1", "order.bank=5", "order.token=start"}, 5, DRT_IMAGE_ORDER},
-    {"visual", "image_order", {ONLY(0), "objectives.image_order=1", "order.bank=5", "order.token=visual"}, 5, DRT_IMAGE_ORDER},
+    {"start",
+     "image_order",
+     {ONLY(0), "objectives.image_order=1", "order.bank=5", "order.token=start"},
+     5,
+     DRT_IMAGE_ORDER},
+    {"visual",
+     "image_order",
+     {ONLY(0), "objectives.image_order=1", "order.bank=5", "order.token=visual"},
+     5,
+     DRT_IMAGE_ORDER},
     {"end", "text_order", {ONLY(0), "objectives.text_order=1", "data.template=plain"}, 4, DRT_TEXT_ORDER},
     {"end", "mass", {ONLY(0), "objectives.guided=1"}, 3, DRT_GUIDED},
     {"end", "pair", {ONLY(0), "objectives.guided=1", "guided.reduce=pair"}, 4, DRT_GUIDED},
-    {"end", "fixed", {ONLY(1), "objectives.image_order=0.5", "objectives.text_order=0.25", "objectives.guided=2",
-                      "data.template=plain"}, 6, -1},
-    {"end", "learned", {ONLY(1), "objectives.image_order=0.5", "objectives.text_order=0.25", "objectives.guided=2",
-                        "data.template=plain", "weights=learned"}, 7, -1},
+    {"end",
+     "fixed",
+     {ONLY(1), "objectives.image_order=0.5", "objectives.text_order=0.25", "objectives.guided=2",
+      "data.template=plain"},
+     6,
+     -1},
+    {"end",
+     "learned",
+     {ONLY(1), "objectives.image_order=0.5", "objectives.text_order=0.25", "objectives.guided=2", "data.template=plain",
+      "weights=learned"},
+     7,
+     -1},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -44,7 +60,8 @@ static double check_case(rig *r, const one *c) {
     rig_gradients(r);
     snprintf(name, sizeof name, "loss.%s", c->name);
     snprintf(prefix, sizeof prefix, "grad.%s.", c->name);
-    double want = rig_numbers(r, name, NULL)[0], have = c->objective < 0 ? r->report.loss : r->report.part[c->objective];
+    double want = rig_numbers(r, name, NULL)[0],
+           have = c->objective < 0 ? r->report.loss : r->report.part[c->objective];
     double gap = fabs(have - want) / fabs(want), slope = rig_gradient_gap(r, prefix);
     if (gap > RIG_GAP && !r->quiet) print_message("%s: %.8g, not %.8g\n", name, have, want);
     return fmax(gap, slope);
@@ -98,11 +115,13 @@ static void near_misses(void **state) {
                     for (int p = 0; p < r.sample[s].passes; p++) {
                         drt_pass *q = &r.sample[s].pass[p];
                         if (q->kind == DRT_PASS_IMAGE_ORDER) q->permutation = (q->permutation + 1) % 5;
-                        for (int n = 0; n < q->n; n++) if (q->label[n] >= 0) q->label[n] = 30;
+                        for (int n = 0; n < q->n; n++)
+                            if (q->label[n] >= 0) q->label[n] = 30;
                         q->label[2] = q->kind == DRT_PASS_IMAGE_ORDER ? DRT_IGNORE : q->id[2] >= 0 ? q->id[2] : 3;
                     }
             rig_pack(&r, 0, r.samples);
-            if (k == 1) r.data.totals.words[0]++, r.data.totals.words[2]++, r.data.totals.orders++, r.data.totals.guided++;
+            if (k == 1)
+                r.data.totals.words[0]++, r.data.totals.words[2]++, r.data.totals.orders++, r.data.totals.guided++;
             check(check_case(&r, &cases[i]) > RIG_GAP);
             rig_close(&r);
         }

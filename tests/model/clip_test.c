@@ -1,13 +1,17 @@
-// CLIP against transformers: every hidden state, pooled rows, logits, gradients of the contrastive loss; the old rule of
-// where a text is read.
+// CLIP against transformers: every hidden state, pooled rows, logits, gradients of the contrastive loss; the old rule
+// of where a text is read.
 #include "support/rig.h"
 
 #include <math.h>
 #include <stdio.h>
 
 static const char *const devices[] = {"ref", "cpu"};
-static const char *const recipe[] = {"task=clip", "groups.vision=1", "groups.clip_text=1", "groups.clip_projection=1",
-                                     "groups.temperature=1", "objectives.contrastive=1"};
+static const char *const recipe[] = {"task=clip",
+                                     "groups.vision=1",
+                                     "groups.clip_text=1",
+                                     "groups.clip_projection=1",
+                                     "groups.temperature=1",
+                                     "objectives.contrastive=1"};
 enum { IMAGES = 3 };
 
 // The golden's pictures and texts as samples of one image and one caption each.
@@ -79,7 +83,8 @@ static void gradients(void **state) {
         // Two batches that hold the same samples are the step's mean, not its double.
         rig_pack(&r, 0, IMAGES);
         rig_gradients(&r);
-        check(fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]) <= RIG_GAP && rig_gradient_gap(&r, "grad.") <= RIG_GAP);
+        check(fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]) <= RIG_GAP &&
+              rig_gradient_gap(&r, "grad.") <= RIG_GAP);
         r.quiet = true;
         ((float *)r.m->clip_text.token->tensor.grad.data)[0] += 0.1f;
         check(rig_gradient_gap(&r, "grad.") > RIG_GAP);
@@ -122,6 +127,7 @@ static void old_rule(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(forward), cmocka_unit_test(gradients), cmocka_unit_test(old_rule)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(forward), cmocka_unit_test(gradients),
+                                       cmocka_unit_test(old_rule)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

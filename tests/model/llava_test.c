@@ -7,7 +7,8 @@
 #include <stdio.h>
 
 static const char *const devices[] = {"ref", "cpu"};
-static const char *const everything[] = {"groups.vision=1", "groups.language=1", "objectives.language=1", "train.select_rows=false"};
+static const char *const everything[] = {"groups.vision=1", "groups.language=1", "objectives.language=1",
+                                         "train.select_rows=false"};
 
 // Logits of every row of the batch (all rows are selected) from the decoder's head.
 static float *logits_of(rig *r, int64_t *n) {
@@ -67,12 +68,16 @@ static void ways_agree(void **state) {
         float *kept = rig_gradient_copy(&a);
         drt_recipe_free(&a.recipe);
         drt_error err = {0};
-        check_ok(drt_recipe_load(&a.recipe, NULL, 5, (const char *const[]){everything[0], everything[1], everything[2], everything[3], "train.recompute=true"}, &err));
+        check_ok(drt_recipe_load(
+            &a.recipe, NULL, 5,
+            (const char *const[]){everything[0], everything[1], everything[2], everything[3], "train.recompute=true"},
+            &err));
         rig_gradients(&a);
         check(!memcmp(kept, a.m->params->grads, (size_t)a.m->params->learning * sizeof *kept));
         check(a.data.n == 1);
 
-        rig_open(&b, "model/llava", file, devices[d], 3, (const char *const[]){"groups.vision=1", "groups.language=1", "objectives.language=1"});
+        rig_open(&b, "model/llava", file, devices[d], 3,
+                 (const char *const[]){"groups.vision=1", "groups.language=1", "objectives.language=1"});
         check(b.recipe.train.select_rows);
         rig_pack(&b, 0, b.samples);
         check(b.batch[0]->selected < b.batch[0]->rows);
@@ -82,7 +87,8 @@ static void ways_agree(void **state) {
         check(gap <= RIG_GAP);
         rig_close(&b);
 
-        rig_open(&b, "model/llava", file, devices[d], 3, (const char *const[]){"groups.vision=0", "groups.language=0", "objectives.language=1"});
+        rig_open(&b, "model/llava", file, devices[d], 3,
+                 (const char *const[]){"groups.vision=0", "groups.language=0", "objectives.language=1"});
         rig_pack(&b, 0, b.samples);
         rig_gradients(&b);
         check(rig_gradient_gap(&b, "grad.") <= RIG_GAP);
@@ -160,7 +166,8 @@ static void transformers_reads_it(void **state) {
         snprintf(path, sizeof path, "%s/logits.safetensors", out);
         const drt_st_entry e = {"logits", "F32", 2, {n / vocab, vocab}, logits};
         check_ok(drt_safetensors_write(path, &e, 1, NULL, &err));
-        snprintf(command, sizeof command, "%s tools/check_saved.py %s tests/golden/%s %s >&2", python, out, golden, path);
+        snprintf(command, sizeof command, "%s tools/check_saved.py %s tests/golden/%s %s >&2", python, out, golden,
+                 path);
         check(system(command) == 0);
         rig_close(&r);
         free(out);
@@ -169,8 +176,9 @@ static void transformers_reads_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llava),      cmocka_unit_test(llava_old_names), cmocka_unit_test(llama),
-        cmocka_unit_test(llama_tied), cmocka_unit_test(ways_agree),      cmocka_unit_test(cut_steps),
+        cmocka_unit_test(llava),          cmocka_unit_test(llava_old_names),
+        cmocka_unit_test(llama),          cmocka_unit_test(llama_tied),
+        cmocka_unit_test(ways_agree),     cmocka_unit_test(cut_steps),
         cmocka_unit_test(saved_and_read), cmocka_unit_test(transformers_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-// Folders that contradict themselves are refused with the file, the place and the reason: sizes that cannot be, tensors that
-// are missing, misshapen, strange or not numbers, tokens and labels out of range. Run under ASan by `make asan T=model`.
+// Folders that contradict themselves are refused with the file, the place and the reason: sizes that cannot be, tensors
+// that are missing, misshapen, strange or not numbers, tokens and labels out of range. Run under ASan by `make asan
+// T=model`.
 #include "support/rig.h"
 
 #include "base/file.h"
@@ -66,18 +67,27 @@ static void configs(void **state) {
         char *bad = replaced(wrong[i].from, wrong[i].to);
         err.text[0] = 0;
         if (drt_model_config_parse(&c, bad, "place", &err) == DRT_OK) fail_msg("%s was taken", wrong[i].to);
-        if (strncmp(err.text, "place", 5) || !strstr(err.text, wrong[i].told)) fail_msg("%s: %s", wrong[i].to, err.text);
+        if (strncmp(err.text, "place", 5) || !strstr(err.text, wrong[i].told))
+            fail_msg("%s: %s", wrong[i].to, err.text);
         free(bad);
     }
     // Whatever is cut off or no object: a message, no crash.
-    for (size_t n = 0; n < (size_t)(strrchr(text, '}') - text); n += 7) {
+    size_t whole = strlen(text);
+    while (whole && text[whole] != '}') whole--;
+    for (size_t n = 0; n < whole; n += 7) {
         char *cut = strndup(text, n);
         check(drt_model_config_parse(&c, cut, "place", &err) != DRT_OK);
         free(cut);
     }
-    static const char *const odd[] = {"[]", "3", "null", "{}", "{\"model_type\": 3}", "{\"model_type\": \"llava\"}",
+    static const char *const odd[] = {"[]",
+                                      "3",
+                                      "null",
+                                      "{}",
+                                      "{\"model_type\": 3}",
+                                      "{\"model_type\": \"llava\"}",
                                       "{\"model_type\": \"llama\", \"hidden_size\": {}}"};
-    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) check(drt_model_config_parse(&c, odd[i], "place", &err) != DRT_OK);
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        check(drt_model_config_parse(&c, odd[i], "place", &err) != DRT_OK);
     free(text);
 }
 
@@ -101,7 +111,8 @@ static char *damaged(const damage *d, const char *config) {
         bool this = d->name && !strcmp(t->name, d->name);
         hit += this;
         if (this && d->drop) continue;
-        e[n] = (drt_st_entry){.name = this && d->rename ? d->rename : t->name, .dtype = t->dtype, .ndim = t->ndim, .bytes = t->bytes};
+        e[n] = (drt_st_entry){
+            .name = this && d->rename ? d->rename : t->name, .dtype = t->dtype, .ndim = t->ndim, .bytes = t->bytes};
         memcpy(e[n].shape, t->shape, sizeof t->shape);
         if (this && d->flat) {
             e[n].ndim = 1;
@@ -126,7 +137,8 @@ static char *damaged(const damage *d, const char *config) {
 }
 
 static void weights(void **state) {
-    static const char q[] = "language_model.model.layers.1.self_attn.q_proj.weight", norm[] = "vision_tower.post_layernorm.bias";
+    static const char q[] = "language_model.model.layers.1.self_attn.q_proj.weight",
+                      norm[] = "vision_tower.post_layernorm.bias";
     const struct {
         damage d;
         const char *told[3];
@@ -136,7 +148,8 @@ static void weights(void **state) {
         {{.name = q, .flat = true}, {"q_proj.weight", "324", "18x18"}},
         {{.name = q, .poison = NAN}, {"q_proj.weight", "NaN", "element 323"}},
         {{.name = norm, .poison = INFINITY}, {"post_layernorm.bias", "infinity", "model.safetensors"}},
-        {{.name = q, .rename = "language_model.model.layers.1.self_attn.q_proj.bias"}, {"q_proj.weight", "missing", ""}},
+        {{.name = q, .rename = "language_model.model.layers.1.self_attn.q_proj.bias"},
+         {"q_proj.weight", "missing", ""}},
     };
     drt_model *m;
     drt_error err = {0};
@@ -147,7 +160,8 @@ static void weights(void **state) {
         char *folder = damaged(&wrong[i].d, text);
         check(drt_model_open(&m, folder, &o, &err) != DRT_OK && !m);
         for (int k = 0; k < 3; k++)
-            if (!strstr(err.text, wrong[i].told[k])) fail_msg("case %zu: \"%s\" lacks \"%s\"", i, err.text, wrong[i].told[k]);
+            if (!strstr(err.text, wrong[i].told[k]))
+                fail_msg("case %zu: \"%s\" lacks \"%s\"", i, err.text, wrong[i].told[k]);
         free(folder);
     }
     free(text);
@@ -163,7 +177,8 @@ static void config_and_weights(void **state) {
         {"\"image_size\": 15", "\"image_size\": 10", "position_embedding"},
         {"\"hidden_size\": 18", "\"hidden_size\": 65536", "do not belong together"}, // before memory is taken
         {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1000", "do not belong together"},
-        {"\"text_config\": {", "\"text_config\": {}, \"was\": {", "do not belong together"}, // Hugging Face's defaults: 7B
+        {"\"text_config\": {", "\"text_config\": {}, \"was\": {",
+         "do not belong together"}, // Hugging Face's defaults: 7B
     };
     drt_model *m;
     drt_error err = {0};
@@ -219,12 +234,13 @@ static void out_of_range(void **state) {
     for (int i = 0; i < 97; i++) id[i] = label[i] = 5;
     *p = (drt_pass){DRT_PASS_PLAIN, id, label, 97, -1};
     rig_pack(&r, 2, 3);
-    check_refused(drt_train_gradients(r.t, r.m, &r.recipe, &r.options, &r.data, &r.report, &err), DRT_EDATA, "position 96, the model has 96");
+    check_refused(drt_train_gradients(r.t, r.m, &r.recipe, &r.options, &r.data, &r.report, &err), DRT_EDATA,
+                  "position 96, the model has 96");
     rig_close(&r);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(configs),   cmocka_unit_test(weights),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(configs), cmocka_unit_test(weights),
                                        cmocka_unit_test(config_and_weights), cmocka_unit_test(tokenizer),
                                        cmocka_unit_test(out_of_range)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,7 +223,9 @@ double rig_gradient_gap(rig *r, const char *prefix) {
     const struct {
         const char *name;
         drt_param *param;
-    } extra[] = {{"directed", r->m->extra.token}, {"order.weight", r->m->extra.order}, {"order.bias", r->m->extra.order_b},
+    } extra[] = {{"directed", r->m->extra.token},
+                 {"order.weight", r->m->extra.order},
+                 {"order.bias", r->m->extra.order_b},
                  {"balance", r->m->extra.balance}};
     for (size_t i = 0; i < sizeof extra / sizeof *extra; i++) {
         snprintf(name, sizeof name, "%s%s", prefix, extra[i].name);

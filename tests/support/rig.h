@@ -1,15 +1,16 @@
 // A tiny model from tests/golden, a device, and batches of samples that a golden file spells out.
 //
 //   rig r;
-//   rig_open(&r, "model/llava", "model/llava/expected.safetensors", "ref", 1, (const char *const[]){"groups.vision=1"});
-//   rig_pack(&r, 0, r.samples);            // one batch of all samples of the golden file
-//   rig_gradients(&r);                     // drt_train_gradients over the batches packed
+//   rig_open(&r, "model/llava", "model/llava/expected.safetensors", "ref", 1, (const char
+//   *const[]){"groups.vision=1"}); rig_pack(&r, 0, r.samples);            // one batch of all samples of the golden
+//   file rig_gradients(&r);                     // drt_train_gradients over the batches packed
 //   check(rig_gradient_gap(&r, "grad.") <= RIG_GAP);
 //   rig_close(&r);
 //
 // A golden file holds "pixels" [images, 3, side, side] of all samples in their order; of sample S and its pass P
-// "s.S.p.P.ids" and ".labels" (before expansion: -200 an image, -300 the directed token) and ".info" = [kind, permutation]
-// (absent: a plain pass); "bank" [classes, cells], "directed", "order.weight", "order.bias", "balance" where they matter.
+// "s.S.p.P.ids" and ".labels" (before expansion: -200 an image, -300 the directed token) and ".info" = [kind,
+// permutation] (absent: a plain pass); "bank" [classes, cells], "directed", "order.weight", "order.bias", "balance"
+// where they matter.
 #ifndef DRT_TESTS_RIG_H
 #define DRT_TESTS_RIG_H
 
@@ -21,9 +22,10 @@
 #include "train/step.h"
 
 // Distances are relative: |a - b| / |b| in the Euclidean norm over a whole tensor. What may differ between two correct
-// f32 programs: every rounding (2^-24) in a chain of `depth` sums of `width` terms, as a random walk of depth * sqrt(width)
-// steps, with a factor of 16 for cancellation: 16 * 2^-24 * depth * sqrt(width). A tiny model has depth 12 (about four
-// products a layer, three layers) and width 24, forth and back: 1e-4, which is also the bound that is promised to users.
+// f32 programs: every rounding (2^-24) in a chain of `depth` sums of `width` terms, as a random walk of depth *
+// sqrt(width) steps, with a factor of 16 for cancellation: 16 * 2^-24 * depth * sqrt(width). A tiny model has depth 12
+// (about four products a layer, three layers) and width 24, forth and back: 1e-4, which is also the bound that is
+// promised to users.
 #define RIG_GAP 1e-4
 
 enum { RIG_SAMPLES = 8, RIG_BATCHES = 8 };
@@ -55,8 +57,8 @@ void rig_pack(rig *r, int from, int to);
 void rig_gradients(rig *r);
 // Forward alone over the first batch; states, mass in *f.
 void rig_forward(rig *r, drt_forward *f, bool guided);
-// The largest distance of a parameter's gradient from the golden "PREFIX NAME"; a parameter that learns and has no golden
-// gradient must have a zero one, and every golden gradient must be looked at.
+// The largest distance of a parameter's gradient from the golden "PREFIX NAME"; a parameter that learns and has no
+// golden gradient must have a zero one, and every golden gradient must be looked at.
 double rig_gradient_gap(rig *r, const char *prefix);
 // All gradients, copied (malloc'ed), and the distance of the present ones from such a copy.
 float *rig_gradient_copy(const rig *r);

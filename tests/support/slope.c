@@ -30,7 +30,8 @@ void bench_close(bench *b) {
 }
 
 drt_tensor *bench_copy(drt_tape *t, drt_tensor *x) {
-    return x ? drt_gather(t, x->value.rows, x->value.cols, true, &(drt_rows){x, NULL, NULL, NULL, x->value.rows}, 1) : NULL;
+    return x ? drt_gather(t, x->value.rows, x->value.cols, true, &(drt_rows){x, NULL, NULL, NULL, x->value.rows}, 1)
+             : NULL;
 }
 
 // Factors of the projection, away from 0 so that every element counts.
@@ -71,16 +72,18 @@ static double forward(bench *b, const slope *s, drt_tensor *const *leaf, bool re
 static float *values(const drt_tensor *x) { return x->value.data; }
 static int64_t count(const drt_tensor *x) { return x->value.rows * x->value.cols; }
 
-static double at(bench *b, const slope *s, drt_tensor *const *leaf, drt_tensor *x, const float *from, const double *d, double h) {
+static double at(bench *b, const slope *s, drt_tensor *const *leaf, drt_tensor *x, const float *from, const double *d,
+                 double h) {
     for (int64_t i = 0; i < count(x); i++) values(x)[i] = (float)(from[i] + h * d[i]);
     double y = forward(b, s, leaf, false, NULL, NULL);
     memcpy(values(x), from, (size_t)count(x) * sizeof *from);
     return y;
 }
 
-// How far <gradient, d> is from the derivative along d, in tolerances, and how far gradients a tenth larger and of zero are.
-static void along(bench *b, const slope *s, drt_tensor *const *leaf, drt_tensor *x, double size, drt_rng *r, double *worst,
-                  double *tenth, double *zero) {
+// How far <gradient, d> is from the derivative along d, in tolerances, and how far gradients a tenth larger and of zero
+// are.
+static void along(bench *b, const slope *s, drt_tensor *const *leaf, drt_tensor *x, double size, drt_rng *r,
+                  double *worst, double *tenth, double *zero) {
     const double h = 1.0 / 32, tolerance = 32 * ldexp(1, -24) * size / h;
     double *d = calloc((size_t)count(x), sizeof *d), norm = 0, inner = 0;
     float *from = malloc((size_t)count(x) * sizeof *from);
@@ -165,7 +168,8 @@ void slope_check(const slope *s) {
             for (int n = 0; n < 4; n++) along(&b, s, leaf, leaf[k], size, &r, &worst, &tenth, &zero);
             if (worst > 1) fail_msg("%s on %s, leaf %d: %.2f tolerances apart", s->name, devices[i], k, worst);
             if (!s->flat && (tenth <= 1 || zero <= 1))
-                fail_msg("%s on %s, leaf %d: a wrong gradient would pass (%.2f, %.2f)", s->name, devices[i], k, tenth, zero);
+                fail_msg("%s on %s, leaf %d: a wrong gradient would pass (%.2f, %.2f)", s->name, devices[i], k, tenth,
+                         zero);
         }
         backward(&b, s, leaf, &size); // `along` has used the tape; these are the bits that `frozen` compares
         frozen(s, devices[i], leaf);

@@ -20,24 +20,28 @@ static drt_mat table(drt_tape *t, int head_size) {
     float *x = drt_tape_alloc(t, 16 * head_size, sizeof *x);
     for (int p = 0; p < 16; p++)
         for (int j = 0; j < head_size / 2; j++) {
-            float a = 0.3f * (float)p / (float)(1 + j), c = (1 - a * a / 4) / (1 + a * a / 4); // a point of the unit circle
+            float a = 0.3f * (float)p / (float)(1 + j),
+                  c = (1 - a * a / 4) / (1 + a * a / 4); // a point of the unit circle
             x[p * head_size + j] = c;
             x[p * head_size + head_size / 2 + j] = a / (1 + a * a / 4);
         }
     return drt_mat_f32(x, 16, head_size);
 }
 
-// One layer from x [rows, (heads + 2 kv_heads) * head_size]; both results, where they are wanted, in one matrix of rows.
+// One layer from x [rows, (heads + 2 kv_heads) * head_size]; both results, where they are wanted, in one matrix of
+// rows.
 static drt_tensor *attention(drt_tape *t, drt_tensor *const *leaf, const void *context) {
     const shape *s = context;
     int64_t n = leaf[0]->value.rows, q = s->heads * s->head_size, k = s->kv_heads * s->head_size;
-    const drt_attention a = {s->sequences, s->offsets, s->offsets, s->reach, s->heads, s->kv_heads, s->head_size, 0.7f, s->visual};
+    const drt_attention a = {s->sequences, s->offsets,   s->offsets, s->reach, s->heads,
+                             s->kv_heads,  s->head_size, 0.7f,       s->visual};
     drt_tensor *term[4], *mass[2] = {NULL, NULL}, *out = NULL;
     int terms = 0;
     for (int l = 0; l < (s->layers ? s->layers : 1); l++) {
         drt_tensor *x = bench_copy(t, leaf[0]);
         if (s->position) drt_rope(t, x, 0, q + k, s->position, table(t, s->head_size), s->head_size);
-        drt_tensor *qp = drt_part(t, x, 0, n, 0, q), *kp = drt_part(t, x, 0, n, q, k), *vp = drt_part(t, x, 0, n, q + k, k);
+        drt_tensor *qp = drt_part(t, x, 0, n, 0, q), *kp = drt_part(t, x, 0, n, q, k),
+                   *vp = drt_part(t, x, 0, n, q + k, k);
         out = drt_attend(t, &a, qp, kp, vp, s->visual ? &mass[l] : NULL);
     }
     if (s->out) term[terms++] = bench_project(t, out, 6);
@@ -55,14 +59,14 @@ static drt_tensor *attention(drt_tape *t, drt_tensor *const *leaf, const void *c
 static void gradients(void **state) {
     (void)state;
     const shape shapes[] = {
-        {4, offsets, causal, position, NULL, 3, 1, 4, true, false, 0},   // grouped heads, rotary, an empty sequence
-        {4, offsets, NULL, NULL, NULL, 2, 2, 3, true, false, 0},         // everything sees everything, odd head size
-        {4, offsets, blind, NULL, NULL, 2, 1, 1, true, false, 0},        // rows that see nothing, heads of one number
-        {4, offsets, causal, position, visual, 4, 2, 2, true, true, 0},  // output and mass
-        {4, offsets, causal, NULL, visual, 2, 1, 5, false, true, 0},     // only the mass is read
-        {4, offsets, causal, NULL, visual, 2, 1, 3, true, false, 0},     // a mass that nobody reads
-        {4, offsets, causal, NULL, visual, 2, 2, 3, true, true, 1},      // the guided loss
-        {4, offsets, causal, position, visual, 2, 1, 4, true, true, 2},  // two layers, shared gradients
+        {4, offsets, causal, position, NULL, 3, 1, 4, true, false, 0},  // grouped heads, rotary, an empty sequence
+        {4, offsets, NULL, NULL, NULL, 2, 2, 3, true, false, 0},        // everything sees everything, odd head size
+        {4, offsets, blind, NULL, NULL, 2, 1, 1, true, false, 0},       // rows that see nothing, heads of one number
+        {4, offsets, causal, position, visual, 4, 2, 2, true, true, 0}, // output and mass
+        {4, offsets, causal, NULL, visual, 2, 1, 5, false, true, 0},    // only the mass is read
+        {4, offsets, causal, NULL, visual, 2, 1, 3, true, false, 0},    // a mass that nobody reads
+        {4, offsets, causal, NULL, visual, 2, 2, 3, true, true, 1},     // the guided loss
+        {4, offsets, causal, position, visual, 2, 1, 4, true, true, 2}, // two layers, shared gradients
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
@@ -74,7 +78,8 @@ static void gradients(void **state) {
 // Queries, keys and values that learn apart from each other.
 static drt_tensor *three(drt_tape *t, drt_tensor *const *leaf, const void *context) {
     const shape *s = context;
-    const drt_attention a = {s->sequences, s->offsets, s->offsets, s->reach, s->heads, s->kv_heads, s->head_size, 0.7f, s->visual};
+    const drt_attention a = {s->sequences, s->offsets,   s->offsets, s->reach, s->heads,
+                             s->kv_heads,  s->head_size, 0.7f,       s->visual};
     drt_tensor *mass, *y = drt_attend(t, &a, leaf[0], leaf[1], leaf[2], &mass);
     drt_tensor *term[] = {bench_project(t, y, 4), bench_project(t, mass, 5)};
     return drt_total_loss(t, term, (const float[]){1, 1}, NULL, NULL, 2);
@@ -111,6 +116,7 @@ static void refusals(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients), cmocka_unit_test(apart), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients), cmocka_unit_test(apart),
+                                       cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

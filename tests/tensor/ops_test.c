@@ -119,8 +119,22 @@ static void activations(void **state) {
     for (int k = 0; k < 4; k++)
         for (int i = 0; i < ODD; i++) {
             int64_t n = odd[i][0], c = odd[i][1];
-            slope_check(&(slope){"activate", 1, {n}, {c}, .build = activated, .context = &kinds[k], .away = kinds[k] == DRT_RELU, .flat = n * c < 3});
-            slope_check(&(slope){"glu", 1, {n}, {2 * c}, .build = gated, .context = &kinds[k], .away = kinds[k] == DRT_RELU, .flat = n * c < 3});
+            slope_check(&(slope){"activate",
+                                 1,
+                                 {n},
+                                 {c},
+                                 .build = activated,
+                                 .context = &kinds[k],
+                                 .away = kinds[k] == DRT_RELU,
+                                 .flat = n * c < 3});
+            slope_check(&(slope){"glu",
+                                 1,
+                                 {n},
+                                 {2 * c},
+                                 .build = gated,
+                                 .context = &kinds[k],
+                                 .away = kinds[k] == DRT_RELU,
+                                 .flat = n * c < 3});
         }
 }
 

@@ -18,7 +18,8 @@ static void block(drt_tape *t, const void *context, drt_tensor *x, drt_tensor **
     const drt_attention a = {2, offsets, offsets, reach, 2, 1, 6, 0.4f, visual};
     drt_tensor *h = drt_rms_norm(t, x, l->norm, 1e-5f);
     h = drt_linear(t, h, l->qkv, NULL);
-    drt_tensor *q = drt_part(t, h, 0, ROWS, 0, 12), *k = drt_part(t, h, 0, ROWS, 12, 6), *v = drt_part(t, h, 0, ROWS, 18, 6);
+    drt_tensor *q = drt_part(t, h, 0, ROWS, 0, 12), *k = drt_part(t, h, 0, ROWS, 12, 6),
+               *v = drt_part(t, h, 0, ROWS, 18, 6);
     h = drt_attend(t, &a, q, k, v, mass);
     x = drt_linear_add(t, h, l->out, NULL, x);
     h = drt_glu(t, DRT_SILU, drt_linear(t, x, l->up, NULL));
@@ -148,7 +149,8 @@ static void errors_stick(void **state) {
     bench b;
     drt_error err = {0};
     bench_open(&b, "cpu");
-    drt_tensor *x = bench_leaf(&b, 3, 4, DRT_PROJECTOR), *w = bench_leaf(&b, 5, 3, DRT_LANGUAGE), *v = bench_leaf(&b, 1, 4, DRT_LANGUAGE);
+    drt_tensor *x = bench_leaf(&b, 3, 4, DRT_PROJECTOR), *w = bench_leaf(&b, 5, 3, DRT_LANGUAGE),
+               *v = bench_leaf(&b, 1, 4, DRT_LANGUAGE);
     bench_ready(&b, (const bool[DRT_GROUPS]){[DRT_LANGUAGE] = true, [DRT_PROJECTOR] = true});
     drt_tape *t = b.t;
     for (int k = 0; k < 12; k++) {
@@ -173,7 +175,8 @@ static void errors_stick(void **state) {
         check(first == (k == 8 || k == 9 ? DRT_EDATA : DRT_EARG));
         char told[sizeof err.text];
         strcpy(told, err.text);
-        check(!drt_linear(t, x, x, NULL) && !drt_activate(t, DRT_SILU, x) && !bench_copy(t, x) && !drt_tape_alloc(t, 1, 1));
+        check(!drt_linear(t, x, x, NULL) && !drt_activate(t, DRT_SILU, x) && !bench_copy(t, x) &&
+              !drt_tape_alloc(t, 1, 1));
         check(!drt_total_loss(t, &x, one, NULL, NULL, 1) && !drt_guided_loss(t, &x, &(const float *){one}, 1));
         drt_backward(t, x);
         drt_tape_fail(t, DRT_EIO, "later");
@@ -183,7 +186,8 @@ static void errors_stick(void **state) {
     drt_tape_begin(t, true);
     check_ok(drt_tape_failed(t, &err));
     // NULL goes through every operation without a crash, and rows may be none.
-    check(!drt_linear(t, NULL, w, NULL) && !drt_part(t, NULL, 0, 0, 0, 0) && !drt_select(t, NULL, NULL, 0) && !drt_unit_rows(t, NULL));
+    check(!drt_linear(t, NULL, w, NULL) && !drt_part(t, NULL, 0, 0, 0, 0) && !drt_select(t, NULL, NULL, 0) &&
+          !drt_unit_rows(t, NULL));
     drt_tensor *none = drt_select(t, x, label, 0), *y = drt_rms_norm(t, none, v, 1e-5f);
     y = drt_activate(t, DRT_GELU, drt_linear(t, y, x, NULL));
     drt_tensor *loss = drt_linear_cross_entropy(t, drt_select(t, x, label, 0), x, NULL, label, one, NULL, NULL);
@@ -204,8 +208,10 @@ static void chunks(void **state) {
         bench b;
         drt_error err = {0};
         bench_open(&b, d % 2 ? "cpu" : "ref");
-        drt_tensor *x = bench_leaf(&b, N, D, DRT_PROJECTOR), *w = bench_leaf(&b, CLASSES, D, DRT_LANGUAGE), *bias = bench_leaf(&b, 1, CLASSES, DRT_VISION);
-        bench_ready(&b, (const bool[DRT_GROUPS]){[DRT_PROJECTOR] = d / 2 != 1, [DRT_LANGUAGE] = d / 2 != 2, [DRT_VISION] = d / 2 == 0});
+        drt_tensor *x = bench_leaf(&b, N, D, DRT_PROJECTOR), *w = bench_leaf(&b, CLASSES, D, DRT_LANGUAGE),
+                   *bias = bench_leaf(&b, 1, CLASSES, DRT_VISION);
+        bench_ready(&b, (const bool[DRT_GROUPS]){
+                            [DRT_PROJECTOR] = d / 2 != 1, [DRT_LANGUAGE] = d / 2 != 2, [DRT_VISION] = d / 2 == 0});
         float *first = malloc((size_t)b.p->learning * sizeof *first);
         double loss[2];
         for (int way = 0; way < 2; way++) {
@@ -216,7 +222,8 @@ static void chunks(void **state) {
             else {
                 drt_tensor *p = drt_part(b.t, h, 0, 150, 0, D), *q = drt_part(b.t, h, 150, N - 150, 0, D);
                 drt_tensor *term[] = {drt_linear_cross_entropy(b.t, p, w, bias, label, weights, rows[1], hits[1]),
-                                      drt_linear_cross_entropy(b.t, q, w, bias, label + 150, weights + 150, rows[1] + 150, hits[1] + 150)};
+                                      drt_linear_cross_entropy(b.t, q, w, bias, label + 150, weights + 150,
+                                                               rows[1] + 150, hits[1] + 150)};
                 y = drt_total_loss(b.t, term, (const float[]){1, 1}, NULL, NULL, 2);
             }
             drt_backward(b.t, y);
@@ -233,7 +240,8 @@ static void chunks(void **state) {
         }
         check(size > 0 && sqrt(gap / size) <= tolerance);
         check(fabs(loss[0] - loss[1]) <= tolerance * fabs(loss[0]));
-        for (int i = 0; i < N; i++) check(fabs((double)rows[0][i] - rows[1][i]) <= tolerance * 16 && hits[0][i] == hits[1][i]);
+        for (int i = 0; i < N; i++)
+            check(fabs((double)rows[0][i] - rows[1][i]) <= tolerance * 16 && hits[0][i] == hits[1][i]);
         free(first);
         bench_close(&b);
     }

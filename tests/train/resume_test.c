@@ -13,10 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char llava[] = "{\"model_type\": \"llava\", \"image_token_index\": 3, \"vision_feature_layer\": -2,\n"
-    "\"vision_config\": {\"model_type\": \"clip_vision_model\", \"hidden_size\": 16, \"intermediate_size\": 24, \"num_hidden_layers\": 2,\n"
+static const char llava[] =
+    "{\"model_type\": \"llava\", \"image_token_index\": 3, \"vision_feature_layer\": -2,\n"
+    "\"vision_config\": {\"model_type\": \"clip_vision_model\", \"hidden_size\": 16, \"intermediate_size\": 24, "
+    "\"num_hidden_layers\": 2,\n"
     " \"num_attention_heads\": 2, \"image_size\": 32, \"patch_size\": 8, \"projection_dim\": 8},\n"
-    "\"text_config\": {\"model_type\": \"llama\", \"hidden_size\": 16, \"intermediate_size\": 24, \"num_hidden_layers\": 2,\n"
+    "\"text_config\": {\"model_type\": \"llama\", \"hidden_size\": 16, \"intermediate_size\": 24, "
+    "\"num_hidden_layers\": 2,\n"
     " \"num_attention_heads\": 2, \"max_position_embeddings\": 512, \"vocab_size\": 300}}\n";
 
 typedef struct {
@@ -66,23 +69,27 @@ static int world_make(void **state) {
     snprintf(command, sizeof command,
              "cd %s && D=$OLDPWD/%s && $D shapes --out world --train 12 --eval 4 --text 4 && "
              "$D tokenizer --size 300 --out tokenizer world/pretrain.json && "
-             "$D new --config config.json --tokenizer tokenizer --out model", w.folder, w.drt);
+             "$D new --config config.json --tokenizer tokenizer --out model",
+             w.folder, w.drt);
     if (w.drt[0] == '/')
         snprintf(command, sizeof command,
                  "cd %s && D=%s && $D shapes --out world --train 12 --eval 4 --text 4 && "
                  "$D tokenizer --size 300 --out tokenizer world/pretrain.json && "
-                 "$D new --config config.json --tokenizer tokenizer --out model", w.folder, w.drt);
+                 "$D new --config config.json --tokenizer tokenizer --out model",
+                 w.folder, w.drt);
     must(command);
     return 0;
 }
 
 // The keys of every run here; later ones on the same command line win.
-static const char common[] = "data.template=plain train.batch=4 train.steps=9 checkpoint.every=2 threads=1 groups.language=1 "
-                             "order.bank=7 order.grid=2 optimizer.lr=1e-2";
+static const char common[] =
+    "data.template=plain train.batch=4 train.steps=9 checkpoint.every=2 threads=1 groups.language=1 "
+    "order.bank=7 order.grid=2 optimizer.lr=1e-2";
 
 static char *train(const world *w, int *rc, const char *out, const char *more) {
     const char *f = w->folder;
-    return shell(rc, "%s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s 2>&1", w->drt, f, f, common, f, out, more);
+    return shell(rc, "%s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s 2>&1", w->drt, f, f,
+                 common, f, out, more);
 }
 
 // A run that must be refused, with these words in what it says.
@@ -138,8 +145,9 @@ static void check_log(const world *w, const char *out, int steps) {
 // Starts the run and kills it after so many seconds; true if it ended by itself before.
 static bool killed(const world *w, const char *out, const char *more, double seconds) {
     char command[3000];
-    snprintf(command, sizeof command, "exec %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s --resume",
-             w->drt, w->folder, w->folder, common, w->folder, out, more);
+    snprintf(command, sizeof command,
+             "exec %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s --resume", w->drt,
+             w->folder, w->folder, common, w->folder, out, more);
     pid_t child = fork();
     check(child >= 0);
     if (!child) {
@@ -160,9 +168,10 @@ static bool killed(const world *w, const char *out, const char *more, double sec
 static void killed_anywhere(void **state) {
     const world *w = *state;
     if (!w->drt) skip();
-    static const char *const ways[] = {"objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
-                                       "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
-                                       "train.tokens=80 groups.vision=1 checkpoint.every=1"};
+    static const char *const ways[] = {
+        "objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
+        "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
+        "train.tokens=80 groups.vision=1 checkpoint.every=1"};
     for (int i = 0; i < 3; i++) {
         char whole[20], torn[20], plain[40], pieces[40], once[20];
         drt_rng r;
@@ -199,9 +208,11 @@ static void not_a_number(void **state) {
     const world *w = *state;
     int rc;
     if (!w->drt) skip();
-    char *said = train(w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0 checkpoint.every=1 checkpoint.keep=1");
+    char *said =
+        train(w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0 checkpoint.every=1 checkpoint.keep=1");
     check(rc == 1);
-    if (!strstr(said, "step ") || !strstr(said, "(samples ") || !strstr(said, "nothing was updated")) fail_msg("%s", said);
+    if (!strstr(said, "step ") || !strstr(said, "(samples ") || !strstr(said, "nothing was updated"))
+        fail_msg("%s", said);
     free(said);
     // The checkpoint of before the trouble is there still.
     char *list = shell(&rc, "ls %s/nan/checkpoints", w->folder);
@@ -215,11 +226,16 @@ static void bad_samples(void **state) {
     if (!w->drt) skip();
     write_file(w, "world/torn.jpg", "\xff\xd8\xff\xe0 no picture");
     write_file(w, "world/bad.json",
-               "[{\"id\": \"a\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-               "{\"id\": \"gone\", \"image\": \"nowhere.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-               "{\"id\": \"torn\", \"image\": \"torn.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-               "{\"id\": \"mute\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
-               "{\"id\": \"b\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a red square\"}]}]\n");
+               "[{\"id\": \"a\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+               "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+               "{\"id\": \"gone\", \"image\": \"nowhere.png\", \"conversations\": [{\"from\": \"human\", \"value\": "
+               "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+               "{\"id\": \"torn\", \"image\": \"torn.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
+               "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+               "{\"id\": \"mute\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+               "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
+               "{\"id\": \"b\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+               "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a red square\"}]}]\n");
     snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2", w->folder);
     refused(w, "bad", more, (const char *const[]){"bad.json", "nowhere.png", "torn.jpg", "mute", "3"}, 5);
     snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2 data.bad=skip", w->folder);
@@ -243,7 +259,8 @@ static void refusals(void **state) {
     refused(w, "r2", "lrr=1", (const char *const[]){"lrr", "lr"}, 2);
     refused(w, "config.json/run", "", (const char *const[]){"config.json"}, 1); // a folder cannot be made below a file
     refused(w, "r3", "order.grid=3 objectives.image_order=1", (const char *const[]){"order.grid", "3"}, 2);
-    refused(w, "r4", "order.grid=2 order.bank=25 objectives.image_order=1", (const char *const[]){"order.bank", "25", "4"}, 3);
+    refused(w, "r4", "order.grid=2 order.bank=25 objectives.image_order=1",
+            (const char *const[]){"order.bank", "25", "4"}, 3);
     snprintf(more, sizeof more, "data.file=%s/world/none.json", w->folder);
     refused(w, "r5", more, (const char *const[]){"none.json"}, 1);
     refused(w, "r6", "model=/nowhere", (const char *const[]){"/nowhere"}, 1);
@@ -266,10 +283,13 @@ static void full_disk(void **state) {
     char *said = train(w, &rc, "full", "train.steps=9 objectives.language=1 checkpoint.every=4");
     check(rc == 0);
     free(said);
-    said = shell(&rc, "cd %s/full && rm -rf model checkpoints/step-000000009 && mkdir -p checkpoints && ls checkpoints", w->folder);
+    said = shell(&rc, "cd %s/full && rm -rf model checkpoints/step-000000009 && mkdir -p checkpoints && ls checkpoints",
+                 w->folder);
     free(said);
     const char *f = w->folder;
-    said = shell(&rc, "trap '' XFSZ; ulimit -f 16; %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/full --resume 2>&1",
+    said = shell(&rc,
+                 "trap '' XFSZ; ulimit -f 16; %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/full "
+                 "--resume 2>&1",
                  w->drt, f, f, common, f);
     if (rc != 1 || !strstr(said, "state.safetensors") || !strstr(said, "large")) fail_msg("status %d: %s", rc, said);
     free(said);
