@@ -16,7 +16,8 @@ enum {
     FINETUNE,
     CLIP,
     TEXT,
-    REPEAT, // training
+    REPEAT,
+    RELATE, // training
     EXIST,
     COUNT,
     COLOR,
@@ -41,6 +42,7 @@ static const char *const file_names[N_FILES] = {
     "clip.json",
     "text.json",
     "repeat.json",
+    "relate.json",
     "eval/exist.jsonl",
     "eval/count.jsonl",
     "eval/color.jsonl",
@@ -144,7 +146,7 @@ static drt_status make_train(world *w, int64_t i) {
 
     r = stream(w, "train/talk", i);
     drt_shapes_question q[MAX_TURNS];
-    int n = drt_shapes_conversation(q, &s, NULL, &r);
+    int n = drt_shapes_conversation(q, &s, NULL, false, &r);
     for (int k = 0; k < n; k++) drt_shapes_tally_add(&w->finetuned, &q[k]), learn_words(w, &q[k]);
     told = drt_rng_below(&r, 8) == 0 ? caption(w, &s, STYLE_PLACES, &r, NULL) : NULL;
     drt_shapes_put_conversation(&w->entry, id, name, "<image>", q, n, told);
@@ -179,7 +181,7 @@ static drt_status make_repeat(world *w, int file, const char *id, drt_rng *r) {
 
 // A description, a sentence on two of its things with the words shuffled, and the sentence: what text order (METHODS 2.2)
 // will ask of a picture. A decoder that has never put words in order would not learn it from pictures alone.
-static drt_status make_order(world *w, const char *id, const drt_shapes_scene *s, drt_rng *r) {
+static drt_status make_order(world *w, int file, const char *id, const drt_shapes_scene *s, drt_rng *r) {
     drt_text human = {0}, sentence = {0};
     bool fits = drt_shapes_caption(&sentence, s, STYLE_TWO_READINGS, r, NULL);
     drt_shapes_style told = drt_rng_below(r, 2) ? STYLE_PLACES : STYLE_BOTH;
@@ -192,38 +194,50 @@ static drt_status make_order(world *w, const char *id, const drt_shapes_scene *s
     } else fits = false;
     w->entry.failed |= human.failed || sentence.failed;
     free(shuffled), drt_text_free(&human), drt_text_free(&sentence);
-    return fits || w->entry.failed ? add(w, TEXT) : DRT_OK;
+    return fits || w->entry.failed ? add(w, file) : DRT_OK;
+}
+
+// One sample of text.json or relate.json: a caption, words to repeat, words to order, or questions on a description.
+static drt_status make_told(world *w, int file, const char *id, drt_rng *r) {
+    bool relate = file == RELATE;
+    drt_shapes_scene s;
+    drt_shapes_sample(&s, false, r);
+    if (drt_rng_below(r, 10) == 0) {
+        const char *told = caption(w, &s, drt_shapes_pick_style(r), r, NULL);
+        drt_shapes_put_pair(&w->entry, id, NULL, "describe a picture.", told);
+        w->sum.text_turns++;
+        return add(w, file);
+    }
+    uint64_t other = drt_rng_below(r, 16);
+    if (other < 1) return make_repeat(w, file, id, r);
+    if (other < 3 && s.n > 1) return make_order(w, file, id, &s, r);
+    drt_shapes_known known;
+    drt_shapes_question q[MAX_TURNS];
+    const char *told = caption(w, &s, pick_telling_style(r), r, &known);
+    int n = drt_shapes_conversation(q, &s, &known, relate, r);
+    for (int k = 0; k < n; k++) {
+        if (!relate) drt_shapes_tally_add(&w->read, &q[k]);
+        learn_words(w, &q[k]);
+    }
+    drt_shapes_put_conversation(&w->entry, id, NULL, told, q, n, NULL);
+    w->sum.text_turns += n;
+    return add(w, file);
 }
 
 static drt_status make_text(world *w, int64_t i) {
-    char id[40];
-    drt_rng r = stream(w, "text", i);
-    drt_shapes_scene s;
-    drt_shapes_sample(&s, false, &r);
-    if (i % 5 == 0) {
-        drt_rng own = stream(w, "repeat", i);
-        snprintf(id, sizeof id, "repeat-%06lld", (long long)i);
-        drt_status status = make_repeat(w, REPEAT, id, &own);
-        if (status) return status;
+    static const struct {
+        const char *name;
+        int file, one_in;
+    } kind[] = {{"repeat", REPEAT, 5}, {"relate", RELATE, 1}, {"text", TEXT, 1}};
+    drt_status status = DRT_OK;
+    for (int k = 0; !status && k < 3; k++) {
+        char id[40];
+        drt_rng r = stream(w, kind[k].name, i);
+        snprintf(id, sizeof id, "%s-%06lld", kind[k].name, (long long)i);
+        if (i % kind[k].one_in == 0)
+            status = kind[k].file == REPEAT ? make_repeat(w, REPEAT, id, &r) : make_told(w, kind[k].file, id, &r);
     }
-    snprintf(id, sizeof id, "text-%06lld", (long long)i);
-    if (drt_rng_below(&r, 10) == 0) {
-        const char *told = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
-        drt_shapes_put_pair(&w->entry, id, NULL, "describe a picture.", told);
-        w->sum.text_turns++;
-        return add(w, TEXT);
-    }
-    uint64_t other = drt_rng_below(&r, 16);
-    if (other < 1) return make_repeat(w, TEXT, id, &r);
-    if (other < 3 && s.n > 1) return make_order(w, id, &s, &r);
-    drt_shapes_known known;
-    drt_shapes_question q[MAX_TURNS];
-    const char *told = caption(w, &s, pick_telling_style(&r), &r, &known);
-    int n = drt_shapes_conversation(q, &s, &known, &r);
-    for (int k = 0; k < n; k++) drt_shapes_tally_add(&w->read, &q[k]), learn_words(w, &q[k]);
-    drt_shapes_put_conversation(&w->entry, id, NULL, told, q, n, NULL);
-    w->sum.text_turns += n;
-    return add(w, TEXT);
+    return status;
 }
 
 static drt_status ask(world *w, int task, const char *image, const char *lead, const drt_shapes_question *q) {
@@ -370,7 +384,7 @@ static drt_status prepare(world *w) {
         free(path);
     }
     for (int i = 0; i < N_FILES && !status; i++) {
-        if ((i != TEXT && i != REPEAT) || w->config->text)
+        if (i < TEXT || i > RELATE || w->config->text)
             status = drt_shapes_list_open(&w->file[i], w->config->out, file_names[i], w->err);
     }
     free(mark), free(images);

@@ -11,11 +11,17 @@ static const int weights[N_ASKS] = {
     [ASK_PLACE] = 7,  [ASK_SIZE] = 4,   [ASK_TEXTURE] = 3, [ASK_SHAPE] = 5,     [ASK_NEIGHBOUR] = 3, [ASK_SIGN] = 2,
 };
 
-static drt_shapes_ask_kind pick_kind(drt_rng *r) {
+// relate.json asks most for relations: they take two look-ups and a comparison, and are learned last of all.
+static const int weights_relate[N_ASKS] = {
+    [ASK_EXIST] = 24, [ASK_COUNT] = 14, [ASK_COLOR] = 8,   [ASK_RELATION] = 52, [ASK_TEXT] = 8,      [ASK_CHOICE] = 6,
+    [ASK_PLACE] = 18, [ASK_SIZE] = 3,   [ASK_TEXTURE] = 2, [ASK_SHAPE] = 4,     [ASK_NEIGHBOUR] = 5, [ASK_SIGN] = 2,
+};
+
+static drt_shapes_ask_kind pick_kind(const int *of, drt_rng *r) {
     int total = 0;
-    for (int k = 0; k < N_ASKS; k++) total += weights[k];
+    for (int k = 0; k < N_ASKS; k++) total += of[k];
     int u = (int)drt_rng_below(r, (uint64_t)total), k = 0;
-    while (u >= weights[k]) u -= weights[k++];
+    while (u >= of[k]) u -= of[k++];
     return (drt_shapes_ask_kind)k;
 }
 
@@ -37,7 +43,7 @@ static bool ask_existence(drt_shapes_question *asked, int n, const drt_shapes_sc
 }
 
 int drt_shapes_conversation(drt_shapes_question out[MAX_TURNS], const drt_shapes_scene *s,
-                            const drt_shapes_known *known, drt_rng *r) {
+                            const drt_shapes_known *known, bool relate, drt_rng *r) {
     drt_shapes_question asked[MAX_TURNS];
     int want = 5 + (int)drt_rng_below(r, 4), n = 0, done = 0;
     // "where is the red ring?" tells that there is one, so questions of existence and number come before such; in one
@@ -45,7 +51,7 @@ int drt_shapes_conversation(drt_shapes_question out[MAX_TURNS], const drt_shapes
     // always stands at the end.
     bool presupposing_first = drt_rng_below(r, 4) == 0;
     for (int tries = 0; tries < 80 && n < want; tries++) {
-        drt_shapes_ask_kind kind = pick_kind(r);
+        drt_shapes_ask_kind kind = pick_kind(relate ? weights_relate : weights, r);
         if (presupposing_first && (kind == ASK_EXIST || kind == ASK_SIGN)) continue;
         if (kind == ASK_EXIST) n += ask_existence(asked, n, s, r);
         else if (drt_shapes_ask(&asked[n], kind, s, known, r) && fresh(asked, n)) n++;

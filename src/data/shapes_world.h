@@ -144,7 +144,8 @@ enum { MAX_TURNS = 8 };
 void drt_shapes_repeat(drt_text *human, drt_text *gpt, drt_rng *r);
 extern const char drt_shapes_short[], drt_shapes_letter[]; // LLaVA's closing instructions
 // 5..8 questions (fewer for an empty scene) that do not answer each other, in `out`. Returns how many.
+// relate: mostly of relations and places.
 int drt_shapes_conversation(drt_shapes_question out[MAX_TURNS], const drt_shapes_scene *s,
-                            const drt_shapes_known *known, drt_rng *r);
+                            const drt_shapes_known *known, bool relate, drt_rng *r);
 
 #endif

@@ -52,6 +52,7 @@ typedef struct {
     struct {
         int64_t epochs;
         int64_t steps;      // optimizer steps; 0: as many as the epochs take
+        int64_t stop;       // end after this step of the schedule; 0: at its end
         int64_t batch;      // samples of one optimizer step
         int64_t accumulate; // equal parts that a batch is computed in
         int64_t tokens;     // rows of one packed part at most; 0: no limit

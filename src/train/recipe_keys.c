@@ -41,6 +41,7 @@ const drt_recipe_key drt_recipe_keys[] = {
 
     INT(train.epochs, "1", 0, 1000000, "rounds over the samples"),
     INT(train.steps, "0", 0, MOST_INT, "optimizer steps; 0: as many as the epochs take"),
+    INT(train.stop, "0", 0, MOST_INT, "end after this step, the schedule still reaching to the last; 0: at the last"),
     INT(train.batch, "32", 1, 1 << 24, "samples of one optimizer step"),
     INT(train.accumulate, "1", 1, 1 << 24, "equal parts that a batch is computed in"),
     INT(train.tokens, "0", 0, MOST_INT, "most rows of one packed part of a batch; 0: no limit"),

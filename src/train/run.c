@@ -21,7 +21,7 @@ typedef struct {
     int cells;
     drt_loader *loader;
     drt_log *log;
-    int64_t step, steps; // done, in all
+    int64_t step, steps, end; // done; of the schedule; to do (train.stop)
     double loss;
 } run;
 
@@ -90,7 +90,8 @@ static drt_status open_all(run *u, drt_error *err) {
     if (!status) status = drt_log_open(&u->log, r->out, u->step, err);
     if (status) return status;
     drt_log_every(u->log, r->log.every);
-    if (u->hooks->watch) drt_log_watch(u->log, u->steps, u->hooks->watch, u->hooks->watch_user);
+    u->end = r->train.stop && r->train.stop < u->steps ? r->train.stop : u->steps;
+    if (u->hooks->watch) drt_log_watch(u->log, u->end, u->hooks->watch, u->hooks->watch_user);
     int64_t skipped = drt_dataset_skipped(drt_loader_dataset(u->loader));
     if (skipped) say(u, "%lld unusable samples are left out", (long long)skipped);
     say(u, "%s: %lld samples, %lld steps of %lld; %.2f M parameters, %.2f M learn; %d threads", r->out,
@@ -130,10 +131,10 @@ static drt_status save(run *u, int64_t keep, drt_error *err) {
 
 static drt_status steps_run(run *u, drt_error *err) {
     drt_status status = DRT_OK;
-    while (!status && u->step < u->steps) {
+    while (!status && u->step < u->end) {
         if (u->hooks->stop && u->hooks->stop(u->hooks->stop_user)) {
             status = u->step ? save(u, u->r->checkpoint.keep, err) : DRT_OK;
-            return status ? status : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume", (long long)u->step, (long long)u->steps);
+            return status ? status : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume", (long long)u->step, (long long)u->end);
         }
         drt_step_data *data;
         drt_step_report report;
@@ -145,7 +146,7 @@ static drt_status steps_run(run *u, drt_error *err) {
         u->step++;
         u->loss = report.loss;
         status = log_step(u, &report, drt_clock() - start, err);
-        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->steps) status = save(u, u->r->checkpoint.keep, err);
+        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->end) status = save(u, u->r->checkpoint.keep, err);
     }
     if (status && status != DRT_EIO) { // worth keeping, though the trouble may be in it already: older ones stay, too
         drt_error second = {0};

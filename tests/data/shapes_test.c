@@ -197,13 +197,13 @@ static void answers_are_true(void **state) {
         drt_rng_init(&r, 11, (uint64_t)i);
         drt_shapes_sample(&s, i % 4 == 0, &r);
         facts_from_scene(&f, &s);
-        int n = drt_shapes_conversation(q, &s, NULL, &r);
+        int n = drt_shapes_conversation(q, &s, NULL, false, &r);
         for (int k = 0; k < n; k++) check_answer(&f, q[k].text, q[k].answer, "picture"), asked[q[k].kind]++;
         // The same from the description alone: it must hold every answer.
         drt_text t = {0};
         drt_shapes_caption(&t, &s, (drt_shapes_style)(i % 3), &r, &known);
         facts_from_text(&f, t.bytes);
-        n = drt_shapes_conversation(q, &s, &known, &r);
+        n = drt_shapes_conversation(q, &s, &known, false, &r);
         for (int k = 0; k < n; k++) check_answer(&f, q[k].text, q[k].answer, t.bytes), asked[q[k].kind]++;
         drt_text_free(&t);
     }
