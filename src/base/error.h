@@ -7,22 +7,7 @@
 #ifndef DRT_BASE_ERROR_H
 #define DRT_BASE_ERROR_H
 
-typedef enum {
-    DRT_OK = 0,
-    DRT_ENOMEM,   // an allocation failed, or a size check refused one
-    DRT_EIO,      // the operating system refused to read or write
-    DRT_EFORMAT,  // a file's bytes are not what its format says
-    DRT_EARG,     // the caller's argument is out of range
-    DRT_ECONFIG,  // a recipe or config key is unknown, missing or contradicts another
-    DRT_EDATA,    // a sample cannot be used
-    DRT_ENUMERIC, // NaN or infinity where a number was due
-    DRT_ESTOP     // stopped on request (signal, callback)
-} drt_status;
-
-typedef struct {
-    drt_status code;
-    char text[1000];
-} drt_error;
+#include "drt.h" // drt_status, drt_error: the library's users have the same
 
 // Fills *err (if not NULL) with a printf-style message and returns `code`, so that a failure is one line:
 //   return drt_fail(err, DRT_EFORMAT, "%s: byte %zu: header is cut off; copy the file again", path, at);
