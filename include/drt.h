@@ -23,8 +23,8 @@
 //   outputs are NULL or zero and need not be released.
 // - Text is UTF-8, paths are the operating system's. Times are seconds, shares and probabilities lie in [0, 1].
 // - Strings that a function hands out as `char **` are malloc'ed: free() them.
-// - The library prints nothing, never exits, installs no signal handlers and keeps no global state. Callbacks run in the
-//   thread that made the call, and must not call back into the same assistant.
+// - The library prints nothing, never exits, installs no signal handlers and keeps no global state. Callbacks run in
+//   the thread that made the call, and must not call back into the same assistant.
 // - Several assistants may work at the same time, each in one thread at a time.
 // - oneDNN computes with OpenMP, whose threads spin between products. Where other work runs beside it, start the
 //   program with OMP_WAIT_POLICY=passive in the environment.
@@ -76,7 +76,7 @@ typedef struct {
 // with DRT_ECONFIG.
 drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt_assistant_options *options,
                               drt_error *err);
-void drt_assistant_close(drt_assistant *a);       // NULL is allowed
+void drt_assistant_close(drt_assistant *a);      // NULL is allowed
 bool drt_assistant_sees(const drt_assistant *a); // whether it takes pictures
 
 typedef struct {
@@ -89,11 +89,11 @@ typedef struct {
     // What was said before, oldest first: message, answer, message, answer, ...; n_before is even.
     const char *const *before;
     int n_before;
-    int max_tokens;        // longest answer in tokens; 0: 512
-    double temperature;    // 0: the likeliest token every time
-    double top_p;          // drawn from the likeliest tokens that together have this probability; 0: from all
-    uint64_t seed;         // the same seed gives the same answer
-    const char *conversation; // template: "v1" (default), "llava_v1", "plain"
+    int max_tokens;           // longest answer in tokens; 0: 512
+    double temperature;       // 0: the likeliest token every time
+    double top_p;             // drawn from the likeliest tokens that together have this probability; 0: from all
+    uint64_t seed;            // the same seed gives the same answer
+    const char *conversation; // template: "v1" (default), "llava_v1"
     const char *system;       // instead of the template's system prompt
     // Called with each piece of the answer as soon as it is certain: whole characters, not NUL-terminated. Returning
     // false ends the answer there. The pieces together are the answer.
@@ -101,13 +101,13 @@ typedef struct {
     void *user;
 } drt_ask;
 
-// *answer: malloc'ed, white space around it removed; may be "". DRT_EDATA: the conversation leaves no room for an answer.
-// DRT_ECONFIG: a picture for a model without eyes.
+// *answer: malloc'ed, white space around it removed; may be "". DRT_EDATA: the conversation leaves no room for an
+// answer. DRT_ECONFIG: a picture for a model without eyes.
 drt_status drt_assistant_ask(drt_assistant *a, const drt_ask *ask, char **answer, drt_error *err);
 
 // ---- evaluation ----------------------------------------------------------------------------------------------------
 typedef struct {
-    const char *data;         // folder with eval/TASK.jsonl; pictures are relative to it (docs/shapes.md has the schema)
+    const char *data;         // folder with eval/TASK.jsonl (docs/shapes.md), pictures relative to it
     const char *const *tasks; // [n_tasks]; NULL: all that are there
     int n_tasks;
     bool blind;    // every picture is black: what the model knows without looking
@@ -150,9 +150,9 @@ typedef struct {
     uint64_t weights;       // hash of the weights: equal runs have equal ones
 } drt_training_result;
 
-// Trains as the YAML file `recipe` says (NULL: defaults only), changed by `overrides` ("lr=1e-4", [n]; `drt train --help`
-// lists the keys). The run folder (key out) receives the log, checkpoints and model/, which drt_assistant_open opens.
-// "checkpoint.resume=true" goes on where an earlier run stopped, bit for bit. hooks and result may be NULL.
+// Trains as the YAML file `recipe` says (NULL: defaults only), changed by `overrides` ("lr=1e-4", [n]; `drt train
+// --help` lists the keys). The run folder (key out) receives the log, checkpoints and model/, which drt_assistant_open
+// opens. "checkpoint.resume=true" goes on where an earlier run stopped, bit for bit. hooks and result may be NULL.
 drt_status drt_train(const char *recipe, const char *const *overrides, int n, const drt_training_hooks *hooks,
                      drt_training_result *result, drt_error *err);
 

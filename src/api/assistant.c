@@ -35,7 +35,8 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     if (!status && !(a->tape = drt_tape_new(a->dev, err))) status = DRT_ENOMEM;
     if (!status) status = drt_model_open(&a->model, folder, &nothing_learns, err);
     if (!status && a->model->config.kind == DRT_MODEL_CLIP)
-        status = drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder", folder);
+        status =
+            drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder", folder);
     if (!status && !a->model->tokenizer)
         status = drt_fail(err, DRT_ECONFIG, "%s has no tokenizer.json; copy the one it was trained with", folder);
     if (status) drt_assistant_close(a);
@@ -108,10 +109,14 @@ drt_status drt_assistant_ask(drt_assistant *a, const drt_ask *ask, char **answer
     if (!status) status = encode(a, ask, &how, pixels != NULL, &e, err);
     if (!status) {
         const drt_prompt p = {.id = e.id, .n = e.n, .patches = pixels, .images = pixels != NULL};
-        const drt_generate_options o = {
-            .max_new_tokens = ask->max_tokens > 0 ? ask->max_tokens : 512, .temperature = ask->temperature,
-            .top_p = ask->top_p, .seed = ask->seed, .stop = &how.end, .stops = 1,
-            .on_text = ask->on_text ? pass_on : NULL, .user = (void *)ask};
+        const drt_generate_options o = {.max_new_tokens = ask->max_tokens > 0 ? ask->max_tokens : 512,
+                                        .temperature = ask->temperature,
+                                        .top_p = ask->top_p,
+                                        .seed = ask->seed,
+                                        .stop = &how.end,
+                                        .stops = 1,
+                                        .on_text = ask->on_text ? pass_on : NULL,
+                                        .user = (void *)ask};
         status = drt_generate(a->model, a->tape, &p, 1, &o, &reply, err);
     }
     if (!status) {
@@ -130,8 +135,12 @@ drt_status drt_assistant_evaluate(drt_assistant *a, const drt_evaluation *e, drt
                                   char **json, drt_error *err) {
     drt_watcher w = {e->on_progress, e->user};
     drt_progress progress = drt_watcher_progress(&w, "answering");
-    const drt_eval_options o = {.data = e->data, .tasks = e->tasks, .n_tasks = e->n_tasks, .blind = e->blind,
-                                .limit = e->limit, .progress = &progress};
+    const drt_eval_options o = {.data = e->data,
+                                .tasks = e->tasks,
+                                .n_tasks = e->n_tasks,
+                                .blind = e->blind,
+                                .limit = e->limit,
+                                .progress = &progress};
     drt_eval_result r;
     drt_text text = {0};
     *n = 0;
@@ -141,8 +150,10 @@ drt_status drt_assistant_evaluate(drt_assistant *a, const drt_evaluation *e, drt
     if (r.tasks > room) status = drt_fail(err, DRT_EARG, "%d tasks, and room for the scores of %d", r.tasks, room);
     for (int i = 0; i < r.tasks && !status; i++) {
         const drt_eval_task *t = &r.task[i];
-        scores[i] = (drt_task_score){.questions = t->all.n, .accuracy = drt_eval_accuracy(&t->all),
-                                     .restricted = drt_eval_restricted(&t->all), .prior = t->prior};
+        scores[i] = (drt_task_score){.questions = t->all.n,
+                                     .accuracy = drt_eval_accuracy(&t->all),
+                                     .restricted = drt_eval_restricted(&t->all),
+                                     .prior = t->prior};
         snprintf(scores[i].task, sizeof scores[i].task, "%s", t->name);
     }
     if (!status && json) {

@@ -18,15 +18,20 @@ drt_progress drt_watcher_progress(drt_watcher *w, const char *what) {
 
 drt_status drt_world_make(const drt_world *world, drt_error *err) {
     drt_watcher w = {world->on_progress, world->user};
-    const drt_shapes_config c = {.out = world->folder, .train = world->train, .eval = world->eval, .text = world->text,
-                                 .seed = world->seed, .progress = drt_watcher_progress(&w, "drawing")};
+    const drt_shapes_config c = {.out = world->folder,
+                                 .train = world->train,
+                                 .eval = world->eval,
+                                 .text = world->text,
+                                 .seed = world->seed,
+                                 .progress = drt_watcher_progress(&w, "drawing")};
     drt_shapes_summary summary;
     return drt_shapes_generate(&c, &summary, err);
 }
 
 static void step(void *user, const drt_log_view *v) {
     const drt_training_hooks *h = user;
-    const drt_training_view view = {v->step, v->total, v->n_losses ? v->losses[0] : 0, v->tokens_per_second, v->seconds_left};
+    const drt_training_view view = {v->step, v->total, v->n_losses ? v->losses[0] : 0, v->tokens_per_second,
+                                    v->seconds_left};
     h->on_step(h->user, &view);
 }
 
@@ -38,8 +43,12 @@ static int stop(void *user) {
 drt_status drt_train(const char *recipe, const char *const *overrides, int n, const drt_training_hooks *hooks,
                      drt_training_result *result, drt_error *err) {
     drt_training_hooks h = hooks ? *hooks : (drt_training_hooks){0};
-    const drt_run_hooks run = {.say = h.on_line, .say_user = h.user, .watch = h.on_step ? step : NULL, .watch_user = &h,
-                               .stop = h.stop ? stop : NULL, .stop_user = &h};
+    const drt_run_hooks run = {.say = h.on_line,
+                               .say_user = h.user,
+                               .watch = h.on_step ? step : NULL,
+                               .watch_user = &h,
+                               .stop = h.stop ? stop : NULL,
+                               .stop_user = &h};
     drt_recipe r;
     drt_run_result done = {0};
     if (result) *result = (drt_training_result){0};

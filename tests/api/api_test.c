@@ -81,8 +81,9 @@ static void asks(void **state) {
     char *file = answer_to(a, (drt_ask){.text = "what?", .image = r->picture, .on_text = collect, .user = &pieces});
     char *memory = answer_to(a, (drt_ask){.text = "what?", .image_bytes = bytes, .image_size = size});
     char *blind = answer_to(a, (drt_ask){.text = "what?"});
-    char *later = answer_to(a, (drt_ask){.text = "what?", .image = r->picture,
-                                         .before = (const char *const[]){"why?", "so."}, .n_before = 2});
+    char *later = answer_to(
+        a,
+        (drt_ask){.text = "what?", .image = r->picture, .before = (const char *const[]){"why?", "so."}, .n_before = 2});
     assert_string_equal(file, memory);
     assert_string_not_equal(file, blind);
     assert_string_not_equal(file, later);
@@ -108,9 +109,11 @@ static void refuses(void **state) {
     check_refused(drt_assistant_ask(a, &(drt_ask){.text = "a", .conversation = "v2"}, &answer, &err), DRT_EARG, "v1");
     check_refused(drt_assistant_ask(a, &(drt_ask){.text = "a", .image = r->picture, .image_bytes = "x"}, &answer, &err),
                   DRT_EARG, "give one");
-    check_refused(drt_assistant_ask(a, &(drt_ask){.text = "a", .image_bytes = "GIF89a", .image_size = 6}, &answer, &err),
-                  DRT_EFORMAT, "the picture");
-    check_refused(drt_assistant_ask(a, &(drt_ask){.text = "a", .image = "none.png"}, &answer, &err), DRT_EIO, "none.png");
+    check_refused(
+        drt_assistant_ask(a, &(drt_ask){.text = "a", .image_bytes = "GIF89a", .image_size = 6}, &answer, &err),
+        DRT_EFORMAT, "the picture");
+    check_refused(drt_assistant_ask(a, &(drt_ask){.text = "a", .image = "none.png"}, &answer, &err), DRT_EIO,
+                  "none.png");
     check(!answer);
     drt_assistant_close(a);
     drt_assistant_close(NULL);
@@ -172,7 +175,8 @@ static void trains(void **state) {
     snprintf(own[0], sizeof own[0], "model=%s", r->model);
     snprintf(own[1], sizeof own[1], "data.file=%s/pretrain.json", r->world);
     snprintf(own[2], sizeof own[2], "out=%s/run", r->folder);
-    const char *const overrides[] = {own[0], own[1], own[2], "train.steps=3", "train.batch=2", "threads=1", "resume=true"};
+    const char *const overrides[] = {own[0],          own[1],      own[2],       "train.steps=3",
+                                     "train.batch=2", "threads=1", "resume=true"};
     watched w = {.most = 2};
     drt_training_hooks hooks = {.on_line = on_line, .on_step = on_step, .stop = stop, .user = &w};
     drt_training_result result = {.steps = 7};
@@ -195,8 +199,8 @@ static void shell(const rooms *r, const char *script) {
     drt_text command = {0};
     char line[500];
     const char *build = getenv("BUILD");
-    drt_text_printf(&command, "set -eu; R=%s; BUILD=%s; SAN='%s'; unset MAKEFLAGS MFLAGS MAKELEVEL; {\n%s\n} 2>&1", r->folder,
-                    build ? build : "build", SANITIZE, script);
+    drt_text_printf(&command, "set -eu; R=%s; BUILD=%s; SAN='%s'; unset MAKEFLAGS MFLAGS MAKELEVEL; {\n%s\n} 2>&1",
+                    r->folder, build ? build : "build", SANITIZE, script);
     check(!command.failed);
     FILE *p = popen(command.bytes, "r");
     drt_text said = {0};
@@ -212,7 +216,8 @@ static void installs(void **state) {
     shell(r, "make -s install BUILD=\"$BUILD\" PREFIX=\"$PWD/$R/usr\"\n"
              "export PKG_CONFIG_PATH=$R/usr/lib/pkgconfig LD_LIBRARY_PATH=$R/usr/lib\n"
              "[ \"$($R/usr/bin/drt --version | head -n 1)\" = \"drt $(pkg-config --modversion drt)\" ]\n"
-             "${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -Werror $SAN examples/ask.c -o $R/ask $(pkg-config --cflags --libs drt)\n"
+             "${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -Werror $SAN examples/ask.c -o $R/ask $(pkg-config --cflags "
+             "--libs drt)\n"
              "$R/ask $R/llava 'what?' $R/picture.png >$R/shared.txt\n"
              "ldd $R/ask | grep -q $R/usr/lib/libdrt.so.0\n"
              "! $R/ask $R/none 'what?' 2>$R/message.txt; grep -q none $R/message.txt\n"
@@ -232,7 +237,8 @@ static void exports(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(asks),   cmocka_unit_test(refuses),  cmocka_unit_test(evaluates),
-                                       cmocka_unit_test(trains), cmocka_unit_test(installs), cmocka_unit_test(exports)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(asks),      cmocka_unit_test(refuses),
+                                       cmocka_unit_test(evaluates), cmocka_unit_test(trains),
+                                       cmocka_unit_test(installs),  cmocka_unit_test(exports)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
