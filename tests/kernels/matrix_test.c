@@ -328,7 +328,7 @@ static void indices_are_checked(void **state) {
         if (i % 7 == 0) k->copy_rows(dev, b, high, a, NULL, NULL, 3, false);
         if (i % 7 == 1) k->copy_rows(dev, b, NULL, a, high, NULL, 3, true);
         if (i % 7 == 2) k->rope(dev, three, high, b, 4, false);
-        if (i % 7 == 3) k->rope(dev, three, high, b, 4, true);
+        if (i % 7 == 3) k->rope(dev, three, low, b, 4, true);
         if (i % 7 == 4) k->cross_entropy(dev, three, high, column, column, NULL);
         if (i % 7 == 5) k->cross_entropy(dev, three, low, column, column, NULL);
         if (i % 7 == 6) k->cross_entropy_back(dev, three, low, column, lse);

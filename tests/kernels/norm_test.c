@@ -195,9 +195,9 @@ static void unit_rows_build(kcase *c) {
     int rows = c->p[0], cols = c->p[1];
     c->pad = c->p[3];
     karg_in(c, "x", rows, cols);
-    karg_out(c, "y", rows, cols, cols);
-    karg *norm = karg_out(c, "norm", rows, 1, cols);
+    karg *y = karg_out(c, "y", rows, cols, cols), *norm = karg_out(c, "norm", rows, 1, cols);
     if (c->p[5] & 1) karg_drop(norm);
+    if (c->p[5] == 2) karg_drop(y);
 }
 static void unit_rows_run(drt_device *dev, kcase *c) { dev->k->unit_rows(dev, M(c, 0), M(c, 1), M(c, 2)); }
 static bool last_column_left_out(kcase *c) { return M(c, 0).cols > 1 && M(c, 0).cols--; }
