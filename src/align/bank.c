@@ -35,7 +35,8 @@ drt_status drt_bank_draw(int32_t **bank, int classes, int cells, uint64_t seed, 
     for (int i = 2; i <= cells && exist < 2.0 * classes; i++) exist *= i;
     *bank = NULL;
     if (classes < 1 || cells < 1 || exist < classes)
-        return drt_fail(err, DRT_ECONFIG, "order.bank: %d permutations of %d cells do not exist; lower order.bank or raise order.grid",
+        return drt_fail(err, DRT_ECONFIG,
+                        "order.bank: %d permutations of %d cells do not exist; lower order.bank or raise order.grid",
                         classes, cells);
     int32_t *out = calloc((size_t)classes * (size_t)cells, sizeof *out), *p = malloc((size_t)cells * sizeof *p);
     if (!out || !p) {
@@ -59,8 +60,9 @@ drt_status drt_bank_draw(int32_t **bank, int classes, int cells, uint64_t seed, 
         }
         if (best < 1) { // the bank asks for nearly all permutations there are and chance does not find the rest
             free(out), free(p);
-            return drt_fail(err, DRT_ECONFIG, "order.bank: no %d different permutations of %d cells found; lower order.bank",
-                            classes, cells);
+            return drt_fail(err, DRT_ECONFIG,
+                            "order.bank: no %d different permutations of %d cells found; lower order.bank", classes,
+                            cells);
         }
     }
     free(p);

@@ -1,7 +1,7 @@
 #include "align/methods.h"
 
-// Rows are weighted so that the loss is METHODS 2.3: 1/R each (mass), or 1/(R * |V|) with V the row's visual rows (pair:
-// the mean of 1 - A over pairs, of which 1/|V| of the mass is left).
+// Rows are weighted so that the loss is METHODS 2.3: 1/R each (mass), or 1/(R * |V|) with V the row's visual rows
+// (pair: the mean of 1 - A over pairs, of which 1/|V| of the mass is left).
 static float row_weight(const drt_forward *f, int64_t row) {
     const drt_batch *b = f->batch;
     if (!b->responds[row]) return 0;

@@ -5,7 +5,8 @@ drt_status drt_image_order_pass(const drt_pass_source *s, drt_rng *r, drt_arena 
     drt_encoded e = {0};
     *made = false;
     if (!s->images) return DRT_OK;
-    drt_status status = drt_conversation_encode(s->options->how, s->tokenizer, s->turns, s->n_turns, s->images, &e, err);
+    drt_status status =
+        drt_conversation_encode(s->options->how, s->tokenizer, s->turns, s->n_turns, s->images, &e, err);
     if (!status) status = drt_pass_from(&e, s->options, s->options->order_token, arena, out, err);
     if (status) return status;
     // No language loss is taken on this sequence.
@@ -39,8 +40,8 @@ drt_tensor *drt_image_order_loss(drt_tape *t, const drt_forward *f, drt_score *s
     float *weight = drt_tape_alloc(t, b->orders, sizeof *weight), *hit = drt_tape_alloc(t, b->orders, sizeof *hit);
     if (!weight || !hit) return NULL;
     for (int64_t i = 0; i < b->orders; i++) weight[i] = 1.0f / (float)f->totals->orders;
-    drt_tensor *loss = drt_linear_cross_entropy(t, readers(t, f), &x->order->tensor, &x->order_b->tensor, b->order_class,
-                                                weight, NULL, hit);
+    drt_tensor *loss = drt_linear_cross_entropy(t, readers(t, f), &x->order->tensor, &x->order_b->tensor,
+                                                b->order_class, weight, NULL, hit);
     for (int64_t i = 0; i < b->orders; i++) score->hits += hit[i];
     score->count += (double)b->orders;
     return loss;

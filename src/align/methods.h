@@ -6,7 +6,8 @@
 #include "data/shuffle_words.h"
 
 // language.c: next-token cross-entropy over the supervised tokens of the conversation as it is.
-drt_status drt_language_pass(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made, drt_error *err);
+drt_status drt_language_pass(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made,
+                             drt_error *err);
 drt_tensor *drt_language_loss(drt_tape *t, const drt_forward *f, drt_score *score);
 
 // image_order.c: METHODS 2.1. Which permutation were the image's cells shuffled by?
@@ -25,9 +26,9 @@ drt_tensor *drt_guided_objective(drt_tape *t, const drt_forward *f, drt_score *s
 // contrastive.c: CLIP's symmetric InfoNCE over the batch, hard negative captions included.
 drt_tensor *drt_contrastive_objective(drt_tape *t, const drt_forward *f, drt_score *score);
 
-// patch_words.c: what covers this patch? Cross-entropy of linear heads on the patch features LLaVA will read; it makes a
-// small tower see what captions alone do not force it to see (docs/shapes.md).
-enum { DRT_PATCH_KINDS = 4 };              // colour, shape, size, word
+// patch_words.c: what covers this patch? Cross-entropy of linear heads on the patch features LLaVA will read; it makes
+// a small tower see what captions alone do not force it to see (docs/shapes.md).
+enum { DRT_PATCH_KINDS = 4 }; // colour, shape, size, word
 extern const int drt_patch_classes[DRT_PATCH_KINDS];
 int drt_patch_classes_total(void);
 drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *score);

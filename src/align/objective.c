@@ -6,7 +6,8 @@
 
 const drt_objective drt_objectives[DRT_OBJECTIVES] = {
     [DRT_LANGUAGE_LOSS] = {"language", "word_accuracy", drt_language_pass, false, false, drt_language_loss},
-    [DRT_IMAGE_ORDER] = {"image_order", "image_order_accuracy", drt_image_order_pass, true, false, drt_image_order_loss},
+    [DRT_IMAGE_ORDER] = {"image_order", "image_order_accuracy", drt_image_order_pass, true, false,
+                         drt_image_order_loss},
     [DRT_TEXT_ORDER] = {"text_order", "text_order_accuracy", drt_text_order_pass, true, false, drt_text_order_loss},
     [DRT_GUIDED] = {"guided", "guided_mass", NULL, false, true, drt_guided_objective},
     [DRT_CONTRASTIVE] = {"contrastive", "retrieval", NULL, false, false, drt_contrastive_objective},
@@ -20,21 +21,29 @@ drt_tensor *drt_word_loss(drt_tape *t, const drt_forward *f, drt_pass_kind kind,
     if (!weight || !hit) return NULL;
     for (int64_t i = 0; i < w->n; i++) weight[i] = 1.0f / (float)f->totals->words[kind];
     drt_tensor *x = w->n == f->batch->selected ? f->states : drt_select(t, f->states, w->at, w->n);
-    drt_tensor *loss = drt_linear_cross_entropy(t, x, &f->model->language.head->tensor, NULL, w->label, weight, NULL, hit);
+    drt_tensor *loss =
+        drt_linear_cross_entropy(t, x, &f->model->language.head->tensor, NULL, w->label, weight, NULL, hit);
     for (int64_t i = 0; i < w->n; i++) score->hits += hit[i];
     score->count += (double)w->n;
     return loss;
 }
 
-drt_status drt_pass_from(drt_encoded *e, const drt_align_options *o, drt_order_token at, drt_arena *arena, drt_pass *out,
-                         drt_error *err) {
+drt_status drt_pass_from(drt_encoded *e, const drt_align_options *o, drt_order_token at, drt_arena *arena,
+                         drt_pass *out, drt_error *err) {
     int images = e->images, spare = at != DRT_ORDER_VISUAL;
     if ((int64_t)images * o->image_rows >= o->context - spare) {
         drt_encoded_free(e);
-        return drt_fail(err, DRT_EDATA, "%d images take %lld rows, the context has %d; raise data.context or use fewer images",
-                        images, (long long)images * o->image_rows, o->context);
+        return drt_fail(err, DRT_EDATA,
+                        "%d images take %lld rows, the context has %d; raise data.context or use fewer images", images,
+                        (long long)images * o->image_rows, o->context);
     }
-    drt_encoded_cut(e, o->context - spare, o->image_rows);
+    if (drt_encoded_cut(e, o->context - spare, o->image_rows) && !e->trained) {
+        drt_encoded_free(e);
+        return drt_fail(err, DRT_EDATA,
+                        "cut to a context of %d rows it has no trained token left; raise data.context or "
+                        "shorten the question",
+                        o->context);
+    }
     int n = e->n + spare;
     out->id = drt_arena_array(arena, n, sizeof *out->id);
     out->label = drt_arena_array(arena, n, sizeof *out->label);

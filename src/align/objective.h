@@ -1,6 +1,6 @@
-// What a training objective is. It declares the passes it needs of every sample, and adds its loss from the rows that it
-// reads in the packed batch; the model runs once for all of them. A new method is one file in this folder and one line
-// in drt_objectives (objective.c).
+// What a training objective is. It declares the passes it needs of every sample, and adds its loss from the rows that
+// it reads in the packed batch; the model runs once for all of them. A new method is one file in this folder and one
+// line in drt_objectives (objective.c).
 #ifndef DRT_ALIGN_OBJECTIVE_H
 #define DRT_ALIGN_OBJECTIVE_H
 
@@ -55,21 +55,30 @@ typedef struct {
     const char *score; // what score is called in the log, NULL: none
     // Appends the pass this objective needs of a sample, or none (returns DRT_OK with *made false) where it does not
     // apply (no image). Memory from the arena. NULL: needs no pass of its own.
-    drt_status (*make)(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made, drt_error *err);
+    drt_status (*make)(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made,
+                       drt_error *err);
     bool puzzle; // `passes: sampled` draws one of these a sample
     bool mass;   // reads the guided mass
     // The loss of this batch as its part of the step's mean; NULL if the batch has no row for it.
     drt_tensor *(*loss)(drt_tape *t, const drt_forward *f, drt_score *score);
 } drt_objective;
 
-enum { DRT_LANGUAGE_LOSS, DRT_IMAGE_ORDER, DRT_TEXT_ORDER, DRT_GUIDED, DRT_CONTRASTIVE, DRT_PATCH_WORDS, DRT_OBJECTIVES };
+enum {
+    DRT_LANGUAGE_LOSS,
+    DRT_IMAGE_ORDER,
+    DRT_TEXT_ORDER,
+    DRT_GUIDED,
+    DRT_CONTRASTIVE,
+    DRT_PATCH_WORDS,
+    DRT_OBJECTIVES
+};
 extern const drt_objective drt_objectives[DRT_OBJECTIVES];
 
 // Shared by the objectives that predict words: mean cross-entropy over the rows of one kind of pass.
 drt_tensor *drt_word_loss(drt_tape *t, const drt_forward *f, drt_pass_kind kind, drt_score *score);
 // Moves an encoded conversation into a pass: cut to the context (leaving `spare` rows), then the directed token put in
 // where options say (at: DRT_ORDER_END, ..._START, or DRT_ORDER_VISUAL for none). Frees e.
-drt_status drt_pass_from(drt_encoded *e, const drt_align_options *o, drt_order_token at, drt_arena *arena, drt_pass *out,
-                         drt_error *err);
+drt_status drt_pass_from(drt_encoded *e, const drt_align_options *o, drt_order_token at, drt_arena *arena,
+                         drt_pass *out, drt_error *err);
 
 #endif

@@ -25,8 +25,8 @@ drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *s
         for (int64_t i = 0; i < n; i++) {
             own[i] = b->patch_label[i][k];
             if (own[i] < 0 || own[i] >= drt_patch_classes[k]) {
-                drt_tape_fail(t, DRT_EDATA, "sample %d: patch label %d of kind %d is outside [0, %d)", b->sample[0], own[i], k,
-                              drt_patch_classes[k]);
+                drt_tape_fail(t, DRT_EDATA, "sample %d: patch label %d of kind %d is outside [0, %d)", b->sample[0],
+                              own[i], k, drt_patch_classes[k]);
                 return NULL;
             }
         }

@@ -7,14 +7,14 @@ enum { ALIGN = 64, DEFAULT_BLOCK = 1 << 20 };
 
 typedef struct block {
     struct block *prev;
-    size_t size;  // usable bytes
-    size_t base;  // arena offset of the block's first byte
+    size_t size; // usable bytes
+    size_t base; // arena offset of the block's first byte
     char *bytes;
 } block;
 
 struct drt_arena {
     block *top;
-    size_t used;  // arena offset of the next byte
+    size_t used; // arena offset of the next byte
     size_t peak, limit, held;
     size_t first;
 };

@@ -22,10 +22,10 @@ void *drt_arena_zalloc(drt_arena *a, size_t bytes); // zeroed
 // count * size with the overflow check; NULL on overflow or when memory is out.
 void *drt_arena_array(drt_arena *a, int64_t count, size_t size);
 char *drt_arena_strdup(drt_arena *a, const char *s);
-size_t drt_arena_mark(const drt_arena *a);            // bytes in use
-void drt_arena_release(drt_arena *a, size_t mark);    // everything handed out since the mark becomes invalid
-void drt_arena_reset(drt_arena *a);                   // release to 0 and merge blocks
-size_t drt_arena_peak(const drt_arena *a);            // most bytes ever in use
+size_t drt_arena_mark(const drt_arena *a);         // bytes in use
+void drt_arena_release(drt_arena *a, size_t mark); // everything handed out since the mark becomes invalid
+void drt_arena_reset(drt_arena *a);                // release to 0 and merge blocks
+size_t drt_arena_peak(const drt_arena *a);         // most bytes ever in use
 // Limits the memory the arena may hold (0: no limit): an allocation past it returns NULL.
 void drt_arena_limit(drt_arena *a, size_t bytes);
 

@@ -127,8 +127,9 @@ drt_status drt_writer_commit(drt_writer *w, drt_error *err) {
     if (!w->failed && rename(w->temporary, w->path)) w->failed = errno;
     drt_status status = DRT_OK;
     if (w->failed) {
-        status = drt_fail(err, DRT_EIO, "%s: writing stopped after %zu bytes: %s%s", w->path, w->written,
-                          strerror(w->failed), w->failed == ENOSPC ? "; free some space, the old file is untouched" : "");
+        status =
+            drt_fail(err, DRT_EIO, "%s: writing stopped after %zu bytes: %s%s", w->path, w->written,
+                     strerror(w->failed), w->failed == ENOSPC ? "; free some space, the old file is untouched" : "");
     } else {
         int cause = sync_folder_of(w->path);
         if (cause) status = drt_fail(err, DRT_EIO, "%s: cannot sync its folder: %s", w->path, strerror(cause));

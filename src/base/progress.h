@@ -18,7 +18,7 @@ typedef struct drt_progress {
 // Calls `report` at most ten times a second, and at the end; nothing is shown in the first two seconds.
 void drt_progress_at(drt_progress *p, int64_t done, int64_t total);
 void drt_progress_terminal(drt_progress *p, int64_t done, int64_t total, double seconds); // user: a FILE *
-double drt_clock(void); // monotonic seconds
+double drt_clock(void);                                                                   // monotonic seconds
 // Writes a duration as a person says it ("2 h 05 min", "3 min 12 s", "8.4 s") into `out` (24 bytes) and returns it.
 char *drt_duration(char out[24], double seconds);
 

@@ -11,11 +11,11 @@ typedef struct {
 } drt_rng;
 
 void drt_rng_init(drt_rng *r, uint64_t seed, uint64_t stream);
-uint64_t drt_rng_next(drt_rng *r);                  // 64 random bits
-uint64_t drt_rng_below(drt_rng *r, uint64_t n);     // uniform in [0, n), unbiased; n > 0
-double drt_rng_uniform(drt_rng *r);                 // uniform in [0, 1)
-double drt_rng_normal(drt_rng *r);                  // mean 0, standard deviation 1
+uint64_t drt_rng_next(drt_rng *r);                       // 64 random bits
+uint64_t drt_rng_below(drt_rng *r, uint64_t n);          // uniform in [0, n), unbiased; n > 0
+double drt_rng_uniform(drt_rng *r);                      // uniform in [0, 1)
+double drt_rng_normal(drt_rng *r);                       // mean 0, standard deviation 1
 void drt_rng_shuffle(drt_rng *r, int32_t *x, int64_t n); // Fisher–Yates
-uint64_t drt_hash(const void *bytes, uint64_t n);   // FNV-1a with a final mix: names to streams, content to keys
+uint64_t drt_hash(const void *bytes, uint64_t n);        // FNV-1a with a final mix: names to streams, content to keys
 
 #endif

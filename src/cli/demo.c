@@ -44,13 +44,21 @@ int drt_cli_demo(int argc, char **argv) {
     };
     const char *out = "out/demo", *seed = "1", *keys[MOST_KEYS];
     bool quick = false;
-    const drt_option options[] = {{"--out", &out, NULL, false}, {"--seed", &seed, NULL, false}, {"--quick", NULL, &quick, false}};
+    const drt_option options[] = {
+        {"--out", &out, NULL, false}, {"--seed", &seed, NULL, false}, {"--quick", NULL, &quick, false}};
     int n = MOST_KEYS, rc = drt_options_parse(argc, argv, options, 3, keys, &n, help);
     long long s;
     if (rc) return rc == 1 ? 0 : 2;
     if (!drt_option_number("demo", "--seed", seed, 0, 1LL << 53, &s)) return 2;
-    drt_experiment e = {.out = out, .title = "LLaVA and Direct-LLaVA on a world of shapes", .models = models, .n = 2, .train = 8000,
-                        .eval = 400, .seed = (uint64_t)s, .override = keys, .n_override = n};
+    drt_experiment e = {.out = out,
+                        .title = "LLaVA and Direct-LLaVA on a world of shapes",
+                        .models = models,
+                        .n = 2,
+                        .train = 8000,
+                        .eval = 400,
+                        .seed = (uint64_t)s,
+                        .override = keys,
+                        .n_override = n};
     if (quick) {
         e.train = 640;
         e.eval = 60;
@@ -59,8 +67,12 @@ int drt_cli_demo(int argc, char **argv) {
     }
     drt_log_screen screen = {.file = stderr};
     drt_progress progress = {.report = drt_progress_terminal, .user = stderr, .what = "checking pictures"};
-    const drt_run_hooks hooks = {.progress = &progress, .watch = drt_log_terminal, .watch_user = &screen, .say = say,
-                                 .say_user = stderr, .stop = asked_to_stop};
+    const drt_run_hooks hooks = {.progress = &progress,
+                                 .watch = drt_log_terminal,
+                                 .watch_user = &screen,
+                                 .say = say,
+                                 .say_user = stderr,
+                                 .stop = asked_to_stop};
     drt_text table = {0};
     drt_error err = {0};
     signal(SIGINT, on_signal);

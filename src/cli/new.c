@@ -22,7 +22,8 @@ static const char help[] =
     "  drt new --config configs/tiny-clip.json --tokenizer out/tokenizer --out out/clip\n";
 
 static void adopt(drt_model_config *c, const drt_tokenizer *t) {
-    int size = drt_tokenizer_size(t), bos = drt_tokenizer_bos(t), eos = drt_tokenizer_eos(t), pad = drt_tokenizer_pad(t);
+    int size = drt_tokenizer_size(t), bos = drt_tokenizer_bos(t), eos = drt_tokenizer_eos(t),
+        pad = drt_tokenizer_pad(t);
     int image = drt_tokenizer_id(t, "<image>");
     c->text.vocab = c->language.vocab = size;
     c->text.bos = c->language.bos = bos >= 0 ? bos : 1;
@@ -34,8 +35,10 @@ static void adopt(drt_model_config *c, const drt_tokenizer *t) {
 
 int drt_cli_new(int argc, char **argv) {
     const char *config = NULL, *tokenizer = NULL, *out = NULL, *seed = "42";
-    const drt_option options[] = {{"--config", &config, NULL, true}, {"--tokenizer", &tokenizer, NULL, true},
-                                  {"--out", &out, NULL, true}, {"--seed", &seed, NULL, false}};
+    const drt_option options[] = {{"--config", &config, NULL, true},
+                                  {"--tokenizer", &tokenizer, NULL, true},
+                                  {"--out", &out, NULL, true},
+                                  {"--seed", &seed, NULL, false}};
     int n_rest = 0, rc = drt_options_parse(argc, argv, options, 4, NULL, &n_rest, help);
     long long s;
     if (rc) return rc == 1 ? 0 : 2;
@@ -55,7 +58,8 @@ int drt_cli_new(int argc, char **argv) {
     }
     if (!status && !(m->folder = strdup(tokenizer))) status = drt_fail(&err, DRT_ENOMEM, "no memory");
     if (!status) status = drt_model_save(m, out, "F32", &err);
-    if (!status) printf("%s: %.2f M parameters, %d tokens\n", out, 1e-6 * (double)m->params->size, drt_tokenizer_size(t));
+    if (!status)
+        printf("%s: %.2f M parameters, %d tokens\n", out, 1e-6 * (double)m->params->size, drt_tokenizer_size(t));
     else fprintf(stderr, "drt new: %s\n", err.text);
     drt_model_close(m);
     drt_tokenizer_close(t);

@@ -38,7 +38,7 @@ static int asked_to_stop(void *user) {
 static void say(void *user, const char *line) { fprintf(user, "%s\n", line); }
 
 int drt_cli_train(int argc, char **argv) {
-    const char *file = NULL, **override = calloc((size_t)argc + 1, sizeof *override);
+    const char *file = NULL, ** override = calloc((size_t)argc + 1, sizeof *override);
     int n = 0;
     if (!override) return 1;
     for (int i = 1; i < argc; i++) {
@@ -55,7 +55,8 @@ int drt_cli_train(int argc, char **argv) {
         else if (strchr(argv[i], '=')) override[n++] = argv[i];
         else if (!file && argv[i][0] != '-') file = argv[i];
         else {
-            fprintf(stderr, "drt train: what is '%s'? Overrides are written key=value. Try: drt train --help\n", argv[i]);
+            fprintf(stderr, "drt train: what is '%s'? Overrides are written key=value. Try: drt train --help\n",
+                    argv[i]);
             free(override);
             return 2;
         }
@@ -64,8 +65,12 @@ int drt_cli_train(int argc, char **argv) {
     drt_error err = {0};
     drt_log_screen screen = {.file = stderr};
     drt_progress progress = {.report = drt_progress_terminal, .user = stderr, .what = "checking pictures"};
-    const drt_run_hooks hooks = {.progress = &progress, .watch = drt_log_terminal, .watch_user = &screen, .say = say,
-                                 .say_user = stderr, .stop = asked_to_stop};
+    const drt_run_hooks hooks = {.progress = &progress,
+                                 .watch = drt_log_terminal,
+                                 .watch_user = &screen,
+                                 .say = say,
+                                 .say_user = stderr,
+                                 .stop = asked_to_stop};
     drt_run_result result;
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
@@ -76,8 +81,9 @@ int drt_cli_train(int argc, char **argv) {
         if (!status) status = drt_train_run(&r, &hooks, &result, &err);
         char time[24];
         if (!status)
-            printf("%s: %lld steps in %s (%.1f s without data), loss %.4f, weights %016llx\n", r.out, (long long)result.steps,
-                   drt_duration(time, result.seconds), result.waited, result.loss, (unsigned long long)result.weights);
+            printf("%s: %lld steps in %s (%.1f s without data), loss %.4f, weights %016llx\n", r.out,
+                   (long long)result.steps, drt_duration(time, result.seconds), result.waited, result.loss,
+                   (unsigned long long)result.weights);
         drt_recipe_free(&r);
     }
     if (status) fprintf(stderr, "drt train: %s\n", err.text);

@@ -123,10 +123,10 @@ static void add_pass(packer *k, const drt_pass *p, int image) {
         int64_t last = k->row - 1;
         // The row in front of a trained token predicts it: labels shift by one.
         int32_t next = i + 1 < p->n ? p->label[i + 1] : DRT_IGNORE;
-        bool word = !order && next != DRT_IGNORE, reads = order && (k->o->read_visual ? picture : id == DRT_DIRECTED_TOKEN);
+        bool word = !order && next != DRT_IGNORE,
+             reads = order && (k->o->read_visual ? picture : id == DRT_DIRECTED_TOKEN);
         if (reads)
-            for (int64_t r = k->row - n; r < k->row; r++)
-                b->order_at[k->order_rows++] = pick(k, r);
+            for (int64_t r = k->row - n; r < k->row; r++) b->order_at[k->order_rows++] = pick(k, r);
         if (word) {
             drt_word_rows *w = &b->words[p->kind];
             w->at[w->n] = pick(k, last);
@@ -196,7 +196,8 @@ drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, in
     }
     if (b) b->samples = n;
     if (!b || b->rows > INT32_MAX || !allocate(arena, b, images, texts, words, labels, options)) {
-        drt_fail(err, DRT_ENOMEM, "no memory for a batch of %lld rows and %lld images; lower train.batch or train.tokens",
+        drt_fail(err, DRT_ENOMEM,
+                 "no memory for a batch of %lld rows and %lld images; lower train.batch or train.tokens",
                  b ? (long long)b->rows : 0LL, (long long)images);
         return NULL;
     }

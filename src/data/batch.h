@@ -23,7 +23,7 @@ typedef struct {
 
 // A sample ready to be packed. Memory is the step's arena.
 typedef struct {
-    int32_t index;  // in the dataset
+    int32_t index; // in the dataset
     int images;
     float *patches; // [images * P, patch numbers], intact
     drt_pass pass[DRT_PASS_KINDS];
@@ -36,13 +36,13 @@ typedef struct {
 
 // How images become rows, and how cells of the shuffled image are cut.
 typedef struct {
-    int patches_side;  // patches along one side of an image
-    int patch_numbers; // 3 * patch * patch
-    bool class_row;    // the tower's class row is kept, in front of the patches
+    int patches_side;    // patches along one side of an image
+    int patch_numbers;   // 3 * patch * patch
+    bool class_row;      // the tower's class row is kept, in front of the patches
     const int32_t *bank; // [classes, cells]: cell i of the shuffled image shows cell bank[k][i] of the original
-    int grid;          // cells along one side, a divisor of patches_side
-    bool select_all;   // every row is selected (train.select_rows: false)
-    bool read_visual;  // order.token: visual — the order head reads the visual rows, there is no directed token
+    int grid;            // cells along one side, a divisor of patches_side
+    bool select_all;     // every row is selected (train.select_rows: false)
+    bool read_visual;    // order.token: visual — the order head reads the visual rows, there is no directed token
 } drt_pack_options;
 
 typedef struct {
@@ -54,28 +54,28 @@ typedef struct {
 typedef struct {
     int sequences;
     int64_t rows;
-    int32_t *offsets;           // [sequences + 1]
-    int32_t *token, *visual;    // [rows] word id or -1; row among the visual tokens or -1; both -1: directed token
-    int32_t *position, *reach;  // [rows]
-    uint8_t *is_visual;         // [rows]
-    int32_t *select;            // [selected] rows whose final state somebody reads, ascending
+    int32_t *offsets;          // [sequences + 1]
+    int32_t *token, *visual;   // [rows] word id or -1; row among the visual tokens or -1; both -1: directed token
+    int32_t *position, *reach; // [rows]
+    uint8_t *is_visual;        // [rows]
+    int32_t *select;           // [selected] rows whose final state somebody reads, ascending
     int64_t selected;
     drt_word_rows words[DRT_PASS_KINDS]; // rows that predict a trained token, by kind of pass
-    int64_t orders;             // image-order sequences
-    int32_t *order_from;        // [orders + 1] into order_at
-    int32_t *order_at;          // selected rows that the order head reads: the directed token, or the visual rows
-    int32_t *order_class;       // [orders]
-    int64_t guided;             // rows that respond in a sequence with an image
-    uint8_t *responds;          // [rows] such a row
-    int32_t *seen;              // [rows] visual rows in the row's sequence
+    int64_t orders;                      // image-order sequences
+    int32_t *order_from;                 // [orders + 1] into order_at
+    int32_t *order_at;    // selected rows that the order head reads: the directed token, or the visual rows
+    int32_t *order_class; // [orders]
+    int64_t guided;       // rows that respond in a sequence with an image
+    uint8_t *responds;    // [rows] such a row
+    int32_t *seen;        // [rows] visual rows in the row's sequence
     int images;
-    float *patches;             // [images * P, patch numbers]
+    float *patches; // [images * P, patch numbers]
     int samples;
-    int32_t *sample;            // [samples] index in the dataset
+    int32_t *sample; // [samples] index in the dataset
     // CLIP
-    int texts;                  // the first `samples` match the images, the rest are hard negatives
+    int texts; // the first `samples` match the images, the rest are hard negatives
     int32_t *text, *text_offsets;
-    int16_t (*patch_label)[4];  // [images * P] or NULL
+    int16_t (*patch_label)[4]; // [images * P] or NULL
 } drt_batch;
 
 // Packs n samples. NULL and *err when memory is out, or a sample has more rows than fit in int32.

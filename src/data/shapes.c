@@ -179,8 +179,9 @@ static drt_status make_repeat(world *w, int file, const char *id, drt_rng *r) {
     return add(w, file);
 }
 
-// A description, a sentence on two of its things with the words shuffled, and the sentence: what text order (METHODS 2.2)
-// will ask of a picture. A decoder that has never put words in order would not learn it from pictures alone.
+// A description, a sentence on two of its things with the words shuffled, and the sentence: what text order
+// (METHODS 2.2) will ask of a picture. A decoder that has never put words in order would not learn it from pictures
+// alone.
 static drt_status make_order(world *w, int file, const char *id, const drt_shapes_scene *s, drt_rng *r) {
     drt_text human = {0}, sentence = {0};
     bool fits = drt_shapes_caption(&sentence, s, STYLE_TWO_READINGS, r, NULL);

@@ -6,7 +6,8 @@
 
 char *drt_shuffle_words(const char *sentence, drt_rng *r) {
     size_t size = strlen(sentence), words = 0;
-    int32_t *from = malloc((size + 1) * sizeof *from), *to = malloc((size + 1) * sizeof *to), *order = malloc((size + 1) * sizeof *order);
+    int32_t *from = malloc((size + 1) * sizeof *from), *to = malloc((size + 1) * sizeof *to),
+            *order = malloc((size + 1) * sizeof *order);
     char *out = malloc(size + 1), *p = out;
     if (from && to && order && out) {
         for (size_t i = 0; i < size;) {

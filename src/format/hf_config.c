@@ -19,7 +19,8 @@ static int whole(reader *r, const json_t *o, const char *key, int standard) {
     if (json_is_integer(v) && json_integer_value(v) >= -1000 && json_integer_value(v) <= 1 << 30)
         return (int)json_integer_value(v);
     if (!r->status)
-        r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a whole number that a model could have", r->name, r->part, key);
+        r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a whole number that a model could have", r->name,
+                             r->part, key);
     return standard;
 }
 
@@ -42,7 +43,8 @@ static drt_act act(reader *r, const json_t *o, const char *key, const char *stan
     if (!strcmp(s, "quick_gelu")) return DRT_ACT_QUICK_GELU;
     if (!strcmp(s, "silu")) return DRT_ACT_SILU;
     if (!r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %s%s \"%s\" is not one of gelu, quick_gelu, silu", r->name, r->part, key, s);
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %s%s \"%s\" is not one of gelu, quick_gelu, silu", r->name,
+                             r->part, key, s);
     return DRT_ACT_GELU;
 }
 
@@ -79,7 +81,8 @@ static void language_read(reader *r, const json_t *o, const char *part, drt_llam
     r->part = part;
     const char *type = word(o, "model_type", "llama");
     if (strcmp(type, "llama") && !r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %smodel_type \"%s\": this version runs llama decoders", r->name, part, type);
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %smodel_type \"%s\": this version runs llama decoders", r->name,
+                             part, type);
     l->width = whole(r, o, "hidden_size", 4096);
     l->ffn = whole(r, o, "intermediate_size", 11008);
     l->layers = whole(r, o, "num_hidden_layers", 32);
@@ -94,7 +97,8 @@ static void language_read(reader *r, const json_t *o, const char *part, drt_llam
     l->rope_theta = real(r, json_is_object(rope) ? rope : o, "rope_theta", 10000);
     const char *kind = word(json_is_object(scaling) ? scaling : rope, "rope_type", word(scaling, "type", "default"));
     if (strcmp(kind, "default") && !r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %srope scaling \"%s\" is not supported yet", r->name, part, kind);
+        r->status =
+            drt_fail(r->err, DRT_ECONFIG, "%s: %srope scaling \"%s\" is not supported yet", r->name, part, kind);
     if (act(r, o, "hidden_act", "silu") != DRT_ACT_SILU && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %shidden_act must be silu", r->name, part);
     l->tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
@@ -109,10 +113,12 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
     language_read(r, text, "text_config.", &c->language);
     // LLaVA's own text_config defaults: LLaMA with the sizes above and a longer context.
     if (!json_object_get(text, "rms_norm_eps")) c->language.eps = 1e-6f;
-    if (!json_object_get(text, "tie_word_embeddings")) c->language.tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
+    if (!json_object_get(text, "tie_word_embeddings"))
+        c->language.tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
     r->part = "";
     if (json_array_size(json_object_get(o, "vision_feature_layer")) > 1 && !r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: vision_feature_layer lists several layers; this version reads one", r->name);
+        r->status = drt_fail(r->err, DRT_ECONFIG,
+                             "%s: vision_feature_layer lists several layers; this version reads one", r->name);
     c->select_layer = whole(r, o, "vision_feature_layer", -2);
     c->keep_class = !strcmp(word(o, "vision_feature_select_strategy", "default"), "full");
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
@@ -142,7 +148,8 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
         c->kind = DRT_MODEL_LLAMA;
         language_read(&r, o, "", &c->language);
     } else
-        r.status = drt_fail(err, DRT_ECONFIG, "%s: model_type \"%s\" is not one of llava (Hugging Face layout), clip, llama", name, type);
+        r.status = drt_fail(err, DRT_ECONFIG,
+                            "%s: model_type \"%s\" is not one of llava (Hugging Face layout), clip, llama", name, type);
     json_decref(o);
     return r.status ? r.status : drt_model_config_check(c, name, err);
 }
@@ -181,7 +188,8 @@ static drt_status tower_check(const drt_clip_tower *v, bool vision, const char *
         WITHIN("max_position_embeddings", v->positions, 1, 1 << 24);
     }
     if (!status && v->width % v->heads)
-        status = drt_fail(err, DRT_ECONFIG, "%s: hidden_size %d is not a multiple of num_attention_heads %d", name, v->width, v->heads);
+        status = drt_fail(err, DRT_ECONFIG, "%s: hidden_size %d is not a multiple of num_attention_heads %d", name,
+                          v->width, v->heads);
     return status;
 }
 
@@ -197,8 +205,8 @@ static drt_status language_check(const drt_llama_config *l, const char *name, dr
     // Rotary angles are a table: a GB of them is more than any model needs.
     WITHIN("max_position_embeddings", l->positions, 1, (1 << 28) / l->head_size);
     if (!status && l->heads % l->kv_heads)
-        status = drt_fail(err, DRT_ECONFIG, "%s: num_attention_heads %d is not a multiple of num_key_value_heads %d", name,
-                          l->heads, l->kv_heads);
+        status = drt_fail(err, DRT_ECONFIG, "%s: num_attention_heads %d is not a multiple of num_key_value_heads %d",
+                          name, l->heads, l->kv_heads);
     if (!status && l->head_size % 2) status = drt_fail(err, DRT_ECONFIG, "%s: head_dim %d is odd", name, l->head_size);
     return status;
 }

@@ -38,9 +38,9 @@ typedef struct {
     drt_llama_config language;   // LLAVA, LLAMA
     // LLAVA
     drt_projector_kind projector;
-    int select_layer;   // as vision_feature_layer: -2 is the output of the last layer but one
-    bool keep_class;    // vision_feature_select_strategy "full"
-    int image_token;    // id of <image>
+    int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one
+    bool keep_class;  // vision_feature_select_strategy "full"
+    int image_token;  // id of <image>
 } drt_model_config;
 
 // Reads FOLDER/config.json. Keys that Hugging Face leaves out get Hugging Face's defaults.

@@ -10,7 +10,8 @@ static void tower_write(const drt_clip_tower *v, bool vision, drt_text *out) {
                     vision ? "clip_vision_model" : "clip_text_model", v->width, v->ffn, v->layers, v->heads,
                     act_names[v->act], v->eps, v->joint);
     if (vision)
-        drt_text_printf(out, "    \"image_size\": %d,\n    \"patch_size\": %d,\n    \"num_channels\": 3\n  }", v->image, v->patch);
+        drt_text_printf(out, "    \"image_size\": %d,\n    \"patch_size\": %d,\n    \"num_channels\": 3\n  }", v->image,
+                        v->patch);
     else
         drt_text_printf(out,
                         "    \"vocab_size\": %d,\n    \"max_position_embeddings\": %d,\n    \"bos_token_id\": %d,\n"
@@ -23,11 +24,16 @@ static void language_write(const drt_llama_config *l, const char *indent, drt_te
     const struct {
         const char *key;
         int value;
-    } keys[] = {{"hidden_size", l->width},          {"intermediate_size", l->ffn},
-                {"num_hidden_layers", l->layers},   {"num_attention_heads", l->heads},
-                {"num_key_value_heads", l->kv_heads}, {"head_dim", l->head_size},
-                {"vocab_size", l->vocab},           {"max_position_embeddings", l->positions},
-                {"bos_token_id", l->bos},           {"eos_token_id", l->eos}};
+    } keys[] = {{"hidden_size", l->width},
+                {"intermediate_size", l->ffn},
+                {"num_hidden_layers", l->layers},
+                {"num_attention_heads", l->heads},
+                {"num_key_value_heads", l->kv_heads},
+                {"head_dim", l->head_size},
+                {"vocab_size", l->vocab},
+                {"max_position_embeddings", l->positions},
+                {"bos_token_id", l->bos},
+                {"eos_token_id", l->eos}};
     drt_text_printf(out, "%s\"model_type\": \"llama\",\n%s\"hidden_act\": \"silu\",\n", indent, indent);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         drt_text_printf(out, "%s\"%s\": %d,\n", indent, keys[i].key, keys[i].value);

@@ -6,7 +6,8 @@ drt_status drt_vision_declare(drt_vision *v, const drt_clip_tower *size, drt_par
     v->size = *size;
     int64_t d = size->width, k = 3LL * size->patch * size->patch, n = 1 + drt_patches(size);
     const float small = (float)pow(d, -0.5);
-    v->class_row = drt_param_named(p, DRT_VISION, 1, d, true, DRT_INIT_NORMAL, small, "vision_model.embeddings.class_embedding");
+    v->class_row =
+        drt_param_named(p, DRT_VISION, 1, d, true, DRT_INIT_NORMAL, small, "vision_model.embeddings.class_embedding");
     v->patch = drt_param_add(p, DRT_VISION, d, k, DRT_INIT_NORMAL, 0.02f);
     drt_param_name(p, v->patch, 0, d, "vision_model.embeddings.patch_embedding.weight", 4,
                    (int64_t[]){d, 3, size->patch, size->patch});
@@ -29,8 +30,10 @@ drt_status drt_clip_text_declare(drt_clip_text *c, const drt_clip_tower *size, d
     c->position = drt_param_named(p, DRT_CLIP_TEXT, size->positions, d, false, DRT_INIT_NORMAL, 0.02f,
                                   "text_model.embeddings.position_embedding.weight");
     drt_status status = drt_encoder_declare(&c->encoder, &c->size, p, DRT_CLIP_TEXT, "text_model", err);
-    c->final = drt_param_named(p, DRT_CLIP_TEXT, 1, d, true, DRT_INIT_CONSTANT, 1, "text_model.final_layer_norm.weight");
-    c->final_b = drt_param_named(p, DRT_CLIP_TEXT, 1, d, true, DRT_INIT_CONSTANT, 0, "text_model.final_layer_norm.bias");
+    c->final =
+        drt_param_named(p, DRT_CLIP_TEXT, 1, d, true, DRT_INIT_CONSTANT, 1, "text_model.final_layer_norm.weight");
+    c->final_b =
+        drt_param_named(p, DRT_CLIP_TEXT, 1, d, true, DRT_INIT_CONSTANT, 0, "text_model.final_layer_norm.bias");
     return status;
 }
 
@@ -109,7 +112,8 @@ drt_tensor *drt_clip_text_pooled(drt_tape *t, const drt_clip_text *c, const int3
     for (int i = 0; i < n; i++) {
         int32_t from = offsets[i], size = offsets[i + 1] - from, best = -1;
         if (size < 1 || size > c->size.positions) {
-            drt_tape_fail(t, DRT_EDATA, "text %d has %d tokens, the text tower takes 1 to %d", i, size, c->size.positions);
+            drt_tape_fail(t, DRT_EDATA, "text %d has %d tokens, the text tower takes 1 to %d", i, size,
+                          c->size.positions);
             return NULL;
         }
         for (int32_t j = 0; j < size; j++) {
@@ -124,7 +128,8 @@ drt_tensor *drt_clip_text_pooled(drt_tape *t, const drt_clip_text *c, const int3
         }
         pooled[i] = from + (best < 0 ? size - 1 : best);
     }
-    const drt_rows sources[] = {{&c->token->tensor, NULL, id, NULL, rows}, {&c->position->tensor, NULL, where, NULL, rows}};
+    const drt_rows sources[] = {{&c->token->tensor, NULL, id, NULL, rows},
+                                {&c->position->tensor, NULL, where, NULL, rows}};
     drt_tensor *x = drt_gather(t, rows, c->size.width, false, sources, 2);
     x = drt_encoder_run(t, &c->encoder, 0, c->size.layers, x, n, offsets, reach, recompute);
     if (!x) return NULL;

@@ -10,7 +10,8 @@ drt_activation drt_activation_of(drt_act act) {
 
 static drt_param *vector(drt_params *p, drt_group group, const char *prefix, int layer, const char *name, int64_t n,
                          float value) {
-    return drt_param_named(p, group, 1, n, true, DRT_INIT_CONSTANT, value, "%s.encoder.layers.%d.%s", prefix, layer, name);
+    return drt_param_named(p, group, 1, n, true, DRT_INIT_CONSTANT, value, "%s.encoder.layers.%d.%s", prefix, layer,
+                           name);
 }
 
 static drt_param *matrix(drt_params *p, drt_group group, const char *prefix, int layer, const char *name, int64_t rows,
@@ -77,7 +78,8 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
     (void)y2;
     drt_tensor *h = drt_layer_norm(t, x, &l->norm1->tensor, &l->norm1_b->tensor, c->size->eps);
     drt_tensor *qkv = drt_linear(t, h, &l->qkv->tensor, &l->qkv_b->tensor);
-    drt_tensor *q = drt_part(t, qkv, 0, n, 0, d), *k = drt_part(t, qkv, 0, n, d, d), *v = drt_part(t, qkv, 0, n, 2 * d, d);
+    drt_tensor *q = drt_part(t, qkv, 0, n, 0, d), *k = drt_part(t, qkv, 0, n, d, d),
+               *v = drt_part(t, qkv, 0, n, 2 * d, d);
     h = drt_attend(t, &c->attention, q, k, v, NULL);
     x = drt_linear_add(t, h, &l->out->tensor, &l->out_b->tensor, x);
     h = drt_layer_norm(t, x, &l->norm2->tensor, &l->norm2_b->tensor, c->size->eps);
@@ -93,8 +95,13 @@ drt_tensor *drt_encoder_run(drt_tape *t, const drt_encoder *e, int from, int to,
     if (!run || !x) return NULL;
     drt_block_shape shape = {.rows = x->value.rows, .cols = s->width, .recompute = recompute};
     for (int i = from; i < to; i++) {
-        drt_attention a = {.sequences = sequences, .q_offsets = offsets, .k_offsets = offsets, .reach = reach,
-                           .heads = s->heads, .kv_heads = s->heads, .head_size = s->width / s->heads};
+        drt_attention a = {.sequences = sequences,
+                           .q_offsets = offsets,
+                           .k_offsets = offsets,
+                           .reach = reach,
+                           .heads = s->heads,
+                           .kv_heads = s->heads,
+                           .head_size = s->width / s->heads};
         a.scale = 1 / sqrtf((float)a.head_size);
         run[i] = (layer_run){s, &e->layer[i], a};
         x = drt_block(t, layer_forward, &run[i], x, &shape, NULL);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 static drt_param *matrix(drt_params *p, int layer, const char *name, int64_t rows, int64_t cols, double deviation) {
-    return drt_param_named(p, DRT_LANGUAGE, rows, cols, false, DRT_INIT_NORMAL, (float)deviation, "model.layers.%d.%s.weight",
-                           layer, name);
+    return drt_param_named(p, DRT_LANGUAGE, rows, cols, false, DRT_INIT_NORMAL, (float)deviation,
+                           "model.layers.%d.%s.weight", layer, name);
 }
 
 static drt_param *norm(drt_params *p, int layer, const char *name, int64_t d) {
@@ -49,7 +49,8 @@ drt_status drt_llama_declare(drt_llama *m, const drt_llama_config *size, drt_par
     int64_t d = size->width, hd = size->head_size, q = hd * size->heads, kv = hd * size->kv_heads;
     // Embeddings at 1/sqrt(width) let a small decoder look things up (docs/shapes.md); the rest as usual.
     double wide = 1 / sqrt((double)d), deep = 0.02 / sqrt(2.0 * size->layers);
-    m->embedding = drt_param_named(p, DRT_LANGUAGE, size->vocab, d, false, DRT_INIT_NORMAL, (float)wide, "model.embed_tokens.weight");
+    m->embedding = drt_param_named(p, DRT_LANGUAGE, size->vocab, d, false, DRT_INIT_NORMAL, (float)wide,
+                                   "model.embed_tokens.weight");
     m->layer = calloc((size_t)size->layers, sizeof *m->layer);
     if (!m->layer) return drt_fail(err, DRT_ENOMEM, "no memory for %d layers", size->layers);
     for (int i = 0; i < size->layers; i++) {
@@ -66,7 +67,8 @@ drt_status drt_llama_declare(drt_llama *m, const drt_llama_config *size, drt_par
     m->final = drt_param_named(p, DRT_LANGUAGE, 1, d, true, DRT_INIT_CONSTANT, 1, "model.norm.weight");
     m->head = m->embedding;
     if (!size->tied)
-        m->head = drt_param_named(p, DRT_LANGUAGE, size->vocab, d, false, DRT_INIT_NORMAL, (float)wide, "lm_head.weight");
+        m->head =
+            drt_param_named(p, DRT_LANGUAGE, size->vocab, d, false, DRT_INIT_NORMAL, (float)wide, "lm_head.weight");
     return rope_table(m, err);
 }
 
@@ -77,7 +79,8 @@ static void look_back(drt_llama *m, int h, int offset) {
     const float tilt = 5.0f / 3; // with the constant of 3 below: scores that peak at about 20
     const drt_llama_config *s = &m->size;
     int64_t d = s->width, half = s->head_size / 2;
-    float *q = drt_row(m->layer[0].qkv->tensor.value, (int64_t)h * s->head_size), *k = q + (int64_t)s->heads * s->head_size * d;
+    float *q = drt_row(m->layer[0].qkv->tensor.value, (int64_t)h * s->head_size),
+          *k = q + (int64_t)s->heads * s->head_size * d;
     for (int64_t i = 0; i < s->head_size * d; i++) q[i] *= 0.3f, k[i] *= 0.3f;
     for (int64_t f = 0; f < s->head_size; f++) q[f * d] = k[f * d] = 0;
     for (int64_t f = 0; f < PAIRS && f < half; f++) {
@@ -116,7 +119,8 @@ drt_status drt_cache_new(drt_cache **out, const drt_llama_config *size, int sequ
     drt_cache *c = calloc(1, sizeof *c);
     int64_t numbers = 0;
     bool fits = sequences > 0 && room > 0 && !__builtin_mul_overflow((int64_t)sequences, room, &numbers) &&
-                numbers < INT32_MAX && !__builtin_mul_overflow(numbers, (int64_t)size->kv_heads * size->head_size, &numbers) &&
+                numbers < INT32_MAX &&
+                !__builtin_mul_overflow(numbers, (int64_t)size->kv_heads * size->head_size, &numbers) &&
                 !__builtin_mul_overflow(numbers, (int64_t)size->layers * 4, &numbers);
     if (c && fits) {
         c->layers = size->layers;
@@ -130,7 +134,8 @@ drt_status drt_cache_new(drt_cache **out, const drt_llama_config *size, int sequ
     if (!c || !c->length || !c->offsets || !c->keys || !c->values) {
         drt_cache_free(c);
         *out = NULL;
-        return drt_fail(err, DRT_ENOMEM, "no memory for a cache of %d sequences of %lld rows", sequences, (long long)room);
+        return drt_fail(err, DRT_ENOMEM, "no memory for a cache of %d sequences of %lld rows", sequences,
+                        (long long)room);
     }
     for (int s = 0; s <= sequences; s++) c->offsets[s] = (int32_t)(s * room);
     *out = c;
@@ -152,7 +157,7 @@ typedef struct {
     const drt_llama *m;
     const drt_llama_rows *rows;
     int index;
-    bool last;                      // only the selected rows go on behind keys and values
+    bool last;                                   // only the selected rows go on behind keys and values
     const int32_t *q_offsets, *reach, *position; // of the query rows
     bool guided;
 } layer_run;
@@ -174,7 +179,8 @@ static void through_cache(drt_tape *t, const layer_run *c, drt_tensor **k, drt_t
     *v = drt_tensor_wrap(t, values, false);
 }
 
-static void attention_inputs(drt_tape *t, const layer_run *c, drt_tensor *h, drt_tensor **q, drt_tensor **k, drt_tensor **v) {
+static void attention_inputs(drt_tape *t, const layer_run *c, drt_tensor *h, drt_tensor **q, drt_tensor **k,
+                             drt_tensor **v) {
     const drt_llama_config *s = &c->m->size;
     drt_tensor *w = &c->m->layer[c->index].qkv->tensor;
     int64_t n = h->value.rows, qd = (int64_t)s->heads * s->head_size, kd = (int64_t)s->kv_heads * s->head_size;
@@ -204,9 +210,15 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
     drt_tensor *h = drt_rms_norm(t, x, &l->norm1->tensor, s->eps);
     if (!h) return;
     attention_inputs(t, c, h, &q, &k, &v);
-    drt_attention a = {.sequences = c->rows->sequences, .q_offsets = c->q_offsets, .k_offsets = c->rows->offsets,
-                       .reach = c->reach, .heads = s->heads, .kv_heads = s->kv_heads, .head_size = s->head_size,
-                       .scale = 1 / sqrtf((float)s->head_size), .visual = c->guided ? c->rows->visual : NULL};
+    drt_attention a = {.sequences = c->rows->sequences,
+                       .q_offsets = c->q_offsets,
+                       .k_offsets = c->rows->offsets,
+                       .reach = c->reach,
+                       .heads = s->heads,
+                       .kv_heads = s->kv_heads,
+                       .head_size = s->head_size,
+                       .scale = 1 / sqrtf((float)s->head_size),
+                       .visual = c->guided ? c->rows->visual : NULL};
     if (c->rows->cache) {
         through_cache(t, c, &k, &v);
         a.k_offsets = c->rows->cache->offsets;
@@ -223,7 +235,8 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
 // Query offsets, reach and positions of the selected rows.
 static bool select_rows(drt_tape *t, const drt_llama_rows *r, layer_run *c) {
     int32_t *offsets = drt_tape_alloc(t, r->sequences + 1, sizeof *offsets);
-    int32_t *reach = drt_tape_alloc(t, r->selected, sizeof *reach), *position = drt_tape_alloc(t, r->selected, sizeof *position);
+    int32_t *reach = drt_tape_alloc(t, r->selected, sizeof *reach),
+            *position = drt_tape_alloc(t, r->selected, sizeof *position);
     if (!offsets || !reach || !position) return false;
     int64_t i = 0;
     for (int s = 0; s < r->sequences; s++) {
@@ -241,7 +254,8 @@ static bool select_rows(drt_tape *t, const drt_llama_rows *r, layer_run *c) {
     return i == r->selected;
 }
 
-drt_tensor *drt_llama_run(drt_tape *t, const drt_llama *m, drt_tensor *x, const drt_llama_rows *rows, drt_tensor **mass) {
+drt_tensor *drt_llama_run(drt_tape *t, const drt_llama *m, drt_tensor *x, const drt_llama_rows *rows,
+                          drt_tensor **mass) {
     const drt_llama_config *s = &m->size;
     layer_run *run = drt_tape_alloc(t, s->layers, sizeof *run);
     drt_llama_rows *kept = drt_tape_alloc(t, 1, sizeof *kept);

@@ -10,8 +10,8 @@ static drt_status clip_projections(drt_model *m) {
     const drt_model_config *c = &m->config;
     drt_params *p = m->params;
     int64_t joint = c->text.joint, v = c->vision.width, d = c->text.width;
-    m->visual_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, v, false, DRT_INIT_NORMAL, 1 / sqrtf((float)v),
-                                           "visual_projection.weight");
+    m->visual_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, v, false, DRT_INIT_NORMAL,
+                                           1 / sqrtf((float)v), "visual_projection.weight");
     m->text_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, d, false, DRT_INIT_NORMAL, 1 / sqrtf((float)d),
                                          "text_projection.weight");
     m->logit_scale = drt_param_add(p, DRT_TEMPERATURE, 1, 1, DRT_INIT_CONSTANT, logf(1 / 0.07f));
@@ -42,7 +42,8 @@ static void extras_declare(drt_model *m, const drt_model_options *o) {
     }
     if (o->objectives) m->extra.balance = drt_param_add(p, DRT_BALANCE, o->objectives, 1, DRT_INIT_CONSTANT, 0);
     if (o->probe_classes) {
-        m->extra.probe = drt_param_add(p, DRT_PATCH_HEAD, o->probe_classes, m->config.vision.width, DRT_INIT_CONSTANT, 0);
+        m->extra.probe =
+            drt_param_add(p, DRT_PATCH_HEAD, o->probe_classes, m->config.vision.width, DRT_INIT_CONSTANT, 0);
     }
 }
 
@@ -72,11 +73,13 @@ static drt_status stored_enough(const drt_model *m, int64_t stored, drt_error *e
         if (from_files(s->param->group)) want += n;
     }
     if (want <= (double)stored) return DRT_OK;
-    return drt_fail(err, DRT_EFORMAT, "config.json describes a model of %.0f weights, the files hold %.0f; they do not belong together",
+    return drt_fail(err, DRT_EFORMAT,
+                    "config.json describes a model of %.0f weights, the files hold %.0f; they do not belong together",
                     want, (double)stored);
 }
 
-drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options, drt_error *err) {
+drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
+                         drt_error *err) {
     *out = NULL;
     drt_status status = drt_model_config_check(config, "model", err);
     if (status) return status;
@@ -148,7 +151,8 @@ drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s
     for (int64_t r = 0; r < s->rows; r++) {
         if (s->token[r] >= 0) {
             if (s->token[r] >= m->config.language.vocab) {
-                drt_tape_fail(t, DRT_EDATA, "row %lld: token %d is not among the model's %d; tokenizer and model differ",
+                drt_tape_fail(t, DRT_EDATA,
+                              "row %lld: token %d is not among the model's %d; tokenizer and model differ",
                               (long long)r, s->token[r], m->config.language.vocab);
                 return NULL;
             }
@@ -157,11 +161,11 @@ drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s
         } else if (s->visual[r] >= 0) {
             seen_to[seen] = (int32_t)r;
             seen_from[seen++] = s->visual[r];
-        } else
-            drt_to[directed++] = (int32_t)r;
+        } else drt_to[directed++] = (int32_t)r;
     }
     if ((seen && !visual) || (directed && !m->extra.token)) {
-        if (!drt_tape_failed(t, NULL)) drt_tape_fail(t, DRT_EARG, "a batch wants %s that the model lacks", seen ? "images" : "the directed token");
+        if (!drt_tape_failed(t, NULL))
+            drt_tape_fail(t, DRT_EARG, "a batch wants %s that the model lacks", seen ? "images" : "the directed token");
         return NULL;
     }
     drt_rows sources[3] = {{&m->language.embedding->tensor, word_to, word, NULL, words}};

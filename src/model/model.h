@@ -16,20 +16,20 @@
 // Parts that training adds beside the model; they are saved in directed.safetensors (drt_directed_save) and never in
 // the model's own files.
 typedef struct {
-    drt_param *token;          // [1, d] the directed token (METHODS 2.1)
+    drt_param *token;           // [1, d] the directed token (METHODS 2.1)
     drt_param *order, *order_b; // [K, d], [1, K]: its final state -> logits over the bank
-    drt_param *balance;        // [objectives, 1] log-variances of `weights: learned`
-    drt_param *probe;          // [classes, vision width] head of patch_words
+    drt_param *balance;         // [objectives, 1] log-variances of `weights: learned`
+    drt_param *probe;           // [classes, vision width] head of patch_words
 } drt_extra;
 
 typedef struct {
     bool learns[DRT_GROUPS];
-    int order_classes;  // 0: no directed token, no order head
-    int objectives;     // 0: no balance
-    int probe_classes;  // 0: no probe
-    uint64_t seed;      // of everything that is not in the files
-    // Numbers in the files that will fill the towers and the decoder (0: nothing will). These then start as 0, and a config
-    // that describes more is refused before memory is taken for it.
+    int order_classes; // 0: no directed token, no order head
+    int objectives;    // 0: no balance
+    int probe_classes; // 0: no probe
+    uint64_t seed;     // of everything that is not in the files
+    // Numbers in the files that will fill the towers and the decoder (0: nothing will). These then start as 0, and a
+    // config that describes more is refused before memory is taken for it.
     int64_t stored;
 } drt_model_options;
 
@@ -42,18 +42,19 @@ typedef struct drt_model {
     drt_llama language;
     drt_param *projector[2], *projector_b[2]; // LLaVA; [1] absent for `linear`
     drt_extra extra;
-    drt_tokenizer *tokenizer; // NULL if the folder has none
+    drt_tokenizer *tokenizer;  // NULL if the folder has none
     drt_preprocess preprocess; // size 0 without a vision tower
-    char *folder;             // where it came from; NULL for a new one
+    char *folder;              // where it came from; NULL for a new one
 } drt_model;
 
 // Declares and allocates a model of these sizes, weights initialised from options->seed.
-drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options, drt_error *err);
-// Opens a Hugging Face folder: config.json, *.safetensors, tokenizer.json, preprocessor_config.json. A missing tensor, a
-// wrong shape, or a tensor that belongs nowhere is refused by name.
+drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
+                         drt_error *err);
+// Opens a Hugging Face folder: config.json, *.safetensors, tokenizer.json, preprocessor_config.json. A missing tensor,
+// a wrong shape, or a tensor that belongs nowhere is refused by name.
 drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_options *options, drt_error *err);
-// The starting point of stage 1: vision tower of a CLIP or vision folder, decoder and tokenizer of a LLaMA folder, a new
-// projector whose output is scaled to the root mean square of the word embeddings.
+// The starting point of stage 1: vision tower of a CLIP or vision folder, decoder and tokenizer of a LLaMA folder, a
+// new projector whose output is scaled to the root mean square of the word embeddings.
 drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
                               int select_layer, const drt_model_options *options, drt_error *err);
 // Writes config.json, model.safetensors (dtype "F32" or "BF16"), preprocessor_config.json, generation_config.json and
@@ -66,7 +67,8 @@ drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classe
                              drt_error *err);
 // Reads token and head into m->extra (which must have the same classes) and the bank into *bank (malloc'ed
 // [classes * cells]); a folder without the file leaves everything as it is and sets *bank to NULL.
-drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells, drt_error *err);
+drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells,
+                             drt_error *err);
 
 // ---- forward ---------------------------------------------------------------------------------------------------
 // Visual tokens g(f(x)): patches [images * P, 3*patch*patch] -> [images * rows, d] (rows = drt_visual_rows). The vision

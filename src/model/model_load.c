@@ -10,13 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Where a tensor may stand in a checkpoint, by the part it belongs to: alone, in llava-hf, in newer transformers. `drop`
-// is the front of drt's own name that stands there no more (transformers 5 has no "vision_model." inside a LLaVA).
+// Where a tensor may stand in a checkpoint, by the part it belongs to: alone, in llava-hf, in newer transformers.
+// `drop` is the front of drt's own name that stands there no more (transformers 5 has no "vision_model." inside a
+// LLaVA).
 typedef struct {
     const char *prefix, *drop;
 } place;
-static const place vision_places[] = {{"", ""}, {"vision_tower.", ""}, {"model.vision_tower.", ""},
-                                      {"vision_tower.", "vision_model."}, {"model.vision_tower.", "vision_model."}, {0}};
+static const place vision_places[] = {{"", ""},
+                                      {"vision_tower.", ""},
+                                      {"model.vision_tower.", ""},
+                                      {"vision_tower.", "vision_model."},
+                                      {"model.vision_tower.", "vision_model."},
+                                      {0}};
 static const place language_places[] = {{"", ""}, {"language_model.", ""}, {"model.language_model.", "model."}, {0}};
 static const place other_places[] = {{"", ""}, {"model.", ""}, {0}};
 
@@ -46,8 +51,8 @@ static drt_status slice_load(const drt_slice *slice, const drt_st_tensor *found,
     char want[80], have[80];
     shape_text(want, sizeof want, slice->ndim, slice->shape);
     if (!found)
-        return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' (%s) is missing; is this the folder of such a model?", folder,
-                        slice->name, want);
+        return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' (%s) is missing; is this the folder of such a model?",
+                        folder, slice->name, want);
     bool same = found->ndim == slice->ndim || (!slice->ndim && found->ndim == 1 && found->shape[0] == 1);
     int64_t n = 1;
     for (int i = 0; i < slice->ndim; i++) {
@@ -56,7 +61,8 @@ static drt_status slice_load(const drt_slice *slice, const drt_st_tensor *found,
     }
     if (!same) {
         shape_text(have, sizeof have, found->ndim, found->shape);
-        return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' is %s, config.json says %s", found->file, found->name, have, want);
+        return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' is %s, config.json says %s", found->file, found->name, have,
+                        want);
     }
     drt_mat v = slice->param->tensor.value;
     float *out = (float *)v.data + slice->row * (v.rows == 1 ? 1 : v.cols);
@@ -82,14 +88,16 @@ static drt_status refuse_strangers(const drt_model *m, const drt_safetensors *s,
     for (int i = 0; i < drt_safetensors_count(s); i++) {
         const drt_st_tensor *t = drt_safetensors_at(s, i);
         if (!used[i] && !needless(m, t->name))
-            return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' belongs to no part of the model that config.json describes",
-                            t->file, t->name);
+            return drt_fail(err, DRT_EFORMAT,
+                            "%s: tensor '%s' belongs to no part of the model that config.json describes", t->file,
+                            t->name);
     }
     return DRT_OK;
 }
 
 // Loads the groups chosen by `wanted` from a folder; whole: nothing else may be in it.
-static drt_status weights_load(drt_model *m, const char *folder, const bool wanted[DRT_GROUPS], bool whole, drt_error *err) {
+static drt_status weights_load(drt_model *m, const char *folder, const bool wanted[DRT_GROUPS], bool whole,
+                               drt_error *err) {
     drt_safetensors *s = NULL;
     drt_status status = drt_safetensors_open(&s, folder, err);
     if (status) return status;
@@ -112,7 +120,8 @@ static drt_status weights_load(drt_model *m, const char *folder, const bool want
 static drt_status count_stored(drt_model_options *o, const char *folder, drt_error *err) {
     drt_safetensors *s = NULL;
     drt_status status = drt_safetensors_open(&s, folder, err);
-    for (int i = 0; !status && i < drt_safetensors_count(s); i++) o->stored += drt_st_elements(drt_safetensors_at(s, i));
+    for (int i = 0; !status && i < drt_safetensors_count(s); i++)
+        o->stored += drt_st_elements(drt_safetensors_at(s, i));
     if (!status) drt_safetensors_close(s);
     return status;
 }
@@ -123,12 +132,14 @@ static drt_status preprocess_load(drt_model *m, const char *folder, drt_error *e
     json_error_t at;
     drt_status status = DRT_OK;
     if (path && drt_file_exists(path) && !(status = drt_file_read(&text, NULL, path, 1 << 20, err))) {
-        json_t *o = json_loads(text, 0, &at), *mean = json_object_get(o, "image_mean"), *std = json_object_get(o, "image_std");
+        json_t *o = json_loads(text, 0, &at), *mean = json_object_get(o, "image_mean"),
+               *std = json_object_get(o, "image_std");
         if (!o) status = drt_fail(err, DRT_EFORMAT, "%s:%d:%d: %s", path, at.line, at.column, at.text);
         for (int i = 0; i < 3 && json_array_size(mean) == 3 && json_array_size(std) == 3; i++) {
             m->preprocess.mean[i] = (float)json_number_value(json_array_get(mean, (size_t)i));
             m->preprocess.std[i] = (float)json_number_value(json_array_get(std, (size_t)i));
-            if (!status && !(m->preprocess.std[i] > 0)) status = drt_fail(err, DRT_ECONFIG, "%s: image_std must be above 0", path);
+            if (!status && !(m->preprocess.std[i] > 0))
+                status = drt_fail(err, DRT_ECONFIG, "%s: image_std must be above 0", path);
         }
         const char *aspect = json_string_value(json_object_get(o, "image_aspect_ratio"));
         if (aspect && !strcmp(aspect, "pad")) m->preprocess.aspect = DRT_ASPECT_PAD;
@@ -179,8 +190,8 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
     return DRT_OK;
 }
 
-// Scales the projector's last layer so that visual tokens are as long as words: measured over the weights, for inputs of
-// unit variance (layer-normed features).
+// Scales the projector's last layer so that visual tokens are as long as words: measured over the weights, for inputs
+// of unit variance (layer-normed features).
 static void scale_projector(drt_model *m) {
     drt_mat e = m->language.embedding->tensor.value;
     int last = m->projector[1] ? 1 : 0;
@@ -197,7 +208,8 @@ static void scale_projector(drt_model *m) {
 
 drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
                               int select_layer, const drt_model_options *options, drt_error *err) {
-    drt_model_config eye, tongue, config = {.kind = DRT_MODEL_LLAVA, .projector = projector, .select_layer = select_layer};
+    drt_model_config eye, tongue,
+        config = {.kind = DRT_MODEL_LLAVA, .projector = projector, .select_layer = select_layer};
     bool see[DRT_GROUPS] = {[DRT_VISION] = true}, speak[DRT_GROUPS] = {[DRT_LANGUAGE] = true};
     drt_model *m = NULL;
     *out = NULL;
@@ -221,7 +233,6 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
         m->config.image_token = image >= 0 ? image : config.language.vocab - 1;
         scale_projector(m);
         *out = m;
-    } else
-        drt_model_close(m);
+    } else drt_model_close(m);
     return status;
 }

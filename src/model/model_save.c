@@ -32,7 +32,8 @@ static drt_status entries_make(entries *e, const drt_model *m, bool half, drt_er
     e->entry = calloc((size_t)p->slices + 1, sizeof *e->entry);
     e->name = calloc((size_t)p->slices + 1, sizeof *e->name);
     e->half = half ? malloc((size_t)p->size * sizeof *e->half) : NULL;
-    if (!e->entry || !e->name || (half && !e->half)) return drt_fail(err, DRT_ENOMEM, "no memory to save %d tensors", p->slices);
+    if (!e->entry || !e->name || (half && !e->half))
+        return drt_fail(err, DRT_ENOMEM, "no memory to save %d tensors", p->slices);
     size_t at = 0;
     for (int i = 0; i < p->slices; i++) {
         const drt_slice *s = &p->slice[i];
@@ -89,14 +90,16 @@ static drt_status write_processor(const drt_model *m, const char *folder, drt_er
                     "  \"do_rescale\": true,\n  \"rescale_factor\": 0.00392156862745098,\n  \"do_normalize\": true,\n"
                     "  \"image_mean\": [%.9g, %.9g, %.9g],\n  \"image_std\": [%.9g, %.9g, %.9g],\n"
                     "  \"image_aspect_ratio\": \"%s\"\n}\n",
-                    p->size, p->size, p->size, (double)p->mean[0], (double)p->mean[1], (double)p->mean[2], (double)p->std[0],
-                    (double)p->std[1], (double)p->std[2], p->aspect == DRT_ASPECT_PAD ? "pad" : "square");
+                    p->size, p->size, p->size, (double)p->mean[0], (double)p->mean[1], (double)p->mean[2],
+                    (double)p->std[0], (double)p->std[1], (double)p->std[2],
+                    p->aspect == DRT_ASPECT_PAD ? "pad" : "square");
     drt_status status = write_text(folder, "preprocessor_config.json", &t, err);
     if (status || m->config.kind != DRT_MODEL_LLAVA) return status;
-    drt_text_printf(&t,
-                    "{\n  \"processor_class\": \"LlavaProcessor\",\n  \"image_token\": \"<image>\",\n  \"patch_size\": %d,\n"
-                    "  \"num_additional_image_tokens\": 1,\n  \"vision_feature_select_strategy\": \"%s\"\n}\n",
-                    m->config.vision.patch, m->config.keep_class ? "full" : "default");
+    drt_text_printf(
+        &t,
+        "{\n  \"processor_class\": \"LlavaProcessor\",\n  \"image_token\": \"<image>\",\n  \"patch_size\": %d,\n"
+        "  \"num_additional_image_tokens\": 1,\n  \"vision_feature_select_strategy\": \"%s\"\n}\n",
+        m->config.vision.patch, m->config.keep_class ? "full" : "default");
     return write_text(folder, "processor_config.json", &t, err);
 }
 
@@ -116,7 +119,8 @@ drt_status drt_model_save(const drt_model *m, const char *folder, const char *dt
     if (!status && m->config.kind != DRT_MODEL_LLAMA) status = write_processor(m, folder, err);
     if (!status && m->config.kind != DRT_MODEL_CLIP) {
         drt_text g = {0};
-        drt_text_printf(&g, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d\n}\n", m->config.language.bos, m->config.language.eos);
+        drt_text_printf(&g, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d\n}\n", m->config.language.bos,
+                        m->config.language.eos);
         status = write_text(folder, "generation_config.json", &g, err);
     }
     for (int i = 0; !status && m->folder && i < 3; i++) status = copy_file(m->folder, folder, tokenizer_files[i], err);
@@ -140,7 +144,8 @@ drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classe
         {"order_bank", "I32", 2, {classes, cells}, bank},
     };
     char *path = drt_path_join(folder, "directed.safetensors");
-    drt_status status = path ? drt_safetensors_write(path, entry, 4, NULL, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    drt_status status =
+        path ? drt_safetensors_write(path, entry, 4, NULL, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     free(path);
     return status;
 }
@@ -150,12 +155,15 @@ static drt_status read_param(const drt_safetensors *s, const char *name, drt_par
     int64_t n = p->tensor.value.rows * p->tensor.value.cols, have = found ? 1 : -1;
     for (int i = 0; found && i < found->ndim; i++) have *= found->shape[i];
     if (have != n)
-        return drt_fail(err, DRT_EFORMAT, "directed.safetensors: '%s' has %lld numbers, the recipe wants %lld; order.bank and "
-                        "order.grid must be those it was trained with", name, (long long)have, (long long)n);
+        return drt_fail(err, DRT_EFORMAT,
+                        "directed.safetensors: '%s' has %lld numbers, the recipe wants %lld; order.bank and "
+                        "order.grid must be those it was trained with",
+                        name, (long long)have, (long long)n);
     return drt_st_to_f32(found, p->tensor.value.data, n, err);
 }
 
-drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells, drt_error *err) {
+drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells,
+                             drt_error *err) {
     char *path = drt_path_join(folder, "directed.safetensors");
     *bank = NULL;
     if (!path) return drt_fail(err, DRT_ENOMEM, "no memory");

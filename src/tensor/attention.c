@@ -73,13 +73,14 @@ static void attend_back(drt_tape *t, void *context) {
 
 static bool attend_fits(drt_tape *t, const drt_attention *s, drt_tensor *q, drt_tensor *k, drt_tensor *v) {
     bool ok = s->head_size > 0 && s->kv_heads > 0 && s->heads % s->kv_heads == 0 && s->sequences >= 0 &&
-              q->value.cols == (int64_t)s->heads * s->head_size && k->value.cols == (int64_t)s->kv_heads * s->head_size &&
-              v->value.cols == k->value.cols && v->value.rows == k->value.rows &&
-              s->q_offsets[s->sequences] == q->value.rows && s->k_offsets[s->sequences] <= k->value.rows;
+              q->value.cols == (int64_t)s->heads * s->head_size &&
+              k->value.cols == (int64_t)s->kv_heads * s->head_size && v->value.cols == k->value.cols &&
+              v->value.rows == k->value.rows && s->q_offsets[s->sequences] == q->value.rows &&
+              s->k_offsets[s->sequences] <= k->value.rows;
     if (!ok)
-        drt_tape_fail(t, DRT_EARG, "attention: q %lld x %lld, k %lld x %lld for %d/%d heads of %d", (long long)q->value.rows,
-                      (long long)q->value.cols, (long long)k->value.rows, (long long)k->value.cols, s->heads, s->kv_heads,
-                      s->head_size);
+        drt_tape_fail(t, DRT_EARG, "attention: q %lld x %lld, k %lld x %lld for %d/%d heads of %d",
+                      (long long)q->value.rows, (long long)q->value.cols, (long long)k->value.rows,
+                      (long long)k->value.cols, s->heads, s->kv_heads, s->head_size);
     return ok;
 }
 
@@ -96,7 +97,8 @@ drt_tensor *drt_attend(drt_tape *t, const drt_attention *shape, drt_tensor *q, d
     if (!out || !lse || !c || (guided && !m)) return NULL;
     *c = (attend){*shape, q, k, v, out, m, lse->value};
     if (!guided) c->shape.visual = NULL;
-    dev->k->attention(dev, &c->shape, q->value, k->value, v->value, out->value, lse->value, m ? m->value : (drt_mat){0});
+    dev->k->attention(dev, &c->shape, q->value, k->value, v->value, out->value, lse->value,
+                      m ? m->value : (drt_mat){0});
     if (learns) drt_tape_record(t, attend_back, c, out, m);
     if (guided) *mass = m;
     return out;

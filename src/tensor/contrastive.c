@@ -66,13 +66,14 @@ drt_tensor *drt_contrastive_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_
     if (!a || !b || !log_scale || drt_tape_failed(t, NULL)) return NULL;
     int64_t n = a->value.rows, m = b->value.rows, d = a->value.cols;
     if (n < 1 || m < n || b->value.cols != d) {
-        drt_tape_fail(t, DRT_EARG, "contrastive: a is %lld x %lld, b %lld x %lld", (long long)n, (long long)d, (long long)m,
-                      (long long)b->value.cols);
+        drt_tape_fail(t, DRT_EARG, "contrastive: a is %lld x %lld, b %lld x %lld", (long long)n, (long long)d,
+                      (long long)m, (long long)b->value.cols);
         return NULL;
     }
     bool learns = a->needs_grad || b->needs_grad || log_scale->needs_grad;
     drt_tensor *y = drt_tensor_new(t, 1, 1, learns), *za = drt_tensor_new(t, n, m, false);
-    drt_tensor *zb = drt_tensor_new(t, n, n, false), *la = drt_tensor_new(t, n, 1, false), *lb = drt_tensor_new(t, n, 1, false);
+    drt_tensor *zb = drt_tensor_new(t, n, n, false), *la = drt_tensor_new(t, n, 1, false),
+               *lb = drt_tensor_new(t, n, 1, false);
     contrast *c = drt_tape_alloc(t, 1, sizeof *c);
     int32_t *label = drt_tape_alloc(t, n, sizeof *label);
     float *hits = drt_tape_alloc(t, n, sizeof *hits);

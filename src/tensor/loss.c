@@ -39,7 +39,8 @@ static void projection_back(drt_tape *t, void *context) {
     int64_t rows = c->x->value.rows, d = c->x->value.cols;
     bool acc_x, acc;
     float g = upstream(c->y), *scaled = drt_tape_alloc(t, rows, sizeof *scaled);
-    drt_mat dx = drt_grad_target(t, c->x, &acc_x), dw = drt_grad_target(t, c->w, &acc), db = drt_grad_target(t, c->b, &acc);
+    drt_mat dx = drt_grad_target(t, c->x, &acc_x), dw = drt_grad_target(t, c->w, &acc),
+            db = drt_grad_target(t, c->b, &acc);
     drt_mat logits = c->kept, none = {0};
     if (!logits.data) {
         drt_tensor *room = drt_tensor_new(t, c->chunk, c->w->value.rows, false);
@@ -107,8 +108,7 @@ drt_tensor *drt_linear_cross_entropy(drt_tape *t, drt_tensor *x, drt_tensor *w, 
     if (learns && one) {
         c->kept = logits->value;
         c->kept.rows = rows;
-    } else
-        drt_arena_release(drt_tape_arena(t), mark);
+    } else drt_arena_release(drt_tape_arena(t), mark);
     if (learns) drt_tape_record(t, projection_back, c, y, NULL);
     return y;
 }

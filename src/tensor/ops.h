@@ -33,7 +33,7 @@ drt_tensor *drt_select(drt_tape *t, drt_tensor *x, const int32_t *from, int64_t 
 // ---- norm.c --------------------------------------------------------------------------------------------------------
 drt_tensor *drt_layer_norm(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, float eps); // w, b [1, cols]
 drt_tensor *drt_rms_norm(drt_tape *t, drt_tensor *x, drt_tensor *w, float eps);                  // w [1, cols]
-drt_tensor *drt_unit_rows(drt_tape *t, drt_tensor *x); // rows of length 1
+drt_tensor *drt_unit_rows(drt_tape *t, drt_tensor *x);                                           // rows of length 1
 
 // ---- activation.c --------------------------------------------------------------------------------------------------
 drt_tensor *drt_activate(drt_tape *t, drt_activation kind, drt_tensor *x);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const drt_group_names[DRT_GROUPS] = {
-    "vision",   "clip_text", "clip_projection", "temperature", "projector",
-    "language", "directed",  "order_head",      "balance",     "patch_head"};
+const char *const drt_group_names[DRT_GROUPS] = {"vision",    "clip_text", "clip_projection", "temperature",
+                                                 "projector", "language",  "directed",        "order_head",
+                                                 "balance",   "patch_head"};
 
 enum { ALIGN_FLOATS = 16 }; // every parameter starts on a cache line
 
@@ -95,14 +95,16 @@ static float *floats(int64_t n) {
 }
 
 drt_status drt_params_allocate(drt_params *p, const bool learns[DRT_GROUPS], drt_error *err) {
-    drt_status status = p->failed ? drt_fail(err, DRT_ENOMEM, "no memory for the list of parameters") : sizes(p, learns, err);
+    drt_status status =
+        p->failed ? drt_fail(err, DRT_ENOMEM, "no memory for the list of parameters") : sizes(p, learns, err);
     if (status) return status;
     p->weights = floats(p->size);
     p->grads = floats(p->learning);
     p->m = floats(p->learning);
     p->v = floats(p->learning);
     if (!p->weights || (p->learning && (!p->grads || !p->m || !p->v)))
-        return drt_fail(err, DRT_ENOMEM, "no memory for %.1f MB of weights and %.1f MB of gradients and optimizer state",
+        return drt_fail(err, DRT_ENOMEM,
+                        "no memory for %.1f MB of weights and %.1f MB of gradients and optimizer state",
                         4e-6 * (double)p->size, 12e-6 * (double)p->learning);
     int64_t at = 0;
     for (int i = 0; i < p->n; i++) {

@@ -57,10 +57,10 @@ typedef struct drt_params {
     int n;
     drt_slice *slice;
     int slices;
-    float *weights;           // all values, parameter after parameter, groups in the order of adding
-    float *grads, *m, *v;     // of the learning parameters only, packed in the same order; NULL if nothing learns
-    int64_t size, learning;   // elements in weights; in grads, m, v
-    bool failed;              // an allocation in _add or _name failed
+    float *weights;         // all values, parameter after parameter, groups in the order of adding
+    float *grads, *m, *v;   // of the learning parameters only, packed in the same order; NULL if nothing learns
+    int64_t size, learning; // elements in weights; in grads, m, v
+    bool failed;            // an allocation in _add or _name failed
 } drt_params;
 
 drt_params *drt_params_new(void);

@@ -22,7 +22,8 @@ static void part_back(drt_tape *t, void *context) {
 
 drt_tensor *drt_part(drt_tape *t, drt_tensor *x, int64_t row, int64_t rows, int64_t col, int64_t cols) {
     if (!x || drt_tape_failed(t, NULL)) return NULL;
-    if (row < 0 || rows < 0 || col < 0 || cols < 0 || row + rows > x->value.rows || col + cols > x->value.cols || x->base) {
+    if (row < 0 || rows < 0 || col < 0 || cols < 0 || row + rows > x->value.rows || col + cols > x->value.cols ||
+        x->base) {
         drt_tape_fail(t, DRT_EARG, "part: rows %lld+%lld, columns %lld+%lld of a %lld x %lld matrix", (long long)row,
                       (long long)rows, (long long)col, (long long)cols, (long long)x->value.rows,
                       (long long)x->value.cols);

@@ -96,11 +96,11 @@ static void *take(drt_tape *t, drt_arena *arena, int64_t rows, int64_t cols, siz
     if (drt_tape_failed(t, NULL)) return NULL;
     if (rows >= 0 && cols >= 0 && !__builtin_mul_overflow(rows, cols, &count)) p = drt_arena_array(arena, count, size);
     if (!p)
-        drt_tape_fail(t, DRT_ENOMEM,
-                      "no memory for a %lld x %lld matrix beside the %.1f MB of activations held; lower train.tokens or "
-                      "train.batch, or set train.recompute",
-                      (long long)rows, (long long)cols,
-                      1e-6 * (double)(drt_arena_mark(t->values) + drt_arena_mark(t->grads)));
+        drt_tape_fail(
+            t, DRT_ENOMEM,
+            "no memory for a %lld x %lld matrix beside the %.1f MB of activations held; lower train.tokens or "
+            "train.batch, or set train.recompute",
+            (long long)rows, (long long)cols, 1e-6 * (double)(drt_arena_mark(t->values) + drt_arena_mark(t->grads)));
     return p;
 }
 

@@ -20,7 +20,7 @@
 
 typedef struct drt_tensor {
     drt_mat value;
-    drt_mat grad;            // data NULL until a buffer is taken
+    drt_mat grad; // data NULL until a buffer is taken
     bool needs_grad;
     bool grad_set;           // grad holds a value: the next writer adds
     bool grad_shared;        // grad is somebody else's read-only memory: copied before anything is added

@@ -85,7 +85,8 @@ static drt_status write_state(const drt_params *p, const char *folder, int64_t s
     const drt_st_entry entry[] = {{"weights", "F32", 1, {p->learning}, w},
                                   {"adamw.m", "F32", 1, {p->learning}, p->m},
                                   {"adamw.v", "F32", 1, {p->learning}, p->v}};
-    drt_status status = path && w ? drt_safetensors_write(path, entry, 3, metadata, err) : drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
+    drt_status status = path && w ? drt_safetensors_write(path, entry, 3, metadata, err)
+                                  : drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
     free(w);
     free(path);
     return status;
@@ -133,14 +134,17 @@ drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err)
 }
 
 drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err) {
-    char *folder = folder_of(run, step, ""), *path = folder ? drt_path_join(folder, "state.safetensors") : NULL, want[32];
+    char *folder = folder_of(run, step, ""), *path = folder ? drt_path_join(folder, "state.safetensors") : NULL,
+         want[32];
     drt_safetensors *s = NULL;
     drt_status status = path ? drt_safetensors_open(&s, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     const char *have = status ? NULL : drt_safetensors_metadata(s, "layout");
     snprintf(want, sizeof want, "%016llx", (unsigned long long)layout(p));
     if (!status && (!have || strcmp(have, want)))
-        status = drt_fail(err, DRT_ECONFIG, "%s: made by a run that trains other parts of the model; resume with its own recipe, or "
-                          "choose another out", path);
+        status = drt_fail(err, DRT_ECONFIG,
+                          "%s: made by a run that trains other parts of the model; resume with its own recipe, or "
+                          "choose another out",
+                          path);
     float *const to[] = {NULL, p->m, p->v};
     static const char *const names[] = {"weights", "adamw.m", "adamw.v"};
     float *w = status ? NULL : calloc((size_t)p->learning + 1, sizeof *w);
@@ -148,7 +152,9 @@ drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt
     for (int i = 0; !status && i < 3; i++) {
         const drt_st_tensor *t = drt_safetensors_find(s, names[i]);
         if (!t || t->ndim != 1 || t->shape[0] != p->learning)
-            status = drt_fail(err, DRT_EFORMAT, "%s: '%s' is missing or of another size; remove this checkpoint to use the one before", path, names[i]);
+            status = drt_fail(err, DRT_EFORMAT,
+                              "%s: '%s' is missing or of another size; remove this checkpoint to use the one before",
+                              path, names[i]);
         else status = drt_st_to_f32(t, to[i] ? to[i] : w, p->learning, err);
     }
     if (!status) scatter(p, w);

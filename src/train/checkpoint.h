@@ -1,5 +1,5 @@
-// Checkpoints: everything a run needs to go on bit for bit. A checkpoint is a folder RUN/checkpoints/step-N that appears
-// by a rename when all of it is on disk; a torn one is never seen.
+// Checkpoints: everything a run needs to go on bit for bit. A checkpoint is a folder RUN/checkpoints/step-N that
+// appears by a rename when all of it is on disk; a torn one is never seen.
 //
 // Samples, shuffles and permutations are functions of (seed, step), so the state is: the step, the weights that learn
 // and their optimizer moments.

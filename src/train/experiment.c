@@ -32,7 +32,8 @@ static drt_status make_world(const drt_experiment *e, const drt_run_hooks *hooks
 }
 
 // Paths and seeds of a stage are the experiment's; everything else is the recipe's.
-static drt_status load_stage(const drt_experiment *e, const drt_experiment_model *m, int stage, drt_recipe *r, drt_error *err) {
+static drt_status load_stage(const drt_experiment *e, const drt_experiment_model *m, int stage, drt_recipe *r,
+                             drt_error *err) {
     enum { OWN = 8, LINE = PATH_ROOM + 40 };
     char own[OWN][LINE];
     int n = 0;
@@ -54,8 +55,8 @@ static drt_status load_stage(const drt_experiment *e, const drt_experiment_model
     return status;
 }
 
-static drt_status train_stage(const drt_experiment *e, const drt_experiment_model *m, int stage, const drt_run_hooks *hooks,
-                              drt_error *err) {
+static drt_status train_stage(const drt_experiment *e, const drt_experiment_model *m, int stage,
+                              const drt_run_hooks *hooks, drt_error *err) {
     drt_recipe r;
     char done[PATH_ROOM + 40];
     snprintf(done, sizeof done, "%s/%s/stage%d/model/config.json", e->out, m->name, stage + 1);
@@ -71,7 +72,8 @@ static drt_status train_stage(const drt_experiment *e, const drt_experiment_mode
 }
 
 drt_status drt_experiment_run(const drt_experiment *e, const drt_run_hooks *hooks, drt_text *table, drt_error *err) {
-    if (e->n < 1 || e->n > DRT_EXPERIMENT_MODELS) return drt_fail(err, DRT_EARG, "an experiment has 1 to %d models, not %d", DRT_EXPERIMENT_MODELS, e->n);
+    if (e->n < 1 || e->n > DRT_EXPERIMENT_MODELS)
+        return drt_fail(err, DRT_EARG, "an experiment has 1 to %d models, not %d", DRT_EXPERIMENT_MODELS, e->n);
     if (strlen(e->out) + 80 > PATH_ROOM) return drt_fail(err, DRT_EARG, "the name of the folder is too long");
     drt_status status = drt_make_folders(e->out, err);
     if (!status) status = make_world(e, hooks, err);

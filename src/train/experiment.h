@@ -12,19 +12,19 @@
 #include "train/run.h"
 
 typedef struct {
-    const char *name;     // in the report and as a folder
-    const char *title;    // for people
+    const char *name;      // in the report and as a folder
+    const char *title;     // for people
     const char *recipe[2]; // stage 1, stage 2; stage 2 starts from the model of stage 1
 } drt_experiment_model;
 
 typedef struct {
     const char *out, *title;
     const drt_experiment_model *models;
-    int n; // 1…8
-    int64_t train, eval;    // pictures of the world
-    uint64_t seed;          // of the world and of training
-    int64_t steps[2];       // steps of each stage, 0: as the recipes say
-    int64_t limit;          // questions of a task, 0: all
+    int n;                       // 1…8
+    int64_t train, eval;         // pictures of the world
+    uint64_t seed;               // of the world and of training
+    int64_t steps[2];            // steps of each stage, 0: as the recipes say
+    int64_t limit;               // questions of a task, 0: all
     const char *const *override; // [n_override] "key=value" for every stage of every model
     int n_override;
 } drt_experiment;

@@ -20,7 +20,10 @@ typedef struct {
 } bench;
 
 static drt_puzzle_options puzzle(bench *b, const char *file, bool blind) {
-    return (drt_puzzle_options){.file = file, .images = b->world, .blind = blind, .limit = b->e->limit ? b->e->limit : PUZZLES,
+    return (drt_puzzle_options){.file = file,
+                                .images = b->world,
+                                .blind = blind,
+                                .limit = b->e->limit ? b->e->limit : PUZZLES,
                                 .seed = b->e->seed};
 }
 
@@ -43,7 +46,8 @@ static drt_status puzzles(bench *b, drt_model *m, const int32_t *bank, int grid,
                              unseen = puzzle(b, b->order, true);
     drt_status status = drt_eval_guided_mass(m, b->tape, &captions, &f->mass_after, err);
     if (!status && bank)
-        status = drt_eval_image_order(m, b->tape, bank, f->classes, grid, token, ORDER_PASSES, &captions, &f->image_order, err);
+        status = drt_eval_image_order(m, b->tape, bank, f->classes, grid, token, ORDER_PASSES, &captions,
+                                      &f->image_order, err);
     if (!status) status = drt_eval_text_order(m, b->tape, &seen, &f->order, err);
     if (!status) status = drt_eval_text_order(m, b->tape, &unseen, &f->order_blind, err);
     return status;
@@ -51,7 +55,8 @@ static drt_status puzzles(bench *b, drt_model *m, const int32_t *bank, int grid,
 
 static drt_status questions(bench *b, const drt_model *m, drt_findings *f, drt_error *err) {
     static const char *const tasks[] = {"exist", "count", "color", "relation", "text", "choice"};
-    drt_eval_options o = {.data = b->world, .tasks = tasks, .n_tasks = 6, .limit = b->e->limit, .progress = &b->progress};
+    drt_eval_options o = {
+        .data = b->world, .tasks = tasks, .n_tasks = 6, .limit = b->e->limit, .progress = &b->progress};
     o.max_new_tokens = 16; // the longest answer of this world has two words
     drt_status status = drt_eval_run(m, b->tape, &o, &f->sighted, err);
     o.blind = true;

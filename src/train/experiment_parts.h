@@ -10,7 +10,7 @@ enum { PATH_ROOM = 3000, DRT_EXPERIMENT_MODELS = 8 };
 
 typedef struct {
     drt_eval_result sighted, blind;
-    drt_rate image_order;        // count 0: the model has no order head
+    drt_rate image_order; // count 0: the model has no order head
     int classes;
     drt_rate order, order_blind; // text order
     drt_rate mass_before, mass_after;

@@ -28,18 +28,30 @@ static void fill_model(const drt_experiment *e, int i, const drt_findings *f, pa
     int n = 0;
     for (int k = 0; k < f->sighted.tasks && n < MOST_TASKS; k++) {
         const drt_eval_task *s = &f->sighted.task[k], *b = drt_eval_find(&f->blind, s->name);
-        p->task[i][n++] = (drt_report_task){s->name, drt_eval_accuracy(&s->all), b ? drt_eval_accuracy(&b->all) : NAN,
-                                            b ? drt_eval_restricted(&b->all) : NAN, s->prior, s->all.n};
+        p->task[i][n++] = (drt_report_task){s->name,
+                                            drt_eval_accuracy(&s->all),
+                                            b ? drt_eval_accuracy(&b->all) : NAN,
+                                            b ? drt_eval_restricted(&b->all) : NAN,
+                                            s->prior,
+                                            s->all.n};
     }
     for (int stage = 0; stage < 2; stage++) {
-        snprintf(p->path[i][stage], sizeof p->path[i][stage], "%s/%s/stage%d/run.jsonl", e->out, e->models[i].name, stage + 1);
+        snprintf(p->path[i][stage], sizeof p->path[i][stage], "%s/%s/stage%d/run.jsonl", e->out, e->models[i].name,
+                 stage + 1);
         p->log[i][stage] = (drt_report_log){stage ? "stage 2: conversations" : "stage 1: captions", p->path[i][stage]};
     }
-    *m = (drt_report_model){.name = e->models[i].title, .n_tasks = n, .tasks = p->task[i], .image_order_accuracy = rate(f->image_order),
+    *m = (drt_report_model){.name = e->models[i].title,
+                            .n_tasks = n,
+                            .tasks = p->task[i],
+                            .image_order_accuracy = rate(f->image_order),
                             .image_order_chance = f->image_order.count > 0 ? 1.0 / f->classes : NAN,
-                            .text_order_exact = rate(f->order), .text_order_exact_blind = rate(f->order_blind),
-                            .guided_before = rate(f->mass_before), .guided_after = rate(f->mass_after),
-                            .train_seconds = f->train_seconds, .n_logs = 2, .logs = p->log[i]};
+                            .text_order_exact = rate(f->order),
+                            .text_order_exact_blind = rate(f->order_blind),
+                            .guided_before = rate(f->mass_before),
+                            .guided_after = rate(f->mass_after),
+                            .train_seconds = f->train_seconds,
+                            .n_logs = 2,
+                            .logs = p->log[i]};
 }
 
 static const char *reply_of(const drt_findings *f, const char *task, int64_t item) {
@@ -54,7 +66,8 @@ static char *without_suffix(const char *text) {
 }
 
 // Questions from every task in turn, spread over the file: not chosen by how they were answered.
-static drt_status fill_examples(const drt_experiment *e, const drt_findings *found, pages *p, drt_report *r, drt_error *err) {
+static drt_status fill_examples(const drt_experiment *e, const drt_findings *found, pages *p, drt_report *r,
+                                drt_error *err) {
     const drt_eval_result *all = &found[0].sighted;
     for (int k = 0; k < EXAMPLES && all->tasks; k++) {
         const drt_eval_task *t = &all->task[k % all->tasks];
@@ -66,8 +79,9 @@ static drt_status fill_examples(const drt_experiment *e, const drt_findings *fou
         if (status) return status;
         if (!(p->question[r->n_examples] = without_suffix(item->text))) return drt_fail(err, DRT_ENOMEM, "no memory");
         for (int i = 0; i < e->n; i++) p->answers[r->n_examples][i] = reply_of(&found[i], t->name, at);
-        p->example[r->n_examples] = (drt_report_example){p->picture[r->n_examples], size, t->name, p->question[r->n_examples], item->answer,
-                                                         p->answers[r->n_examples]};
+        p->example[r->n_examples] =
+            (drt_report_example){p->picture[r->n_examples],  size,         t->name,
+                                 p->question[r->n_examples], item->answer, p->answers[r->n_examples]};
         r->n_examples++;
     }
     return DRT_OK;
@@ -78,13 +92,24 @@ drt_status drt_experiment_report(const drt_experiment *e, const drt_findings *fo
     if (!p) return drt_fail(err, DRT_ENOMEM, "no memory for a report");
     for (int i = 0; i < e->n; i++) fill_model(e, i, &found[i], p);
     const char *last = e->models[e->n - 1].name, *commands[] = {p->command[0], p->command[1]};
-    drt_report r = {.title = e->title, .n_models = e->n, .models = p->model, .examples = p->example, .n_commands = 2, .commands = commands,
-                    .note = "All models were trained on the same samples, from the same towers. Sighted minus blind is what the picture "
-                            "adds; restricted answers take away what a blind model loses by leaving the set of answers."};
+    drt_report r = {.title = e->title,
+                    .n_models = e->n,
+                    .models = p->model,
+                    .examples = p->example,
+                    .n_commands = 2,
+                    .commands = commands,
+                    .note =
+                        "All models were trained on the same samples, from the same towers. Sighted minus blind is "
+                        "what the picture "
+                        "adds; restricted answers take away what a blind model loses by leaving the set of answers."};
     drt_status status = fill_examples(e, found, p, &r, err);
-    const char *picture = found[0].sighted.tasks && found[0].sighted.task[0].all.n ? found[0].sighted.task[0].item[0].image : "picture.jpg";
-    snprintf(p->command[0], sizeof p->command[0], "build/drt chat %s/%s/stage2/model --image %s", e->out, last, picture);
-    snprintf(p->command[1], sizeof p->command[1], "build/drt eval %s/%s/stage2/model --data %s/world", e->out, last, e->out);
+    const char *picture = found[0].sighted.tasks && found[0].sighted.task[0].all.n
+                              ? found[0].sighted.task[0].item[0].image
+                              : "picture.jpg";
+    snprintf(p->command[0], sizeof p->command[0], "build/drt chat %s/%s/stage2/model --image %s", e->out, last,
+             picture);
+    snprintf(p->command[1], sizeof p->command[1], "build/drt eval %s/%s/stage2/model --data %s/world", e->out, last,
+             e->out);
     if (!status) status = drt_report_write(&r, e->out, err);
     if (!status && table) drt_report_table(&r, table);
     for (int k = 0; k < EXAMPLES; k++) free(p->picture[k]), free(p->question[k]);

@@ -31,7 +31,8 @@ drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, in
     return o;
 }
 
-drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const char *path, float *patches, drt_error *err) {
+drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const char *path, float *patches,
+                          drt_error *err) {
     drt_image image = {0}, ready = {0};
     drt_status status = drt_image_read(&image, path, err);
     if (!status) status = drt_image_prepare(&image, how, &ready, err);
@@ -41,7 +42,8 @@ drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const c
     return status;
 }
 
-static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s, drt_error *err) {
+static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s,
+                              drt_error *err) {
     int64_t size = (int64_t)l->pack.patches_side * l->pack.patches_side * l->pack.patch_numbers;
     s->images = l->m->config.kind == DRT_MODEL_LLAMA ? 0 : rec->n_images;
     if (!s->images) return DRT_OK;
@@ -74,12 +76,14 @@ static drt_status add_text(const drt_loader *l, const char *text, drt_arena *are
     return id ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a caption");
 }
 
-static drt_status clip_sample(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s, drt_error *err) {
+static drt_status clip_sample(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s,
+                              drt_error *err) {
     const char *caption = NULL;
     int patches = l->pack.patches_side * l->pack.patches_side;
     for (int i = 0; i < rec->n_turns && !caption; i++)
         if (!rec->turns[i].human) caption = rec->turns[i].text;
-    if (!caption || s->images != 1) return drt_fail(err, DRT_EDATA, "CLIP wants one image and one caption, this has %d images", s->images);
+    if (!caption || s->images != 1)
+        return drt_fail(err, DRT_EDATA, "CLIP wants one image and one caption, this has %d images", s->images);
     s->text = drt_arena_array(arena, 1 + rec->n_negatives, sizeof *s->text);
     s->text_size = drt_arena_array(arena, 1 + rec->n_negatives, sizeof *s->text_size);
     if (!s->text || !s->text_size) return drt_fail(err, DRT_ENOMEM, "no memory for captions");
@@ -125,7 +129,8 @@ static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, 
     if (status) return status;
     s->index = rec->index;
     status = load_images(l, rec, arena, s, err);
-    if (!status) status = l->clip ? clip_sample(l, rec, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
+    if (!status)
+        status = l->clip ? clip_sample(l, rec, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
     if (status) drt_dataset_fail_in(l->data, rec, err);
     drt_record_free(rec);
     *out = s;
@@ -138,7 +143,8 @@ static drt_status pack_all(const drt_loader *l, drt_step_data *d, drt_sample **s
     d->batch = drt_arena_array(d->arena, n, sizeof *d->batch);
     if (!d->batch) return drt_fail(err, DRT_ENOMEM, "no memory for batches");
     while (from < n) {
-        int part = (int)((int64_t)from * parts / n), end = (int)(((int64_t)(part + 1) * n + parts - 1) / parts), to = from;
+        int part = (int)((int64_t)from * parts / n), end = (int)(((int64_t)(part + 1) * n + parts - 1) / parts),
+            to = from;
         int64_t rows = 0;
         for (; to < end && to < n; to++) {
             int64_t more = drt_sample_rows(s[to], &l->pack);
@@ -176,15 +182,21 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
 static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
     const drt_recipe *r = l->r;
     bool pictures = l->m->config.kind != DRT_MODEL_LLAMA;
-    const drt_dataset_options options = {.skip = r->data.bad == DRT_BAD_SKIP, .images = pictures ? DRT_IMAGES_DECODE : DRT_IMAGES_IGNORE,
-                                         .how = l->clip ? NULL : l->options.how, .bad = bad};
-    drt_status status = drt_dataset_open(&l->data, r->data.file, *r->data.images ? r->data.images : NULL, &options, progress, err);
+    const drt_dataset_options options = {.skip = r->data.bad == DRT_BAD_SKIP,
+                                         .images = pictures ? DRT_IMAGES_DECODE : DRT_IMAGES_IGNORE,
+                                         .how = l->clip ? NULL : l->options.how,
+                                         .bad = bad};
+    drt_status status =
+        drt_dataset_open(&l->data, r->data.file, *r->data.images ? r->data.images : NULL, &options, progress, err);
     if (status) return status;
     int64_t n = drt_dataset_size(l->data);
     if (r->data.limit && r->data.limit < n) n = r->data.limit;
-    const drt_sampler_options sampling = {.n = (int32_t)n, .length = drt_dataset_lengths(l->data),
-                                          .group = r->data.group_by_modality, .batch = (int)(r->train.batch / r->train.accumulate),
-                                          .accumulation = (int)r->train.accumulate, .seed = (uint64_t)r->seed};
+    const drt_sampler_options sampling = {.n = (int32_t)n,
+                                          .length = drt_dataset_lengths(l->data),
+                                          .group = r->data.group_by_modality,
+                                          .batch = (int)(r->train.batch / r->train.accumulate),
+                                          .accumulation = (int)r->train.accumulate,
+                                          .seed = (uint64_t)r->seed};
     status = drt_sampler_new(&l->sampler, &sampling, err);
     if (!status && !*steps) *steps = drt_sampler_steps_per_epoch(l->sampler) * r->train.epochs;
     return status;
@@ -206,13 +218,23 @@ static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err)
     l->preprocess.aspect = r->data.aspect;
     int context = (int)r->data.context;
     if (!l->clip && context > m->config.language.positions) context = m->config.language.positions;
-    l->options = (drt_align_options){r->order.token, r->guided.reduce, drt_template_find(templates[r->data.template]), context,
-                                     m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0, (int)r->order.bank};
-    return m->tokenizer ? DRT_OK : drt_fail(err, DRT_ECONFIG, "%s: has no tokenizer.json", m->folder ? m->folder : "the model");
+    l->options = (drt_align_options){r->order.token,
+                                     r->guided.reduce,
+                                     drt_template_find(templates[r->data.template]),
+                                     context,
+                                     m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0,
+                                     (int)r->order.bank};
+    if (l->options.image_rows >= context - 1)
+        return drt_fail(err, DRT_ECONFIG,
+                        "data.context: an image takes %d rows, the context has %d; raise data.context%s",
+                        l->options.image_rows, context,
+                        context < r->data.context ? " (the decoder itself has no more positions)" : "");
+    return m->tokenizer ? DRT_OK
+                        : drt_fail(err, DRT_ECONFIG, "%s: has no tokenizer.json", m->folder ? m->folder : "the model");
 }
 
-drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank, int64_t first,
-                           int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
+drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank,
+                           int64_t first, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
     drt_loader *l = calloc(1, sizeof *l);
     void *slots[SLOTS];
     *out = NULL;
@@ -228,7 +250,8 @@ drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_mode
         l->slot[i].arena = drt_arena_new(0);
         if (!l->slot[i].arena && !status) status = drt_fail(err, DRT_ENOMEM, "no memory for a loader");
     }
-    if (!status && first < *steps) status = drt_prefetch_start(&l->prefetch, make_step, l, slots, SLOTS, first, *steps, err);
+    if (!status && first < *steps)
+        status = drt_prefetch_start(&l->prefetch, make_step, l, slots, SLOTS, first, *steps, err);
     if (status) {
         drt_loader_close(l);
         return status;

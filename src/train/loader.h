@@ -21,8 +21,8 @@ typedef struct drt_loader drt_loader;
 // Opens the recipe's data for this model and starts reading at optimizer step `first`, up to `steps`; steps 0: as many
 // as the epochs take. bank: [classes, cells], must outlive the loader; may be NULL without image_order. bad (may be
 // NULL) receives one line for every unusable sample.
-drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank, int64_t first,
-                           int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err);
+drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank,
+                           int64_t first, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err);
 // The next step's data, valid until drt_loader_release.
 drt_status drt_loader_next(drt_loader *l, drt_step_data **out, drt_error *err);
 void drt_loader_release(drt_loader *l);
@@ -32,7 +32,8 @@ const drt_align_options *drt_loader_options(const drt_loader *l);
 double drt_loader_waited(const drt_loader *l); // seconds that training waited for data
 
 // Reads and prepares one image as patch rows [P, 3*patch*patch].
-drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const char *path, float *patches, drt_error *err);
+drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const char *path, float *patches,
+                          drt_error *err);
 // Numbers of the packer for a model and a bank of `grid` x `grid` cells.
 drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid);
 

@@ -33,14 +33,15 @@ double drt_group_factor(const drt_recipe *r, drt_group group) {
 
 static int64_t padded(const drt_param *q) { return (q->tensor.value.rows * q->tensor.value.cols + 15) / 16 * 16; }
 
-drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *r, double lr, int64_t update, double *norm,
-                              drt_error *err) {
+drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *r, double lr, int64_t update,
+                              double *norm, drt_error *err) {
     double squares = 0;
     dev->k->sum_squares(dev, drt_mat_f32(p->grads, 1, p->learning), &squares);
     *norm = sqrt(squares);
     if (!isfinite(*norm)) return drt_fail(err, DRT_ENUMERIC, "the gradient is not finite");
     double clip = r->optimizer.clip, scale = clip > 0 && *norm > clip ? clip / *norm : 1;
-    drt_adamw c = {.beta1 = (float)r->optimizer.beta1, .beta2 = (float)r->optimizer.beta2, .eps = (float)r->optimizer.eps};
+    drt_adamw c = {
+        .beta1 = (float)r->optimizer.beta1, .beta2 = (float)r->optimizer.beta2, .eps = (float)r->optimizer.eps};
     c.correction1 = (float)(1 - pow(r->optimizer.beta1, (double)(update + 1)));
     c.correction2 = (float)(1 - pow(r->optimizer.beta2, (double)(update + 1)));
     c.grad_scale = (float)scale;
@@ -50,12 +51,14 @@ drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *
         int64_t from = drt_param_grad_offset(p, q), n = 0;
         bool decays = q->tensor.value.rows > 1; // vectors (norms, biases) and scalars do not
         int j = i;
-        for (; j < p->n && p->at[j]->group == q->group && (p->at[j]->tensor.value.rows > 1) == decays; j++) n += padded(p->at[j]);
+        for (; j < p->n && p->at[j]->group == q->group && (p->at[j]->tensor.value.rows > 1) == decays; j++)
+            n += padded(p->at[j]);
         i = j;
         if (from < 0) continue;
         c.lr = (float)(lr * drt_group_factor(r, q->group));
         c.weight_decay = decays ? (float)r->optimizer.weight_decay : 0;
-        // Also at rate 0 (the first step of a warm-up): the moments take note of the gradient, as torch.optim.AdamW does.
+        // Also at rate 0 (the first step of a warm-up): the moments take note of the gradient, as torch.optim.AdamW
+        // does.
         dev->k->adamw(dev, &c, n, p->weights + q->offset, p->grads + from, p->m + from, p->v + from);
     }
     if (dev->error.code && err) *err = dev->error;

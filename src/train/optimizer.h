@@ -14,7 +14,7 @@ double drt_group_factor(const drt_recipe *r, drt_group group);
 // One step: gradients scaled so that their norm is at most optimizer.clip, then AdamW with rate lr (before factors).
 // update: 0-based count of updates so far (for the bias correction). *norm: the gradient norm before clipping.
 // Nothing is changed if the norm is not finite: DRT_ENUMERIC.
-drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *r, double lr, int64_t update, double *norm,
-                              drt_error *err);
+drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *r, double lr, int64_t update,
+                              double *norm, drt_error *err);
 
 #endif

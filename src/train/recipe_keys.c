@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROW(field, type, value, doc, ...) {#field, DRT_KEY_##type, offsetof(drt_recipe, field), value, doc, __VA_ARGS__}
+#define ROW(field, type, value, doc, ...)                                                                              \
+    { #field, DRT_KEY_##type, offsetof(drt_recipe, field), value, doc, __VA_ARGS__ }
 #define INT(field, value, least, most, doc) ROW(field, INT, value, doc, least, most, 0, NULL)
 #define NUMBER(field, value, least, most, open, doc) ROW(field, FLOAT, value, doc, least, most, open, NULL)
 #define FACTOR(field, value, doc) NUMBER(field, value, 0, INFINITY, 0, doc)

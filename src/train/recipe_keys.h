@@ -15,7 +15,7 @@ typedef struct {
     const char *value; // default, as a recipe would spell it
     const char *doc;   // one line
     double least, most;
-    int open;           // DRT_KEY_ABOVE, DRT_KEY_BELOW
+    int open;            // DRT_KEY_ABOVE, DRT_KEY_BELOW
     const char *choices; // enum: "a|b|c" in the order of its C type
 } drt_recipe_key;
 

@@ -12,15 +12,25 @@ static drt_status check_objectives(const drt_recipe *r, const drt_recipe_key **k
         const char *why;
     } rows[] = {
         {"objectives.language", r->objectives.language, {DRT_TASK_LLAVA, DRT_TASK_LANGUAGE}, "it predicts next tokens"},
-        {"objectives.image_order", r->objectives.image_order, {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
+        {"objectives.image_order",
+         r->objectives.image_order,
+         {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
          "it shuffles a picture that a language model sees"},
-        {"objectives.text_order", r->objectives.text_order, {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
+        {"objectives.text_order",
+         r->objectives.text_order,
+         {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
          "it orders words by looking at a picture"},
-        {"objectives.guided", r->objectives.guided, {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
+        {"objectives.guided",
+         r->objectives.guided,
+         {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
          "it guides a language model's attention to a picture"},
-        {"objectives.contrastive", r->objectives.contrastive, {DRT_TASK_CLIP, DRT_TASK_CLIP},
+        {"objectives.contrastive",
+         r->objectives.contrastive,
+         {DRT_TASK_CLIP, DRT_TASK_CLIP},
          "it compares two towers' embeddings"},
-        {"objectives.patch_words", r->objectives.patch_words, {DRT_TASK_CLIP, DRT_TASK_CLIP},
+        {"objectives.patch_words",
+         r->objectives.patch_words,
+         {DRT_TASK_CLIP, DRT_TASK_CLIP},
          "it trains a vision tower's patches"},
     };
     static const char *const tasks[] = {"llava", "clip", "language"};
@@ -45,8 +55,8 @@ static drt_status check_objectives(const drt_recipe *r, const drt_recipe_key **k
 static drt_status check_parts(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
     double learning = 0;
     if (r->task == DRT_TASK_LLAVA)
-        learning = r->groups.vision + r->groups.projector + r->groups.language + r->groups.directed +
-                   r->groups.order_head;
+        learning =
+            r->groups.vision + r->groups.projector + r->groups.language + r->groups.directed + r->groups.order_head;
     else if (r->task == DRT_TASK_CLIP)
         learning = r->groups.vision + r->groups.clip_text + r->groups.clip_projection + r->groups.patch_head;
     else learning = r->groups.language;

@@ -78,13 +78,16 @@ static drt_status open_all(run *u, drt_error *err) {
     drt_status status = drt_device_open(&u->dev, r->device, (int)r->threads, err);
     if (!status) status = drt_recipe_model(r, &u->m, &u->bank, &u->cells, err);
     if (!status && !(u->tape = drt_tape_new(u->dev, err))) status = DRT_ENOMEM;
-    if (!status && !u->m->params->learning) status = drt_fail(err, DRT_ECONFIG, "nothing learns: every groups.* that this task has is 0");
+    if (!status && !u->m->params->learning)
+        status = drt_fail(err, DRT_ECONFIG, "nothing learns: every groups.* that this task has is 0");
     if (!status) status = claim_folder(u, err);
     if (!status && u->step) status = drt_checkpoint_load(u->m->params, r->out, u->step, err);
     u->steps = r->train.steps;
-    if (!status) status = drt_loader_open(&u->loader, r, u->m, u->bank, u->step, &u->steps, u->hooks->progress, &bad, err);
+    if (!status)
+        status = drt_loader_open(&u->loader, r, u->m, u->bank, u->step, &u->steps, u->hooks->progress, &bad, err);
     if (bad.size) { // kept beside the run, whether it goes on without them or not
-        if (!in_folder(r, "bad_samples.txt", bad.bytes, bad.size, NULL)) say(u, "unusable samples are listed in %s/bad_samples.txt", r->out);
+        if (!in_folder(r, "bad_samples.txt", bad.bytes, bad.size, NULL))
+            say(u, "unusable samples are listed in %s/bad_samples.txt", r->out);
     }
     drt_text_free(&bad);
     if (!status) status = drt_log_open(&u->log, r->out, u->step, err);
@@ -110,12 +113,14 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
         if (isnan(s->part[k])) continue;
         snprintf(name, sizeof name, "loss.%s", drt_objectives[k].name);
         drt_log_number(u->log, name, s->part[k]);
-        if (s->score[k].count > 0) drt_log_number(u->log, drt_objectives[k].score, s->score[k].hits / s->score[k].count);
+        if (s->score[k].count > 0)
+            drt_log_number(u->log, drt_objectives[k].score, s->score[k].hits / s->score[k].count);
     }
     for (int k = 0; u->m->extra.balance && k < DRT_OBJECTIVES; k++) {
         if (isnan(s->part[k])) continue;
         snprintf(name, sizeof name, "weight.%s", drt_objectives[k].name);
-        drt_log_number(u->log, name, exp(-drt_row(u->m->extra.balance->tensor.value, k)[0]) * drt_objective_weight(u->r, k));
+        drt_log_number(u->log, name,
+                       exp(-drt_row(u->m->extra.balance->tensor.value, k)[0]) * drt_objective_weight(u->r, k));
     }
     drt_log_number(u->log, "grad_norm", s->grad_norm);
     drt_log_number(u->log, "rows", (double)s->rows);
@@ -134,23 +139,28 @@ static drt_status steps_run(run *u, drt_error *err) {
     while (!status && u->step < u->end) {
         if (u->hooks->stop && u->hooks->stop(u->hooks->stop_user)) {
             status = u->step ? save(u, u->r->checkpoint.keep, err) : DRT_OK;
-            return status ? status : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume", (long long)u->step, (long long)u->end);
+            return status ? status
+                          : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume",
+                                     (long long)u->step, (long long)u->end);
         }
         drt_step_data *data;
         drt_step_report report;
         double start = drt_clock();
         if ((status = drt_loader_next(u->loader, &data, err))) break;
-        status = drt_train_step(u->tape, u->m, u->r, drt_loader_options(u->loader), data, u->step, u->steps, &report, err);
+        status =
+            drt_train_step(u->tape, u->m, u->r, drt_loader_options(u->loader), data, u->step, u->steps, &report, err);
         drt_loader_release(u->loader);
         if (status) break;
         u->step++;
         u->loss = report.loss;
         status = log_step(u, &report, drt_clock() - start, err);
-        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->end) status = save(u, u->r->checkpoint.keep, err);
+        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->end)
+            status = save(u, u->r->checkpoint.keep, err);
     }
     if (status && status != DRT_EIO) { // worth keeping, though the trouble may be in it already: older ones stay, too
         drt_error second = {0};
-        if (u->step && save(u, INT64_MAX, &second)) say(u, "the state after step %lld could not be saved: %s", (long long)u->step, second.text);
+        if (u->step && save(u, INT64_MAX, &second))
+            say(u, "the state after step %lld could not be saved: %s", (long long)u->step, second.text);
         else if (u->step) say(u, "the state after step %lld is saved; go on with --resume", (long long)u->step);
     }
     return status;
@@ -174,8 +184,12 @@ static drt_status draw_curves(const run *u, drt_error *err) {
     // One objective alone is the total.
     int first = n == 2;
     drt_text svg = {0};
-    drt_curves_svg(curve + first, n - first, &(drt_curve_options){.title = "Loss", .x_label = "step", .smoothing = u->steps >= 100 ? (double)u->steps / 50 : 0}, &svg);
-    status = svg.failed ? drt_fail(err, DRT_ENOMEM, "no memory") : in_folder(u->r, "curves.svg", svg.bytes, svg.size, err);
+    drt_curves_svg(curve + first, n - first,
+                   &(drt_curve_options){
+                       .title = "Loss", .x_label = "step", .smoothing = u->steps >= 100 ? (double)u->steps / 50 : 0},
+                   &svg);
+    status =
+        svg.failed ? drt_fail(err, DRT_ENOMEM, "no memory") : in_folder(u->r, "curves.svg", svg.bytes, svg.size, err);
     drt_text_free(&svg);
     drt_run_log_free(&log);
     return status;

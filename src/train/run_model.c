@@ -21,11 +21,14 @@ static drt_model_options options_of(const drt_recipe *r) {
 }
 
 static drt_status bank_for(const drt_recipe *r, drt_model *m, int32_t **bank, int *cells, drt_error *err) {
-    int side = m->config.vision.image / m->config.vision.patch, grid = r->order.grid ? (int)r->order.grid : side, classes = 0;
+    int side = m->config.vision.image / m->config.vision.patch, grid = r->order.grid ? (int)r->order.grid : side,
+        classes = 0;
     drt_status status = m->folder ? drt_directed_load(m, m->folder, bank, &classes, cells, err) : DRT_OK;
     if (!status && *bank && (classes != r->order.bank || *cells != grid * grid))
-        status = drt_fail(err, DRT_ECONFIG, "%s/directed.safetensors holds %d permutations of %d cells, the recipe wants %lld of %d; "
-                          "set order.bank and order.grid as in stage 1", m->folder, classes, *cells, (long long)r->order.bank, grid * grid);
+        status = drt_fail(err, DRT_ECONFIG,
+                          "%s/directed.safetensors holds %d permutations of %d cells, the recipe wants %lld of %d; "
+                          "set order.bank and order.grid as in stage 1",
+                          m->folder, classes, *cells, (long long)r->order.bank, grid * grid);
     if (!status && *bank) status = drt_bank_check(*bank, classes, *cells, err);
     if (!status && !*bank) {
         *cells = grid * grid;
@@ -35,8 +38,8 @@ static drt_status bank_for(const drt_recipe *r, drt_model *m, int32_t **bank, in
 }
 
 drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank, int *cells, drt_error *err) {
-    static const drt_model_kind kind[] = {[DRT_TASK_LLAVA] = DRT_MODEL_LLAVA, [DRT_TASK_CLIP] = DRT_MODEL_CLIP,
-                                          [DRT_TASK_LANGUAGE] = DRT_MODEL_LLAMA};
+    static const drt_model_kind kind[] = {
+        [DRT_TASK_LLAVA] = DRT_MODEL_LLAVA, [DRT_TASK_CLIP] = DRT_MODEL_CLIP, [DRT_TASK_LANGUAGE] = DRT_MODEL_LLAMA};
     static const char *const kind_name[] = {"llava", "clip", "language"};
     const drt_model_options o = options_of(r);
     *bank = NULL;
@@ -45,8 +48,9 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
     if (*r->model) status = drt_model_open(out, r->model, &o, err);
     else status = drt_model_assemble(out, r->vision, r->language, r->projector, (int)r->vision_select_layer, &o, err);
     if (!status && (*out)->config.kind != kind[r->task])
-        status = drt_fail(err, DRT_ECONFIG, "%s is a %s model, the recipe's task is %s", *r->model ? r->model : "the assembled model",
-                          kind_name[(*out)->config.kind], kind_name[r->task]);
+        status =
+            drt_fail(err, DRT_ECONFIG, "%s is a %s model, the recipe's task is %s",
+                     *r->model ? r->model : "the assembled model", kind_name[(*out)->config.kind], kind_name[r->task]);
     if (!status && o.order_classes) status = bank_for(r, *out, bank, cells, err);
     if (status) {
         drt_model_close(*out);

@@ -8,9 +8,9 @@
 
 double drt_objective_weight(const drt_recipe *r, int objective) {
     const double w[DRT_OBJECTIVES] = {
-        [DRT_LANGUAGE_LOSS] = r->objectives.language,   [DRT_IMAGE_ORDER] = r->objectives.image_order,
-        [DRT_TEXT_ORDER] = r->objectives.text_order,    [DRT_GUIDED] = r->objectives.guided,
-        [DRT_CONTRASTIVE] = r->objectives.contrastive,  [DRT_PATCH_WORDS] = r->objectives.patch_words,
+        [DRT_LANGUAGE_LOSS] = r->objectives.language,  [DRT_IMAGE_ORDER] = r->objectives.image_order,
+        [DRT_TEXT_ORDER] = r->objectives.text_order,   [DRT_GUIDED] = r->objectives.guided,
+        [DRT_CONTRASTIVE] = r->objectives.contrastive, [DRT_PATCH_WORDS] = r->objectives.patch_words,
     };
     return w[objective];
 }
@@ -74,7 +74,8 @@ drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, c
 }
 
 drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
-                          const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report, drt_error *err) {
+                          const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report,
+                          drt_error *err) {
     char names[300] = "";
     drt_params_zero_grads(m->params);
     drt_status status = drt_train_gradients(t, m, r, options, data, report, err);
@@ -82,11 +83,15 @@ drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const 
     report->lr = drt_learning_rate(r, step, steps);
     name_samples(data, names, sizeof names);
     if (!isfinite(report->loss))
-        return drt_fail(err, DRT_ENUMERIC, "step %lld: the loss is %s (samples %s); nothing was updated. Lower lr, set optimizer.clip, "
-                        "or look at these samples", (long long)step + 1, isnan(report->loss) ? "NaN" : "infinite", names);
+        return drt_fail(err, DRT_ENUMERIC,
+                        "step %lld: the loss is %s (samples %s); nothing was updated. Lower lr, set optimizer.clip, "
+                        "or look at these samples",
+                        (long long)step + 1, isnan(report->loss) ? "NaN" : "infinite", names);
     status = drt_optimizer_step(drt_tape_device(t), m->params, r, report->lr, step, &report->grad_norm, err);
     if (status == DRT_ENUMERIC)
-        return drt_fail(err, status, "step %lld: the gradient is not finite (samples %s); nothing was updated. Lower lr or set "
-                        "optimizer.clip", (long long)step + 1, names);
+        return drt_fail(err, status,
+                        "step %lld: the gradient is not finite (samples %s); nothing was updated. Lower lr or set "
+                        "optimizer.clip",
+                        (long long)step + 1, names);
     return status;
 }

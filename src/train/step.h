@@ -7,8 +7,8 @@
 #include "train/recipe.h"
 
 typedef struct {
-    double loss;                  // weighted total
-    double part[DRT_OBJECTIVES];  // each objective's mean over the step; NaN where it had no row
+    double loss;                 // weighted total
+    double part[DRT_OBJECTIVES]; // each objective's mean over the step; NaN where it had no row
     drt_score score[DRT_OBJECTIVES];
     double grad_norm, lr;
     int64_t rows;
@@ -17,7 +17,8 @@ typedef struct {
 // Forward, backward and update of step `step` (0-based) of `steps`. A loss or gradient that is not finite is
 // DRT_ENUMERIC, naming the samples; nothing is updated then.
 drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
-                          const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report, drt_error *err);
+                          const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report,
+                          drt_error *err);
 // Forward and backward alone (tests, benches): gradients are added to those there are.
 drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
                                const drt_step_data *data, drt_step_report *report, drt_error *err);
