@@ -157,7 +157,7 @@ drt_status drt_assistant_evaluate(drt_assistant *a, const drt_evaluation *e, drt
         snprintf(scores[i].task, sizeof scores[i].task, "%s", t->name);
     }
     if (!status && json) {
-        drt_eval_json(&r, &text);
+        drt_eval_json(&r, NULL, &text);
         if (text.failed) status = drt_fail(err, DRT_ENOMEM, "no memory for the answers as JSON");
         else *json = text.bytes, text.bytes = NULL;
         drt_text_free(&text);
