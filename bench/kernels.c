@@ -2,7 +2,7 @@
 //   op, shape, dtype, device, threads, median_us, best_us, spread (p90 - p10 over the median), gflops or gbs (at the
 //   median), limit (what the machine reached in the same run, in turn with the case: the best product, or a copy of as
 //   many bytes), share of that limit.
-// Usage: build/bench/kernels [-t threads] [-n repeats] [-d cpu|ref] [name filter]
+// Usage: build/bench/kernels [-t threads] [-n repeats] [-d cpu|ref] [-c: processor time] [name filter]
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -31,9 +31,12 @@ struct bench {
     size_t copy;
 };
 
+// Processor time instead of the clock (-c): on a busy machine, with one thread, the steadier of the two.
+static bool cpu_time;
+
 static double now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -292,6 +295,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "-t") && i + 1 < argc) b.threads = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-n") && i + 1 < argc) b.repeats = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-d") && i + 1 < argc) device = argv[++i];
+        else if (!strcmp(argv[i], "-c")) cpu_time = true;
         else b.filter = argv[i];
     }
     if (b.repeats < 1 || b.repeats > MOST_REPEATS) b.repeats = 41;

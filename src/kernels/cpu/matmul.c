@@ -10,6 +10,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+enum { REDUCTION_BLOCK = 512 };
+
 // c, or a copy of it per part of the reduction, in a grid of pieces.
 typedef struct {
     bool ta, tb, add;
@@ -49,8 +51,16 @@ static void multiply(const void *args, int64_t first, int64_t end, int worker) {
         if (start) start_rows(p, c, n0);
         if (!p->k) continue;
         float keep = start || (p->add && !p->partial) ? 1.0f : 0.0f;
-        dnnl_status_t status = dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', c.rows, c.cols, k1 - k0, 1.0f, a,
-                                          p->a.ld, b, p->b.ld, keep, c.data, c.ld);
+        // oneDNN packs a transposed a down its columns; where ld is a multiple of 4096 bytes these share a cache set,
+        // and shorter columns help: 133 against 191 GFLOP/s at 1024x192x3568 (ld 1040: 202 and 206).
+        int64_t block = p->ta ? REDUCTION_BLOCK : k1 - k0;
+        dnnl_status_t status = dnnl_success;
+        for (int64_t t = k0; t < k1 && status == dnnl_success; t += block, keep = 1.0f) {
+            int64_t depth = k1 - t < block ? k1 - t : block;
+            const float *at = a + (p->ta ? (t - k0) * p->a.ld : t - k0), *bt = b + (p->tb ? t - k0 : (t - k0) * p->b.ld);
+            status = dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', c.rows, c.cols, depth, 1.0f, at, p->a.ld, bt,
+                                p->b.ld, keep, c.data, c.ld);
+        }
         if (status != dnnl_success) atomic_store(p->status, (int)status);
     }
 }

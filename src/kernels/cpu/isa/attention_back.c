@@ -4,7 +4,7 @@
 // An item holds dk and dv of its keys in scratch and writes them once.
 #include "kernels/cpu/isa/attention.h"
 
-enum { BLOCK = 4 * TILE_ROWS };
+enum { BLOCK = 8 * TILE_ROWS };
 
 typedef struct {
     const drt_attention *at;

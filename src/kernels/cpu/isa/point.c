@@ -1,9 +1,9 @@
 // Element by element: activations, gated activations, rotary positions, AdamW.
 #include "kernels/cpu/isa/table.h"
 
-// P(X <= x) of a standard normal X and, in *bell, its density without 1/sqrt(2 pi), e^(-x^2/2): the lower tail is
-// bell * Q(t), t = 1 / (1 + 0.3 |x|), Q minimax of degree 8 (1.3e-7 relative, fitted over |x| <= 13.5), so that GELU keeps its
-// relative accuracy where it vanishes (1 + erf loses it).
+// P(X <= x) of a standard normal X and, in *bell, its density without 1/sqrt(2 pi), e^(-x^2/2). The lower tail is
+// bell * Q(t), t = 1 / (1 + 0.3 |x|), Q minimax of degree 8 (1.3e-7 relative, fitted over |x| <= 13.5), so that GELU
+// keeps its relative accuracy where it vanishes (1 + erf loses it).
 INLINE vf normal_cdf(vf x, vf *bell) {
     vf a = vabs(x), t = 1.0f / (1.0f + 0.3f * a);
     *bell = vexp(x * x * -0.5f);

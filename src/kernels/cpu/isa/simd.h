@@ -75,18 +75,26 @@ INLINE vf vmin(vf a, vf b) {
 INLINE vf vabs(vf x) { return (vf)((vi)x & 0x7fffffff); }
 
 INLINE float vsum(vf x) {
+#if VL == 16
+    return _mm512_reduce_add_ps((__m512)x);
+#else
     float s[VL];
     memcpy(s, &x, sizeof s);
     for (int w = VL / 2; w; w /= 2)
         for (int i = 0; i < w; i++) s[i] += s[i + w];
     return s[0];
+#endif
 }
 INLINE float vlargest(vf x) {
+#if VL == 16
+    return _mm512_reduce_max_ps((__m512)x);
+#else
     float s[VL];
     memcpy(s, &x, sizeof s);
     for (int w = VL / 2; w; w /= 2)
         for (int i = 0; i < w; i++) s[i] = s[i] > s[i + w] ? s[i] : s[i + w];
     return s[0];
+#endif
 }
 
 // e^x: x = n ln 2 + r, |r| <= ln 2 / 2, minimax polynomial of degree 6 in r (2e-9), times 2^n. Over [-87, 88] the error
