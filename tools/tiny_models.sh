@@ -19,10 +19,15 @@ train() {
     shift 2
     [ -f "$out/$name/model/config.json" ] || $drt train "$file" out="$out/$name" --resume "$@"
 }
+# Four lessons: to repeat words; to answer from descriptions; relations, twice (they are learned last).
 language() {
     train llama-repeat configs/tiny-llama.yaml model="$out/llama-start" data.file="$out/world/repeat.json" \
         train.steps=300 train.batch=32 optimizer.schedule=constant
-    train llama configs/tiny-llama.yaml model="$out/llama-repeat/model" data.file="$out/world/text.json"
+    train llama-text configs/tiny-llama.yaml model="$out/llama-repeat/model" data.file="$out/world/text.json" train.stop=5000
+    train llama-relate configs/tiny-llama.yaml model="$out/llama-text/model" data.file="$out/world/relate.json" \
+        train.steps=7000 lr=1.5e-3 min_lr=5e-5
+    train llama-last configs/tiny-llama.yaml model="$out/llama-relate/model" data.file="$out/world/relate.json" \
+        train.steps=8000 lr=1.5e-3 min_lr=2e-5 threads=2 seed=43
 }
 vision() { train clip configs/tiny-clip.yaml model="$out/clip-start" data.file="$out/world/clip.json"; }
 
@@ -31,6 +36,6 @@ pid=$!
 language
 wait $pid || { cat "$out/clip.log"; exit 1; }
 $drt convert "$out/clip/model" models/tiny-clip --dtype bf16
-$drt convert "$out/llama/model" models/tiny-llama --dtype bf16
+$drt convert "$out/llama-last/model" models/tiny-llama --dtype bf16
 $drt probe models/tiny-clip --data "$out/world"
 $drt eval models/tiny-llama --data "$out/world"
