@@ -18,7 +18,7 @@ static const char help[] =
     "judged on the rest; chance is what naming the most frequent class would get.\n"
     "\n"
     "  MODEL        a CLIP or LLaVA folder\n"
-    "  --data DIR   a shapes world (drt shapes --out DIR --train 0 --eval 500)\n"
+    "  --data DIR   a shapes world (drt shapes --out DIR --train 1 --eval 1000)\n"
     "  --out F.json write the numbers\n"
     "  --limit N    pictures (default 1000)\n"
     "  --steps N    of AdamW for each probe (default 300)\n"
