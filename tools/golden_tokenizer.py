@@ -6,8 +6,8 @@
 KIND.json is a tokenizer.json; KIND.cases.json a list of {"text", "ids", "places", "decoded"}: places are [from, to] in
 bytes of the UTF-8 text. They are left out where normalising changes the text: HF then points to the first of the
 characters that were composed, drt to all of them. HF trains all kinds to the same bytes each time but "clip", whose
-alphabet comes in the order of a hash table. train.txt is what "gpt2" was trained on, each line a text given twice: drt's
-trainer must learn the same from it.
+alphabet comes in the order of a hash table. train.txt is what "gpt2" was trained on, each line a text given twice:
+drt's trainer must learn the same from it.
 """
 import json
 import os
@@ -115,11 +115,16 @@ KINDS = {"gpt2": byte_level, "llama3": llama3, "qwen": qwen, "clip": clip, "adde
          "digits": digits}
 FIXED = ["", " ", "a", "\n", "USER: <image>\nWhat is left of the red circle? ASSISTANT: The blue square.</s>",
          "It's 'S I'LL we'd they'RE 'ſ", "1234567890 12 3.14 ½ ² Ⅷ ٣", "   three  spaces\t\ttabs \r\n\r\n end   ",
-         "\u00a0nbsp\u2003em\u3000ideographic\u180evowel\u200bzero\x85next\x1funit", "e\u0301 E\u0301 \u00e9 a\u0323\u0307 a\u0307\u0323",
-         "\u1100\u1161\u11a8 \uac01 \uac00\u11a8", "\u0f71\u0344\u0308 x\uff9e \u304b\u3099", "\ufb01 \ufb03 \u212b \u1e9e \u0130 I\u0307 ǆ",
-         "👩‍👩‍👧‍👦 👍🏽 🇩🇪🇯🇵 ❤️ 1️⃣", "nul\x00inside\x7f", "<s><s></s><unk>", "<imag <image <image>> <IMAGE>", "don't</s>USER",
-         "<a><ab><abc <left>  x  <right>  y  <both>  word wordy aword word", "\n\n<both>  up  <left>", "  <left>  <left> x",
+         "\u00a0nbsp\u2003em\u3000ideographic\u180evowel\u200bzero\x85next\x1funit",
+         "e\u0301 E\u0301 \u00e9 a\u0323\u0307 a\u0307\u0323",
+         "\u1100\u1161\u11a8 \uac01 \uac00\u11a8", "\u0f71\u0344\u0308 x\uff9e \u304b\u3099",
+         "\ufb01 \ufb03 \u212b \u1e9e \u0130 I\u0307 ǆ",
+         "👩‍👩‍👧‍👦 👍🏽 🇩🇪🇯🇵 ❤️ 1️⃣", "nul\x00inside\x7f", "<s><s></s><unk>",
+         "<imag <image <image>> <IMAGE>", "don't</s>USER",
+         "<a><ab><abc <left>  x  <right>  y  <both>  word wordy aword word", "\n\n<both>  up  <left>",
+         "  <left>  <left> x",
          "Marked marked MARKED unmarked", "allez hello zz eee aaa", "a" * 200, "ab" * 60, "\U0010ffff \ue000 \ufffd",
+         "e\u0321\U00010f4f\u035f \u05de\u1715\u05bc \u2e5b",  # younger than HF's tables of normal forms
          "".join(chr(c) for c in range(1, 256)), "ÄÖÜ äöü ß Straße ΣΑΣ Σ"]
 WORDS = [w for line in TEXT for w in line.split()]
 ADDED = SPECIAL + ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<left>", "<right>", "<both>", "word", "<ab>", "Marked"]
@@ -134,7 +139,8 @@ def odd_string(r):
     for _ in range(r.choice([2, 3, 5, 8])):
         parts.append(r.choice([
             lambda: r.choice(WORDS) + r.choice(["", " ", ". "]), lambda: r.choice(SPACES) * r.choice([1, 1, 3]),
-            lambda: "".join(r.choices(POOL, k=r.randint(1, 3))), lambda: r.choice("eaoAö가ᄀかक") + "".join(r.choices(MARKS, k=2)),
+            lambda: "".join(r.choices(POOL, k=r.randint(1, 3))),
+            lambda: r.choice("eaoAö가ᄀかक") + "".join(r.choices(MARKS, k=2)),
             lambda: r.choice(["", " ", "  "]) + r.choice(ADDED) + r.choice(["", " ", "  "]),
             lambda: str(r.randint(0, 10 ** 6)), lambda: "".join(r.choices("!\"#'()*+,-./:;<=>?[]_{|}~", k=3))])())
     return "".join(parts)

@@ -3,6 +3,7 @@
 //   tokenizer.c          open and close, look-ups
 //   tokenizer_load.c     tokenizer.json: which parts there are; refusal of the others by name
 //   tokenizer_text.c     UTF-8, stretches of text that know where they came from
+//   tokenizer_unicode.c  kinds of characters, decompositions
 //   tokenizer_vocab.c    pieces, their ids, the byte alphabet
 //   tokenizer_added.c    added tokens in a text
 //   tokenizer_normal.c   normalisers
@@ -86,10 +87,21 @@ int drt_tok_utf8(const unsigned char *p, int64_t n, int32_t *code, bool *cut);
 int64_t drt_tok_utf8_valid(const unsigned char *p, int64_t n); // length of the longest valid prefix
 int32_t drt_tok_char_before(const unsigned char *p, int32_t at,
                             int32_t *code); // start of the character that ends at `at`
-bool drt_tok_is_space(int32_t code);
-bool drt_tok_is_word(int32_t code); // \w of Unicode's UTS 18
 // Replaces what is not UTF-8 by U+FFFD.
 void drt_tok_clean(tok_buffer *out, const unsigned char *p, int32_t n);
+
+// ---- characters ----
+
+enum { DRT_TOK_PARTS = 32 };
+bool drt_tok_is_space(int32_t code);
+bool drt_tok_is_number(int32_t code);
+bool drt_tok_is_punctuation(int32_t code);
+bool drt_tok_is_word(int32_t code); // \w of Unicode's UTS 18
+// Canonical or compatibility decomposition, in full; how many characters it has.
+int drt_tok_decompose(int32_t code, bool compatible, int32_t out[DRT_TOK_PARTS]);
+int drt_tok_combining_class(int32_t code);
+// Can it, or what it decomposes to, combine with the character before? Marks, and vowels and finals of Hangul.
+bool drt_tok_may_combine(int32_t code, bool compatible);
 
 // ---- pieces ----
 

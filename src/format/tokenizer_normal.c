@@ -14,39 +14,16 @@ typedef struct {
     bool failed;
 } code_points;
 
-static int options_of(tok_normal_kind what) {
-    int options = UTF8PROC_STABLE;
-    if (what == NORMAL_NFKC || what == NORMAL_NFKD) options |= UTF8PROC_COMPAT;
-    return options | (what == NORMAL_NFC || what == NORMAL_NFKC ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
-}
-
-static int decompose(int32_t c, int options, int32_t *out, int64_t room) {
-    int unused = 0;
-    return (int)utf8proc_decompose_char(c, out, room, options, &unused);
-}
-
-// May c, or what it decomposes to, combine with the character before? Marks, and vowels and finals of Hangul.
-static bool may_combine(int32_t c, int options) {
-    int32_t first[32];
-    if (c < 0x300) return false;
-    if (decompose(c, options, first, 32) > 0) c = first[0];
-    utf8proc_category_t k = utf8proc_category(c);
-    return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME ||
-           (c >= 0x1160 && c <= 0x11ff) || (c >= 0xd7b0 && c <= 0xd7ff);
-}
-
 // Is c alone in its run left as it is?
-static bool is_inert(int32_t c, int options) {
-    int32_t parts[32];
+static bool is_inert(int32_t c, bool compose, bool compatible) {
+    int32_t parts[DRT_TOK_PARTS];
     if (c < 0x80) return true;
-    bool compose = options & UTF8PROC_COMPOSE;
-    if (compose && (c < 0xa0 || (c < 0x300 && !(options & UTF8PROC_COMPAT)))) return true;
-    if (compose && c >= 0xac00 && c <= 0xd7a3) return true;
-    return decompose(c, options, parts, 32) == 1 && parts[0] == c;
+    if (compose && (c < 0xa0 || (c < 0x300 && !compatible) || (c >= 0xac00 && c <= 0xd7a3))) return true;
+    return drt_tok_decompose(c, compatible, parts) == 1 && parts[0] == c;
 }
 
-static void append(code_points *v, int32_t c, int options) {
-    if (v->n + 32 > v->room) {
+static void append(code_points *v, int32_t c, bool compatible) {
+    if (v->n + DRT_TOK_PARTS > v->room) {
         int64_t room = v->room ? 2 * v->room : 256;
         int32_t *a = realloc(v->code, (size_t)room * sizeof *a);
         if (a) v->code = a;
@@ -58,43 +35,39 @@ static void append(code_points *v, int32_t c, int options) {
         }
         v->room = room;
     }
-    int n = decompose(c, options, v->code + v->n, 32);
-    if (n > 0 && n <= 32) v->n += n;
-    else v->code[v->n++] = c;
+    v->n += drt_tok_decompose(c, compatible, v->code + v->n);
 }
-
-static int class_of(int32_t c) { return utf8proc_get_property(c)->combining_class; }
 
 // Stable order of combining classes between characters of class 0. Counting keeps hostile runs of marks linear.
 static void order_marks(code_points *v) {
     for (int64_t i = 0; i < v->n;) {
         int64_t end = i, start[257] = {0};
-        while (end < v->n && class_of(v->code[end])) end++;
+        while (end < v->n && drt_tok_combining_class(v->code[end])) end++;
         if (end - i > 1) {
-            for (int64_t k = i; k < end; k++) start[class_of(v->code[k]) + 1]++;
+            for (int64_t k = i; k < end; k++) start[drt_tok_combining_class(v->code[k]) + 1]++;
             for (int c = 1; c < 257; c++) start[c] += start[c - 1];
-            for (int64_t k = i; k < end; k++) v->sorted[start[class_of(v->code[k])]++] = v->code[k];
+            for (int64_t k = i; k < end; k++) v->sorted[start[drt_tok_combining_class(v->code[k])]++] = v->code[k];
             memcpy(v->code + i, v->sorted, (size_t)(end - i) * sizeof *v->code);
         }
         i = end + 1;
     }
 }
 
-static void put_run(code_points *v, const tok_chunk *in, int32_t from, int32_t to, int options, tok_buffer *out,
-                    bool *changed) {
+static void put_run(code_points *v, const tok_chunk *in, int32_t from, int32_t to, bool compose, bool compatible,
+                    tok_buffer *out, bool *changed) {
     v->n = 0;
     for (int32_t i = from; i < to && !v->failed;) {
         int32_t c;
         bool cut;
         i += drt_tok_utf8(in->bytes + i, in->n - i, &c, &cut);
-        append(v, c, options);
+        append(v, c, compatible);
     }
     if (v->failed) {
         out->failed = true;
         return;
     }
     order_marks(v);
-    int64_t n = utf8proc_normalize_utf32(v->code, v->n, options);
+    int64_t n = compose ? utf8proc_normalize_utf32(v->code, v->n, UTF8PROC_STABLE | UTF8PROC_COMPOSE) : v->n;
     int32_t before = out->n;
     tok_place all = drt_tok_place(in, from, to);
     for (int64_t i = 0; i < n; i++) {
@@ -110,7 +83,7 @@ static void put_run(code_points *v, const tok_chunk *in, int32_t from, int32_t t
 
 void drt_tok_form(tok_normal_kind what, const tok_chunk *in, tok_buffer *out, bool *changed) {
     code_points v = {0};
-    int options = options_of(what);
+    bool compose = what == NORMAL_NFC || what == NORMAL_NFKC, compatible = what == NORMAL_NFKC || what == NORMAL_NFKD;
     int32_t plain = 0, from = 0; // [plain, from) is inert and not yet copied
     out->n = 0;
     *changed = false;
@@ -118,17 +91,17 @@ void drt_tok_form(tok_normal_kind what, const tok_chunk *in, tok_buffer *out, bo
         int32_t c, next, to;
         bool cut;
         to = from + drt_tok_utf8(in->bytes + from, in->n - from, &c, &cut);
-        bool inert = is_inert(c, options);
+        bool inert = is_inert(c, compose, compatible);
         int marks = 0;
         while (to < in->n && in->bytes[to] >= 0xcc) { // U+0300 and above
             int size = drt_tok_utf8(in->bytes + to, in->n - to, &next, &cut);
-            if (!may_combine(next, options)) break;
+            if (!drt_tok_may_combine(next, compatible)) break;
             to += size;
             marks++;
         }
         if (!inert || marks) {
             drt_tok_copy(out, in, plain, from);
-            put_run(&v, in, from, to, options, out, changed);
+            put_run(&v, in, from, to, compose, compatible, out, changed);
             plain = to;
         }
         from = to;
@@ -140,19 +113,28 @@ void drt_tok_form(tok_normal_kind what, const tok_chunk *in, tok_buffer *out, bo
 // ---- the other normalisers ----
 
 static void lower(const tok_chunk *in, tok_buffer *out, bool *changed) {
+    int32_t same = 0; // [same, i) is lower case already and not yet copied
     out->n = 0;
-    *changed = true;
-    for (int32_t i = 0; i < in->n;) {
-        int32_t c;
+    *changed = false;
+    for (int32_t i = 0, size; i < in->n; i += size) {
+        int32_t c = in->bytes[i], small;
         bool cut;
-        int size = drt_tok_utf8(in->bytes + i, in->n - i, &c, &cut);
+        size = 1;
+        if (c < 0x80) small = c >= 'A' && c <= 'Z' ? c + 32 : c;
+        else {
+            size = drt_tok_utf8(in->bytes + i, in->n - i, &c, &cut);
+            small = utf8proc_tolower(c);
+        }
+        if (small == c) continue;
         utf8proc_uint8_t bytes[4];
         tok_place place = drt_tok_place(in, i, i + size);
+        drt_tok_copy(out, in, same, i);
         if (c == 0x130) drt_tok_add(out, "i\xcc\x87", 3, place); // the one lower case of two characters
-        else if (c < 0x80) drt_tok_add(out, &(char){(char)(c >= 'A' && c <= 'Z' ? c + 32 : c)}, 1, place);
-        else drt_tok_add(out, bytes, (int32_t)utf8proc_encode_char(utf8proc_tolower(c), bytes), place);
-        i += size;
+        else drt_tok_add(out, bytes, (int32_t)utf8proc_encode_char(small, bytes), place);
+        same = i + size;
+        *changed = true;
     }
+    if (*changed) drt_tok_copy(out, in, same, in->n);
 }
 
 static void prepend(const tok_normal *op, const tok_chunk *in, tok_buffer *out, bool *changed) {
@@ -168,7 +150,11 @@ static drt_status replace(const tok_normal *op, tok_scratch *s, const tok_chunk 
     int32_t size = (int32_t)strlen(op->content);
     out->n = s->next.n = 0;
     drt_status status = drt_tok_pattern_cut(&op->pattern, s, in->bytes, 0, in->n, &s->next, err);
-    *changed = s->next.n > 1 || (s->next.n == 1 && s->next.at[0].match);
+    *changed = false;
+    for (int32_t i = 0; i < s->next.n && !*changed; i++) {
+        tok_range r = s->next.at[i];
+        *changed = r.match && (r.to - r.from != size || memcmp(in->bytes + r.from, op->content, (size_t)size));
+    }
     for (int32_t i = 0; i < s->next.n && *changed && !status; i++) {
         tok_range r = s->next.at[i];
         if (r.match) drt_tok_add(out, op->content, size, drt_tok_place(in, r.to - 1, r.to)); // its last character

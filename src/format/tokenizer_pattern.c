@@ -71,6 +71,7 @@ drt_status drt_tok_pattern_regex(tok_pattern *p, const char *regex, const char *
         uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
         p->code = pcre2_compile((PCRE2_SPTR)text.bytes, text.size, options, &code, &at, how);
         if (p->code) pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); // without it matching is slower, not different
+        else if (code == PCRE2_ERROR_HEAP_FAILED) status = drt_tok_no_memory(where, err);
         else {
             PCRE2_UCHAR why[160];
             pcre2_get_error_message(code, why, sizeof why);
@@ -123,6 +124,7 @@ static drt_status match(const tok_pattern *p, tok_scratch *s, const unsigned cha
         rc = pcre2_match(p->code, text, (PCRE2_SIZE)n, (PCRE2_SIZE)at, options | PCRE2_NO_JIT, s->match, s->limits);
     *found = rc >= 0;
     if (rc >= 0 || rc == PCRE2_ERROR_NOMATCH) return DRT_OK;
+    if (rc == PCRE2_ERROR_NOMEMORY) return drt_tok_no_memory("a pattern's match", err);
     PCRE2_UCHAR why[160];
     pcre2_get_error_message(rc, why, sizeof why);
     return drt_fail(err, DRT_EDATA, "the tokenizer's pattern gave up at byte %d of a text of %d bytes: %s", at, n,

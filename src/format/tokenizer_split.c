@@ -3,17 +3,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-static bool is_number(int32_t c) {
-    utf8proc_category_t k = utf8proc_category(c);
-    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
-}
-
-static bool is_punctuation(int32_t c) {
-    if (c < 0x80) return strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", c) && c;
-    utf8proc_category_t k = utf8proc_category(c);
-    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
-}
-
 // Every character of a class is a match of its own.
 static void cut_class(tok_split_kind kind, const unsigned char *text, int32_t from, int32_t to, tok_ranges *r) {
     int32_t done = from;
@@ -21,7 +10,9 @@ static void cut_class(tok_split_kind kind, const unsigned char *text, int32_t fr
         int32_t c;
         bool cut;
         int size = drt_tok_utf8(text + i, to - i, &c, &cut);
-        bool hit = kind == SPLIT_DIGITS ? is_number(c) : kind == SPLIT_SPACE ? drt_tok_is_space(c) : is_punctuation(c);
+        bool hit = kind == SPLIT_DIGITS  ? drt_tok_is_number(c)
+                   : kind == SPLIT_SPACE ? drt_tok_is_space(c)
+                                         : drt_tok_is_punctuation(c);
         if (hit) {
             drt_tok_push(r, done, i, false);
             drt_tok_push(r, i, i + size, true);

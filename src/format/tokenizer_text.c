@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 int drt_tok_utf8(const unsigned char *p, int64_t n, int32_t *code, bool *cut) {
     unsigned c = p[0], low = 0x80, high = 0xbf; // the second byte's range rules out overlong forms and surrogates
@@ -51,30 +50,6 @@ int32_t drt_tok_char_before(const unsigned char *p, int32_t at, int32_t *code) {
     return start;
 }
 
-bool drt_tok_is_space(int32_t c) { // Unicode's White_Space
-    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-bool drt_tok_is_word(int32_t c) {
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC: return true;
-    default: // the joiners, and symbols that are Alphabetic all the same
-        return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
-               (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
-    }
-}
-
 // ---- stretches ----
 
 tok_chunk drt_tok_part(const tok_chunk *c, int32_t from, int32_t to) {
@@ -90,37 +65,41 @@ tok_place drt_tok_place(const tok_chunk *c, int32_t from, int32_t to) {
     return (tok_place){c->base + from, c->base + to};
 }
 
+static bool reserve(tok_buffer *b, int32_t more) {
+    if (b->failed || more > INT32_MAX - b->n) return !(b->failed = true);
+    if (b->n + more <= b->room) return true;
+    int64_t room = b->room ? 2 * (int64_t)b->room : 256;
+    if (room < b->n + more) room = b->n + more;
+    if (room > INT32_MAX) room = INT32_MAX;
+    unsigned char *grown = realloc(b->bytes, (size_t)room);
+    if (grown) b->bytes = grown;
+    tok_place *places = grown ? realloc(b->place, (size_t)room * sizeof *places) : NULL;
+    if (!places) return !(b->failed = true);
+    b->place = places;
+    b->room = (int32_t)room;
+    return true;
+}
+
 void drt_tok_add(tok_buffer *b, const void *bytes, int32_t n, tok_place place) {
-    if (!n) return;
-    if (b->failed || n > INT32_MAX - b->n) {
-        b->failed = true;
-        return;
-    }
-    if (b->n + n > b->room) {
-        int64_t room = b->room ? 2 * (int64_t)b->room : 256;
-        if (room < b->n + n) room = b->n + n;
-        if (room > INT32_MAX) room = INT32_MAX;
-        unsigned char *grown = realloc(b->bytes, (size_t)room);
-        if (grown) b->bytes = grown;
-        tok_place *places = grown ? realloc(b->place, (size_t)room * sizeof *places) : NULL;
-        if (!places) {
-            b->failed = true;
-            return;
-        }
-        b->place = places;
-        b->room = (int32_t)room;
-    }
+    if (!n || !reserve(b, n)) return;
     memcpy(b->bytes + b->n, bytes, (size_t)n);
     for (int32_t i = 0; i < n; i++) b->place[b->n + i] = place;
     b->n += n;
 }
 
 void drt_tok_copy(tok_buffer *b, const tok_chunk *c, int32_t from, int32_t to) {
-    while (from < to) {
-        int32_t end = from + 1;
-        while (end < to && (c->bytes[end] & 0xc0) == 0x80) end++;
-        drt_tok_add(b, c->bytes + from, end - from, drt_tok_place(c, from, end));
-        from = end;
+    int32_t n = to - from;
+    if (n <= 0 || !reserve(b, n)) return;
+    memcpy(b->bytes + b->n, c->bytes + from, (size_t)n);
+    tok_place *place = b->place + b->n;
+    b->n += n;
+    if (c->place) {
+        memcpy(place, c->place + from, (size_t)n * sizeof *place);
+        return;
+    }
+    for (int32_t i = from, end; i < to; i = end) {
+        for (end = i + 1; end < to && (c->bytes[end] & 0xc0) == 0x80;) end++;
+        for (int32_t k = i; k < end; k++) place[k - from] = (tok_place){c->base + i, c->base + end};
     }
 }
 
