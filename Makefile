@@ -94,7 +94,6 @@ bench: $(BENCH)
 demo: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(BUILD)/drt demo --out out/demo
-	@echo "The report is out/demo/report.html"
 tiny-models: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@DRT=$(BUILD)/drt tools/tiny_models.sh
