@@ -226,8 +226,9 @@ static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err)
                                      (int)r->order.bank};
     if (l->options.image_rows >= context - 1)
         return drt_fail(err, DRT_ECONFIG,
-                        "data.context: an image takes %d rows, the context has %d; raise data.context%s",
-                        l->options.image_rows, context,
+                        "%s: one image takes %d rows and the context has %d, so no sample with a picture fits; raise "
+                        "data.context%s",
+                        r->data.file, l->options.image_rows, context,
                         context < r->data.context ? " (the decoder itself has no more positions)" : "");
     return m->tokenizer ? DRT_OK
                         : drt_fail(err, DRT_ECONFIG, "%s: has no tokenizer.json", m->folder ? m->folder : "the model");
