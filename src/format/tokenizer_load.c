@@ -115,8 +115,10 @@ static drt_status load_split(const loader *l, const json_t *j, int depth) {
         return status;
     }
     if (!strcmp(kind, "ByteLevel")) return load_byte_level(l, j);
-    if (!strcmp(kind, "Whitespace")) // \w+|[^\w\s]+ where \w has the joiners, as in UTS 18
-        return add_regex(l, "[\\w\\x{200c}\\x{200d}]+|[^\\w\\x{200c}\\x{200d}\\s]+", KEEP_REMOVED, true);
+    if (!strcmp(kind, "Whitespace")) // \w+|[^\w\s]+ with the \w of UTS 18
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
+        return add_regex(l, "[" WORD "]+|[^" WORD "\\s]+", KEEP_REMOVED, true);
+#undef WORD
     if (!strcmp(kind, "WhitespaceSplit")) return add_simple(l, SPLIT_SPACE, KEEP_REMOVED);
     if (!strcmp(kind, "Digits")) {
         bool each = json_is_true(json_object_get(j, "individual_digits"));

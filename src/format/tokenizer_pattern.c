@@ -9,16 +9,18 @@ const char drt_tok_gpt2_pattern[] =
 enum { MOST_PATTERN = 20000 };
 
 // Tokenizer files are written for Oniguruma (Ruby's syntax). Where PCRE2 would quietly read something else, the
-// pattern is put in other words (\s without U+180E, \w with marks) or refused. `in`: inside [ ].
+// pattern is put in other words (\s without U+180E, \w with marks, ...) or refused. One difference is left: without
+// case, Oniguruma lets a letter match several ("st" the ligature U+FB06), PCRE2 does not. `in`: inside [ ].
 static drt_status translate_escape(drt_text *out, char c, bool in, const char *where, drt_error *err) {
-    static const char word[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define LATIN "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" // digits and fractions, which Oniguruma counts only outside [ ]
     switch (c) {
     case 's': drt_text_puts(out, "\\p{White_Space}"); break;
     case 'S': drt_text_puts(out, "\\P{White_Space}"); break;
-    case 'w': drt_text_printf(out, in ? "%s" : "[%s]", word); break;
+    case 'w': drt_text_puts(out, in ? WORD : "[" WORD LATIN "]"); break;
     case 'W':
         if (in) return drt_fail(err, DRT_EFORMAT, "%s: \\W inside [ ] of a pattern is not supported", where);
-        drt_text_printf(out, "[^%s]", word);
+        drt_text_puts(out, "[^" WORD LATIN "]");
         break;
     case 'h':
     case 'H': // a hexadecimal digit there, horizontal space here
@@ -26,21 +28,49 @@ static drt_status translate_escape(drt_text *out, char c, bool in, const char *w
     default: drt_text_printf(out, "\\%c", c);
     }
     return DRT_OK;
+#undef WORD
+#undef LATIN
+}
+
+// \p{Han} is the script alone; to PCRE2 it would be the script's extensions too. p: at the p or P; returns the last
+// byte read.
+static const char *translate_property(drt_text *out, const char *p) {
+    static const char *const not_scripts[] = {"Any", "Alphabetic", "Uppercase", "Lowercase", "White_Space", "Emoji"};
+    const char *name = p + 2 + (p[2] == '^'), *end = strchr(name, '}');
+    size_t n = end ? (size_t)(end - name) : 0;
+    bool script = n > 2;
+    for (size_t i = 0; i < sizeof not_scripts / sizeof *not_scripts; i++)
+        if (n == strlen(not_scripts[i]) && !strncasecmp(name, not_scripts[i], n)) script = false;
+    drt_text_printf(out, "\\%c{%s%s", *p, name > p + 2 ? "^" : "", script ? "sc:" : "");
+    if (end) drt_text_add(out, name, n + 1);
+    return end ? end : name - 1;
+}
+
+// [:name:] inside [ ]. p: at its [; returns the last byte read, NULL if it is not supported.
+static const char *translate_class(drt_text *out, const char *p) {
+    static const char *const classes[][2] = {{"alpha", "\\p{Alphabetic}"},  {"digit", "\\p{Nd}"},
+                                             {"upper", "\\p{Uppercase}"},   {"lower", "\\p{Lowercase}"},
+                                             {"space", "\\p{White_Space}"}, {"punct", "\\p{P}\\p{S}"}};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        size_t n = strlen(classes[i][0]);
+        if (strncmp(p + 2, classes[i][0], n) || strncmp(p + 2 + n, ":]", 2)) continue;
+        drt_text_puts(out, classes[i][1]);
+        return p + n + 3;
+    }
+    return NULL;
 }
 
 static drt_status translate(drt_text *out, const char *p, const char *where, drt_error *err) {
     bool in = false;
     for (const char *start = p; *p; p++) {
         drt_status status = DRT_OK;
-        if (*p == '\\' && p[1] && !(p[1] & 0x80)) status = translate_escape(out, *++p, in, where, err);
-        else if (in && *p == '[' && p[1] == ':') { // a POSIX class, up to its ":]"
-            const char *end = strstr(p, ":]");
-            if (!end) return drt_fail(err, DRT_EFORMAT, "%s: byte %zd of a pattern: [: without :]", where, p - start);
-            drt_text_add(out, p, (size_t)(end + 2 - p));
-            p = end + 1;
-        } else if (in && (*p == '[' || (*p == '&' && p[1] == '&'))) {
-            status = drt_fail(err, DRT_EFORMAT, "%s: byte %zd of a pattern: sets inside [ ] are not supported", where,
-                              p - start);
+        const char *class_end = in && *p == '[' && p[1] == ':' ? translate_class(out, p) : NULL;
+        if (*p == '\\' && (p[1] == 'p' || p[1] == 'P') && p[2] == '{') p = translate_property(out, p + 1);
+        else if (*p == '\\' && p[1] && !(p[1] & 0x80)) status = translate_escape(out, *++p, in, where, err);
+        else if (class_end) p = class_end;
+        else if (in && (*p == '[' || (*p == '&' && p[1] == '&'))) {
+            status = drt_fail(err, DRT_EFORMAT, "%s: byte %zd of a pattern: %s inside [ ] are not supported", where,
+                              p - start, p[1] == ':' ? "such classes" : "sets");
         } else {
             drt_text_add(out, p, 1);
             if (!in && *p == '[') {

@@ -209,6 +209,38 @@ static void hostile_patterns_end(void **state) {
     drt_tokenizer_close(tok);
 }
 
+// What Oniguruma and PCRE2 would read differently. A text of three characters merges to one piece unless it is cut.
+static void patterns_are_onigurumas(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern, *between;
+        bool cut;
+    } cases[] = {{"\\\\s", "\xe1\xa0\x8e", false},       {"\\\\s", "\xe2\x80\x83", true},
+                 {"\\\\w+", "\xcc\x81", false},          {"\\\\w+", "\xe2\x82\xac", true},
+                 {"\\\\w+", "\xc2\xb2", false},          {"[\\\\w]+", "\xc2\xb2", true},
+                 {"\\\\p{Han}", "\xe3\x80\x82", false},  {"\\\\p{Han}", "\xe6\x95\x8f", true},
+                 {"[[:punct:]]", "\xe2\x82\xac", true},  {"[[:alpha:]]+", "\xce\xb1", false},
+                 {"\\\\p{^Han}+", "\xe6\x95\x8f", true}, {"[]x]", "]", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        drt_error err = {0};
+        drt_tokenizer *tok;
+        char pre[300], vocab[300], merges[300], text[20];
+        const char *m = cases[i].between;
+        snprintf(pre, sizeof pre, "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"%s\"}}",
+                 cases[i].pattern);
+        snprintf(vocab, sizeof vocab, "{\"a\":0,\"b\":1,\"%s\":2,\"a%s\":3,\"a%sb\":4}", m, m, m);
+        snprintf(merges, sizeof merges, "[[\"a\",\"%s\"],[\"a%s\",\"b\"]]", m, m);
+        snprintf(text, sizeof text, "a%sb", m);
+        check_ok(open_parts(&tok, "null", pre, DECODER, "[]", vocab, merges, "", &err));
+        drt_token *t;
+        int n;
+        check_ok(drt_tokenizer_encode(tok, text, strlen(text), &t, &n, &err));
+        if ((n > 1) != cases[i].cut) fail_msg("pattern %s: \"%s\" gives %d pieces", cases[i].pattern, text, n);
+        free(t);
+        drt_tokenizer_close(tok);
+    }
+}
+
 static void long_words_merge_like_short_ones(void **state) {
     (void)state;
     drt_error err = {0};
@@ -403,14 +435,23 @@ static void threads_share_a_tokenizer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small_example),         cmocka_unit_test(parts_are_refused_by_name),
-        cmocka_unit_test(model_is_checked),      cmocka_unit_test(text_that_is_not_utf8),
-        cmocka_unit_test(hostile_patterns_end),  cmocka_unit_test(long_words_merge_like_short_ones),
-        cmocka_unit_test(names_beside_the_file), cmocka_unit_test(golden_gpt2),
-        cmocka_unit_test(golden_llama3),         cmocka_unit_test(golden_qwen),
-        cmocka_unit_test(golden_clip),           cmocka_unit_test(golden_added),
-        cmocka_unit_test(golden_pieces),         cmocka_unit_test(golden_digits),
-        cmocka_unit_test(byte_level_round_trip), cmocka_unit_test(threads_share_a_tokenizer),
+        cmocka_unit_test(small_example),
+        cmocka_unit_test(parts_are_refused_by_name),
+        cmocka_unit_test(model_is_checked),
+        cmocka_unit_test(text_that_is_not_utf8),
+        cmocka_unit_test(hostile_patterns_end),
+        cmocka_unit_test(patterns_are_onigurumas),
+        cmocka_unit_test(long_words_merge_like_short_ones),
+        cmocka_unit_test(names_beside_the_file),
+        cmocka_unit_test(golden_gpt2),
+        cmocka_unit_test(golden_llama3),
+        cmocka_unit_test(golden_qwen),
+        cmocka_unit_test(golden_clip),
+        cmocka_unit_test(golden_added),
+        cmocka_unit_test(golden_pieces),
+        cmocka_unit_test(golden_digits),
+        cmocka_unit_test(byte_level_round_trip),
+        cmocka_unit_test(threads_share_a_tokenizer),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }
