@@ -190,44 +190,6 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
     return DRT_OK;
 }
 
-static double mean_square(drt_mat m) {
-    double sum = 0;
-    for (int64_t r = 0; r < m.rows; r++)
-        for (int64_t c = 0; c < m.cols; c++) sum += (double)drt_row(m, r)[c] * drt_row(m, r)[c];
-    return m.rows && m.cols ? sum / (double)(m.rows * m.cols) : 0;
-}
-
-// Scales the projector's last layer so that visual tokens are as long as words: too long, they pass through the decoder
-// untouched by its layers; too short, they are drowned. Measured on pictures of coloured noise.
-static drt_status scale_projector(drt_model *m, uint64_t seed, drt_error *err) {
-    enum { PICTURES = 2 };
-    const drt_clip_tower *v = &m->config.vision;
-    int64_t rows = PICTURES * (int64_t)drt_patches(v), cols = 3LL * v->patch * v->patch;
-    float *pixels = malloc((size_t)(rows * cols) * sizeof *pixels);
-    drt_device *dev = NULL;
-    drt_tape *t = NULL;
-    drt_rng r;
-    drt_status status = pixels ? drt_device_open(&dev, "cpu", 1, err) : drt_fail(err, DRT_ENOMEM, "no memory");
-    if (!status && !(t = drt_tape_new(dev, err))) status = DRT_ENOMEM;
-    drt_rng_init(&r, seed, 0x5CA1E);
-    for (int64_t i = 0; pixels && i < rows * cols; i++) pixels[i] = (float)drt_rng_normal(&r);
-    if (!status) {
-        drt_tape_begin(t, false);
-        const drt_tensor *out = drt_visual_tokens(t, m, drt_mat_f32(pixels, rows, cols), false);
-        status = drt_tape_failed(t, err);
-        double words = mean_square(m->language.embedding->tensor.value), have = status ? 0 : mean_square(out->value);
-        int last = m->projector[1] ? 1 : 0;
-        drt_mat both[2] = {m->projector[last]->tensor.value, m->projector_b[last]->tensor.value};
-        float factor = have > 0 && words > 0 ? (float)sqrt(words / have) : 1;
-        for (int k = 0; k < 2; k++)
-            for (int64_t i = 0; i < both[k].rows * both[k].cols; i++) ((float *)both[k].data)[i] *= factor;
-    }
-    drt_tape_free(t);
-    drt_device_close(dev);
-    free(pixels);
-    return status;
-}
-
 drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
                               int select_layer, const drt_model_options *options, drt_error *err) {
     drt_model_config eye, tongue,
@@ -253,9 +215,7 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     if (!status) {
         int image = m->tokenizer ? drt_tokenizer_id(m->tokenizer, "<image>") : -1;
         m->config.image_token = image >= 0 ? image : config.language.vocab - 1;
-        status = scale_projector(m, options->seed, err);
-    }
-    if (!status) *out = m;
-    else drt_model_close(m);
+        *out = m;
+    } else drt_model_close(m);
     return status;
 }
