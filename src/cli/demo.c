@@ -1,10 +1,10 @@
 // drt demo: the whole method on a small world, from drawn pictures to a report.
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
 
 #include "train/experiment.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,20 +20,6 @@ static const char help[] =
     "  --seed S     of the world and of training (default 1)\n"
     "  --quick      a two-minute version: too short to learn much, long enough to see every part work\n"
     "  KEY=VALUE    a recipe key for every stage (drt train --help)\n";
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int signal) {
-    if (interrupted) _Exit(128 + signal);
-    interrupted = 1;
-}
-
-static int asked_to_stop(void *user) {
-    (void)user;
-    return interrupted;
-}
-
-static void say(void *user, const char *line) { fprintf(user, "%s\n", line); }
 
 enum { MOST_KEYS = 64 };
 
@@ -65,18 +51,12 @@ int drt_cli_demo(int argc, char **argv) {
         e.steps[0] = e.steps[1] = 20;
         e.limit = 60;
     }
-    drt_log_screen screen = {.file = stderr};
-    drt_progress progress = {.report = drt_progress_terminal, .user = stderr, .what = "checking pictures"};
-    const drt_run_hooks hooks = {.progress = &progress,
-                                 .watch = drt_log_terminal,
-                                 .watch_user = &screen,
-                                 .say = say,
-                                 .say_user = stderr,
-                                 .stop = asked_to_stop};
+    drt_log_screen screen;
+    drt_progress progress;
+    const drt_run_hooks hooks = drt_terminal_hooks(&screen, &progress);
     drt_text table = {0};
     drt_error err = {0};
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    drt_interrupt_install();
     drt_status status = drt_experiment_run(&e, &hooks, &table, &err);
     if (status) fprintf(stderr, "drt demo: %s\n", err.text);
     else

@@ -1,9 +1,9 @@
 // drt train: a training run from a recipe.
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 
 #include "train/run.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,20 +22,6 @@ static const char help[] =
     "  drt train configs/pretrain.yaml lr=1e-3 train.steps=200 out=out/try\n"
     "\n"
     "Keys, what is allowed [default], and what they mean:\n";
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int signal) {
-    if (interrupted) _Exit(128 + signal);
-    interrupted = 1;
-}
-
-static int asked_to_stop(void *user) {
-    (void)user;
-    return interrupted;
-}
-
-static void say(void *user, const char *line) { fprintf(user, "%s\n", line); }
 
 int drt_cli_train(int argc, char **argv) {
     const char *file = NULL, ** override = calloc((size_t)argc + 1, sizeof *override);
@@ -63,17 +49,11 @@ int drt_cli_train(int argc, char **argv) {
     }
     drt_recipe r;
     drt_error err = {0};
-    drt_log_screen screen = {.file = stderr};
-    drt_progress progress = {.report = drt_progress_terminal, .user = stderr, .what = "checking pictures"};
-    const drt_run_hooks hooks = {.progress = &progress,
-                                 .watch = drt_log_terminal,
-                                 .watch_user = &screen,
-                                 .say = say,
-                                 .say_user = stderr,
-                                 .stop = asked_to_stop};
+    drt_log_screen screen;
+    drt_progress progress;
+    const drt_run_hooks hooks = drt_terminal_hooks(&screen, &progress);
     drt_run_result result;
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    drt_interrupt_install();
     drt_status status = drt_recipe_load(&r, file, n, override, &err);
     free(override);
     if (!status) {

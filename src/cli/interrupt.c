@@ -1,0 +1,34 @@
+#include "cli/interrupt.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal) {
+    if (interrupted) _Exit(128 + signal);
+    interrupted = 1;
+}
+
+void drt_interrupt_install(void) {
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+}
+
+static int asked_to_stop(void *user) {
+    (void)user;
+    return interrupted;
+}
+
+static void say(void *user, const char *line) { fprintf(user, "%s\n", line); }
+
+drt_run_hooks drt_terminal_hooks(drt_log_screen *screen, drt_progress *progress) {
+    *screen = (drt_log_screen){.file = stderr};
+    *progress = (drt_progress){.report = drt_progress_terminal, .user = stderr, .what = "checking pictures"};
+    return (drt_run_hooks){.progress = progress,
+                           .watch = drt_log_terminal,
+                           .watch_user = screen,
+                           .say = say,
+                           .say_user = stderr,
+                           .stop = asked_to_stop};
+}
