@@ -191,8 +191,8 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
 }
 
 // Scales the projector's last layer to the length of words, for features of unit variance. Features of real towers are
-// several times longer, and so are the visual tokens: measured on the world of shapes, this learned faster than tokens of
-// exactly the words' length and than PyTorch's start without scaling (docs/results.md).
+// several times longer, and so are the visual tokens at first. Whether that is better than no scaling, or than scaling by
+// measured features, is open: docs/results.md has the trials.
 static void scale_projector(drt_model *m) {
     drt_mat e = m->language.embedding->tensor.value;
     int last = m->projector[1] ? 1 : 0;
