@@ -7,7 +7,8 @@ out=${OUT:-out/tiny}
 mkdir -p "$out"
 [ -f "$out/world/world.json" ] || $drt shapes --out "$out/world" --train 12000 --eval 600 --text 60000 --seed 11
 [ -f "$out/tokenizer/tokenizer.json" ] ||
-    $drt tokenizer --size 1024 --out "$out/tokenizer" "$out/world/pretrain.json" "$out/world/finetune.json" "$out/world/repeat.json"
+    $drt tokenizer --size 1024 --out "$out/tokenizer" "$out/world/pretrain.json" "$out/world/finetune.json" \
+        "$out/world/text.json" "$out/world/repeat.json"
 [ -f "$out/clip-start/config.json" ] ||
     $drt new --config configs/tiny-clip.json --tokenizer "$out/tokenizer" --out "$out/clip-start"
 [ -f "$out/llama-start/config.json" ] ||

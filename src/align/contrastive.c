@@ -4,9 +4,9 @@ drt_tensor *drt_contrastive_objective(drt_tape *t, const drt_forward *f, drt_sco
     float hit = 0;
     if (!f->pooled_images || !f->pooled_texts) return NULL;
     drt_tensor *loss = drt_contrastive_loss(t, f->pooled_images, f->pooled_texts, &f->model->logit_scale->tensor, &hit);
-    score->hits += hit * (double)f->batch->samples;
-    score->count += (double)f->batch->samples;
-    // The mean over this batch; of the step's mean it is the part that its samples are.
-    const float share = (float)f->batch->samples / (float)f->totals->samples;
+    score->hits += hit * (double)f->batch->captions;
+    score->count += (double)f->batch->captions;
+    // The mean over this batch; of the step's mean it is the part that its captions are.
+    const float share = (float)f->batch->captions / (float)f->totals->captions;
     return share < 1 ? drt_total_loss(t, &loss, &share, NULL, NULL, 1) : loss;
 }

@@ -31,10 +31,10 @@ static void run_clip(drt_tape *t, drt_forward *f, bool recompute) {
     const int read = -2;
     drt_tensor *h = drt_vision_hidden(t, &m->vision, pixels(f), read, recompute);
     f->features = drt_vision_patches(t, &m->vision, h);
+    if (!b->texts) return; // all pictures are shuffled
     h = drt_vision_rest(t, &m->vision, h, read, recompute);
-    h = drt_linear(t, drt_vision_pooled(t, &m->vision, h), &m->visual_projection->tensor, NULL);
-    f->pooled_images = drt_unit_rows(t, h);
-    if (!b->texts) return;
+    h = drt_select(t, drt_vision_pooled(t, &m->vision, h), b->captioned, b->captions);
+    f->pooled_images = drt_unit_rows(t, drt_linear(t, h, &m->visual_projection->tensor, NULL));
     h = drt_clip_text_pooled(t, &m->clip_text, b->text, b->text_offsets, b->texts, recompute);
     f->pooled_texts = drt_unit_rows(t, drt_linear(t, h, &m->text_projection->tensor, NULL));
 }

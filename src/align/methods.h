@@ -28,8 +28,7 @@ drt_tensor *drt_contrastive_objective(drt_tape *t, const drt_forward *f, drt_sco
 
 // patch_words.c: what covers this patch? Cross-entropy of linear heads on the patch features LLaVA will read; it makes
 // a small tower see what captions alone do not force it to see (docs/shapes.md).
-enum { DRT_PATCH_KINDS = 4 }; // colour, shape, size, word
-extern const int drt_patch_classes[DRT_PATCH_KINDS];
+extern const int drt_patch_classes[DRT_PATCH_LABELS];
 int drt_patch_classes_total(void);
 drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *score);
 

@@ -30,7 +30,7 @@ typedef struct {
 
 // Counts over the whole optimizer step: losses are means over these, however the step is cut into batches.
 typedef struct {
-    int64_t words[DRT_PASS_KINDS], orders, guided, samples;
+    int64_t words[DRT_PASS_KINDS], orders, guided, samples, captions;
 } drt_totals;
 
 typedef struct {
@@ -40,7 +40,7 @@ typedef struct {
     const drt_align_options *options;
     drt_tensor *states; // [batch->selected, d] final states of the selected rows (LLaVA, LLaMA)
     drt_tensor **mass;  // one a decoder layer, the last over the selected rows; NULL if nobody asked
-    drt_tensor *pooled_images, *pooled_texts; // CLIP: [images, joint], [texts, joint], of length 1
+    drt_tensor *pooled_images, *pooled_texts; // CLIP: [captions, joint], [texts, joint], of length 1
     drt_tensor *features;                     // CLIP: patch rows of the layer that LLaVA will read [images * P, width]
 } drt_forward;
 

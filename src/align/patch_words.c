@@ -1,11 +1,12 @@
 #include "align/methods.h"
 
-// Colour, shape, size, word of what covers the patch, 0 for background; room for worlds a little larger than ours.
-const int drt_patch_classes[DRT_PATCH_KINDS] = {12, 10, 4, 14};
+// Colour, shape, size, word of what covers the patch, 0 for background; which background, 0 for none. Room for worlds a
+// little larger than ours.
+const int drt_patch_classes[DRT_PATCH_LABELS] = {12, 10, 4, 14, 8};
 
 int drt_patch_classes_total(void) {
     int n = 0;
-    for (int k = 0; k < DRT_PATCH_KINDS; k++) n += drt_patch_classes[k];
+    for (int k = 0; k < DRT_PATCH_LABELS; k++) n += drt_patch_classes[k];
     return n;
 }
 
@@ -14,13 +15,13 @@ drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *s
     if (!f->features || !b->patch_label || !f->model->extra.probe) return NULL;
     int64_t n = f->features->value.rows, d = f->features->value.cols, first = 0;
     float *weight = drt_tape_alloc(t, n, sizeof *weight), *hit = drt_tape_alloc(t, n, sizeof *hit);
-    int32_t *label = drt_tape_alloc(t, n * DRT_PATCH_KINDS, sizeof *label);
-    drt_tensor *terms[DRT_PATCH_KINDS];
-    const float each[DRT_PATCH_KINDS] = {1, 1, 1, 1};
+    int32_t *label = drt_tape_alloc(t, n * DRT_PATCH_LABELS, sizeof *label);
+    drt_tensor *terms[DRT_PATCH_LABELS];
+    const float each[DRT_PATCH_LABELS] = {1, 1, 1, 1, 1};
     const float share = (float)b->samples / (float)f->totals->samples;
     if (!weight || !hit || !label) return NULL;
     for (int64_t i = 0; i < n; i++) weight[i] = share / (float)n;
-    for (int k = 0; k < DRT_PATCH_KINDS; k++) {
+    for (int k = 0; k < DRT_PATCH_LABELS; k++) {
         int32_t *own = label + k * n;
         for (int64_t i = 0; i < n; i++) {
             own[i] = b->patch_label[i][k];
@@ -34,11 +35,11 @@ drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *s
         terms[k] = drt_linear_cross_entropy(t, f->features, w, NULL, own, weight, NULL, hit);
         first += drt_patch_classes[k];
         // Background is most of a picture: accuracy is told over what is not.
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; k < DRT_PATCH_LABELS - 1 && i < n; i++)
             if (own[i]) {
                 score->hits += hit[i];
                 score->count++;
             }
     }
-    return drt_total_loss(t, terms, each, NULL, NULL, DRT_PATCH_KINDS);
+    return drt_total_loss(t, terms, each, NULL, NULL, DRT_PATCH_LABELS);
 }

@@ -28,7 +28,7 @@ int64_t drt_sample_rows(const drt_sample *s, const drt_pack_options *o) {
 static bool shows(const drt_sample *s, bool shuffled) {
     for (int i = 0; i < s->passes; i++)
         if ((s->pass[i].kind == DRT_PASS_IMAGE_ORDER) == shuffled) return s->images > 0;
-    return s->texts > 0 && !shuffled;
+    return (s->texts > 0 || s->order) && !shuffled;
 }
 
 static void *take(drt_arena *a, int64_t n, size_t size, bool *ok) {
@@ -61,20 +61,20 @@ static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, 
     b->sample = take(a, b->samples, sizeof *b->sample, &ok);
     b->text = take(a, words, sizeof *b->text, &ok);
     b->text_offsets = take(a, texts + 1, sizeof *b->text_offsets, &ok);
+    b->captioned = take(a, b->samples, sizeof *b->captioned, &ok);
     b->patch_label = labels ? take(a, images * p, sizeof *b->patch_label, &ok) : NULL;
     return ok;
 }
 
 // Cell i of the shuffled image shows cell order[i] of the original. A cell is a square of whole patches, so shuffling
-// pixels is moving rows of the patch matrix.
-static void shuffle(const drt_pack_options *o, const float *in, const int32_t *order, float *out) {
+// pixels is moving rows of the patch matrix (and the labels of patches with them). row: bytes of one.
+static void shuffle(const drt_pack_options *o, const void *in, size_t row, const int32_t *order, void *out) {
     int side = o->patches_side, g = o->grid, cell = side / g;
-    size_t row = (size_t)o->patch_numbers;
     for (int y = 0; y < side; y++)
         for (int x = 0; x < side; x++) {
             int32_t from = order[(y / cell) * g + x / cell];
             int sy = from / g * cell + y % cell, sx = from % g * cell + x % cell;
-            memcpy(out + (size_t)(y * side + x) * row, in + (size_t)(sy * side + sx) * row, row * sizeof *out);
+            memcpy((char *)out + (size_t)(y * side + x) * row, (const char *)in + (size_t)(sy * side + sx) * row, row);
         }
 }
 
@@ -82,7 +82,7 @@ static void add_images(packer *k, const drt_sample *s, const int32_t *order) {
     size_t size = (size_t)patches_of(k->o) * (size_t)k->o->patch_numbers;
     for (int i = 0; i < s->images; i++) {
         float *out = k->b->patches + (size_t)k->b->images++ * size;
-        if (order) shuffle(k->o, s->patches + (size_t)i * size, order, out);
+        if (order) shuffle(k->o, s->patches + (size_t)i * size, (size_t)k->o->patch_numbers * sizeof *out, order, out);
         else memcpy(out, s->patches + (size_t)i * size, size * sizeof *out);
     }
 }
@@ -148,10 +148,13 @@ static void add_sample(packer *k, const drt_sample *s) {
     drt_batch *b = k->b;
     int intact = b->images;
     if (shows(s, false)) {
-        if (s->patch_label && b->patch_label)
-            memcpy(b->patch_label + (size_t)b->images * (size_t)patches_of(k->o), s->patch_label,
-                   (size_t)patches_of(k->o) * sizeof *s->patch_label);
-        add_images(k, s, NULL);
+        if (s->patch_label && b->patch_label) {
+            void *label = b->patch_label + (size_t)b->images * (size_t)patches_of(k->o);
+            if (s->order) shuffle(k->o, s->patch_label, sizeof *s->patch_label, s->order, label);
+            else memcpy(label, s->patch_label, (size_t)patches_of(k->o) * sizeof *s->patch_label);
+        }
+        if (s->texts) b->captioned[b->captions++] = b->images;
+        add_images(k, s, s->order);
     }
     for (int i = 0; i < s->passes; i++) {
         const drt_pass *p = &s->pass[i];

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "data/conversation.h"
+#include "data/dataset.h"
 
 typedef enum {
     DRT_PASS_PLAIN,       // image and text as they are
@@ -28,10 +29,11 @@ typedef struct {
     float *patches; // [images * P, patch numbers], intact
     drt_pass pass[DRT_PASS_KINDS];
     int passes;
-    // CLIP: the caption and its hard negatives, tokenised; labels of patches.
+    // CLIP: the caption and its hard negatives, tokenised (none where the picture is shuffled); labels of patches.
     int texts;
     int32_t **text, *text_size;
-    int16_t (*patch_label)[4]; // [P] or NULL
+    int16_t (*patch_label)[DRT_PATCH_LABELS]; // [P] or NULL
+    const int32_t *order;                     // CLIP: cell i of the picture shows cell order[i]; NULL: intact
 } drt_sample;
 
 // How images become rows, and how cells of the shuffled image are cut.
@@ -73,9 +75,11 @@ typedef struct {
     int samples;
     int32_t *sample; // [samples] index in the dataset
     // CLIP
-    int texts; // the first `samples` match the images, the rest are hard negatives
+    int texts; // the first `captions` match the images named by `captioned`, the rest are hard negatives
+    int captions;
+    int32_t *captioned; // [captions] images that have a caption
     int32_t *text, *text_offsets;
-    int16_t (*patch_label)[4]; // [images * P] or NULL
+    int16_t (*patch_label)[DRT_PATCH_LABELS]; // [images * P] or NULL
 } drt_batch;
 
 // Packs n samples. NULL and *err when memory is out, or a sample has more rows than fit in int32.

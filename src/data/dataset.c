@@ -62,8 +62,8 @@ static drt_status check_sample(drt_dataset *ds, int32_t i, const drt_dataset_opt
 }
 
 typedef struct {
-    char **reason;  // [n] why a sample is bad, NULL for the good ones
-    int32_t at;     // the first sample with a fault that no skipping mends ...
+    char **reason;   // [n] why a sample is bad, NULL for the good ones
+    int32_t at;      // the first sample with a fault that no skipping mends ...
     drt_error fault; // ... and that fault
 } findings;
 
@@ -114,8 +114,10 @@ static drt_status settle(drt_dataset *ds, const drt_dataset_options *o, const fi
         drt_text text = {0};
         for (int32_t i = 0, shown = 0; i < ds->n && shown < 20; i++)
             if (f->reason[i]) drt_text_printf(&text, "\n  %s", f->reason[i]), shown++;
-        drt_fail(err, DRT_EDATA, "%s: %d of %d samples cannot be used; repair them, or leave them out with "
-                 "data.bad=skip:%s", ds->path, bad, ds->n, text.failed ? "" : text.bytes);
+        drt_fail(err, DRT_EDATA,
+                 "%s: %d of %d samples cannot be used; repair them, or leave them out with "
+                 "data.bad=skip:%s",
+                 ds->path, bad, ds->n, text.failed ? "" : text.bytes);
         drt_text_free(&text);
         return DRT_EDATA;
     }

@@ -2,7 +2,7 @@
 //   {"id": "...", "image": "a.jpg" or ["a.jpg", ...], "conversations": [{"from": "human"|"gpt", "value": "..."}]}
 // `id` and `image` are optional, other keys are ignored. Three more are ours and feed the contrastive training of a
 // vision tower: "caption" (instead of `conversations`: becomes the turns "<image>", caption), "negatives": ["...", ...]
-// and "patches": [[color, shape, size, word], ...].
+// and "patches": [[color, shape, size, word, background], ...].
 //
 //   drt_dataset *ds;
 //   drt_text bad = {0};
@@ -29,6 +29,8 @@
 #include <stdint.h>
 
 typedef struct drt_dataset drt_dataset;
+
+enum { DRT_PATCH_LABELS = 5 }; // of a patch: colour, shape, size, word, background
 
 typedef enum {
     DRT_IMAGES_EXIST,  // every image file must be there
@@ -58,15 +60,15 @@ const char *drt_dataset_path(const drt_dataset *ds);
 const int32_t *drt_dataset_lengths(const drt_dataset *ds);
 
 typedef struct {
-    int32_t index;      // position in the file, from 0; bad samples count
-    const char *id;     // "" if the file gives none; a number is given as its digits
+    int32_t index;       // position in the file, from 0; bad samples count
+    const char *id;      // "" if the file gives none; a number is given as its digits
     const char **images; // [n_images] paths: image_folder joined with the file's spelling
     int n_images;
     drt_turn *turns; // [n_turns]
     int n_turns;
     const char **negatives; // [n_negatives]
     int n_negatives;
-    int16_t (*patches)[4]; // [n_patches] color, shape, size, word
+    int16_t (*patches)[DRT_PATCH_LABELS]; // [n_patches] color, shape, size, word, background
     int n_patches;
     int32_t words; // |length|
 } drt_record;

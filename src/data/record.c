@@ -122,19 +122,21 @@ static drt_status patches(block *b, const json_t *sample, drt_record *r, drt_err
     size_t n = json_array_size(list);
     if (!list || json_is_null(list)) return DRT_OK;
     if (!json_is_array(list) || n > 65536) return drt_fail(err, DRT_EDATA, "'patches' must be an array of entries");
-    int16_t(*out)[4] = take(b, n, sizeof *out);
+    int16_t(*out)[DRT_PATCH_LABELS] = take(b, n, sizeof *out);
     for (size_t i = 0; i < n; i++) {
         const json_t *entry = json_array_get(list, i);
-        bool good = json_array_size(entry) == 4;
-        for (size_t k = 0; good && k < 4; k++) {
+        bool good = json_array_size(entry) == DRT_PATCH_LABELS;
+        for (size_t k = 0; good && k < DRT_PATCH_LABELS; k++) {
             const json_t *x = json_array_get(entry, k);
             json_int_t v = json_integer_value(x);
             good = json_is_integer(x) && v >= INT16_MIN && v <= INT16_MAX;
             if (good && out) out[i][k] = (int16_t)v;
         }
         if (!good)
-            return drt_fail(err, DRT_EDATA, "entry %zu of 'patches' must be four small integers: color, shape, size, "
-                            "word", i + 1);
+            return drt_fail(err, DRT_EDATA,
+                            "entry %zu of 'patches' must be five small integers: color, shape, size, "
+                            "word, background",
+                            i + 1);
     }
     r->patches = out;
     r->n_patches = (int)n;

@@ -27,7 +27,11 @@ enum {
     TEXT_EXIST,
     TEXT_RELATION,
     TEXT_COUNT,
-    TEXT_COLOR, // questions
+    TEXT_COLOR,
+    MAP_EXIST,
+    MAP_RELATION,
+    MAP_COUNT,
+    MAP_COLOR, // questions
     ORDER,
     CAPTIONS,
     EVAL_CLIP, // other held-out files
@@ -53,21 +57,42 @@ static const char *const file_names[N_FILES] = {
     "eval/text_relation.jsonl",
     "eval/text_count.jsonl",
     "eval/text_color.jsonl",
+    "eval/map_exist.jsonl",
+    "eval/map_relation.jsonl",
+    "eval/map_count.jsonl",
+    "eval/map_color.jsonl",
     "eval/order.json",
     "eval/captions.json",
     "eval/clip.json",
 };
-static const char *const task_names[N_TASKS] = {"exist",  "count",      "color",         "relation",   "text",
-                                                "choice", "text_exist", "text_relation", "text_count", "text_color"};
-static const drt_shapes_ask_kind task_kinds[N_TASKS] = {ASK_EXIST,  ASK_COUNT, ASK_COLOR,    ASK_RELATION, ASK_TEXT,
-                                                        ASK_CHOICE, ASK_EXIST, ASK_RELATION, ASK_COUNT,    ASK_COLOR};
+enum { BY_PICTURE, BY_DESCRIPTION, BY_MAP, WAYS }; // what the questions of a task are asked of
+static const struct {
+    const char *name;
+    drt_shapes_ask_kind kind;
+    int by;
+} tasks[N_TASKS] = {
+    {"exist", ASK_EXIST, BY_PICTURE},
+    {"count", ASK_COUNT, BY_PICTURE},
+    {"color", ASK_COLOR, BY_PICTURE},
+    {"relation", ASK_RELATION, BY_PICTURE},
+    {"text", ASK_TEXT, BY_PICTURE},
+    {"choice", ASK_CHOICE, BY_PICTURE},
+    {"text_exist", ASK_EXIST, BY_DESCRIPTION},
+    {"text_relation", ASK_RELATION, BY_DESCRIPTION},
+    {"text_count", ASK_COUNT, BY_DESCRIPTION},
+    {"text_color", ASK_COLOR, BY_DESCRIPTION},
+    {"map_exist", ASK_EXIST, BY_MAP},
+    {"map_relation", ASK_RELATION, BY_MAP},
+    {"map_count", ASK_COUNT, BY_MAP},
+    {"map_color", ASK_COLOR, BY_MAP},
+};
 
 typedef struct {
     const drt_shapes_config *config;
     drt_progress progress;
     int64_t done, total;
     shapes_list file[N_FILES];
-    shapes_tally finetuned, read, asked, asked_text;
+    shapes_tally finetuned, read, asked[WAYS];
     shapes_vocabulary words;
     drt_shapes_summary sum;
     drt_text entry, caption; // reused
@@ -140,17 +165,17 @@ static drt_status make_train(world *w, int64_t i) {
     if (status) return status;
 
     r = stream(w, "train/caption", i);
-    const char *told = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
-    drt_shapes_put_pair(&w->entry, id, name, "<image>\ndescribe the picture.", told);
+    const char *text = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
+    drt_shapes_put_pair(&w->entry, id, name, "<image>\ndescribe the picture.", text);
     if ((status = add(w, PRETRAIN))) return status;
 
     r = stream(w, "train/talk", i);
     drt_shapes_question q[MAX_TURNS];
     int n = drt_shapes_conversation(q, &s, NULL, false, &r);
     for (int k = 0; k < n; k++) drt_shapes_tally_add(&w->finetuned, &q[k]), learn_words(w, &q[k]);
-    told = drt_rng_below(&r, 8) == 0 ? caption(w, &s, STYLE_PLACES, &r, NULL) : NULL;
-    drt_shapes_put_conversation(&w->entry, id, name, "<image>", q, n, told);
-    w->sum.turns += n + (told != NULL);
+    text = drt_rng_below(&r, 8) == 0 ? caption(w, &s, STYLE_PLACES, &r, NULL) : NULL;
+    drt_shapes_put_conversation(&w->entry, id, name, "<image>", q, n, text);
+    w->sum.turns += n + (text != NULL);
     if ((status = add(w, FINETUNE))) return status;
 
     r = stream(w, "train/clip", i);
@@ -179,48 +204,59 @@ static drt_status make_repeat(world *w, int file, const char *id, drt_rng *r) {
     return add(w, file);
 }
 
-// A description, a sentence on two of its things with the words shuffled, and the sentence: what text order
-// (METHODS 2.2) will ask of a picture. A decoder that has never put words in order would not learn it from pictures
-// alone.
-static drt_status make_order(world *w, int file, const char *id, const drt_shapes_scene *s, drt_rng *r) {
-    drt_text human = {0}, sentence = {0};
-    bool fits = drt_shapes_caption(&sentence, s, STYLE_TWO_READINGS, r, NULL);
-    drt_shapes_style told = drt_rng_below(r, 2) ? STYLE_PLACES : STYLE_BOTH;
-    char *shuffled = fits ? drt_shuffle_words(sentence.bytes, r) : NULL;
-    if (fits && !shuffled) w->entry.failed = true;
-    if (shuffled && drt_shapes_caption(&human, s, told, r, NULL)) {
-        drt_text_printf(&human, "\n" DRT_TEXT_ORDER_PROMPT "%s", shuffled);
-        drt_shapes_put_pair(&w->entry, id, NULL, human.bytes, sentence.bytes);
-        w->sum.text_turns++;
-    } else fits = false;
-    w->entry.failed |= human.failed || sentence.failed;
-    free(shuffled), drt_text_free(&human), drt_text_free(&sentence);
-    return fits || w->entry.failed ? add(w, file) : DRT_OK;
+// What a question is asked of in place of a picture: a description or, as often, a map.
+static const char *told(world *w, const drt_shapes_scene *s, bool map, drt_rng *r, drt_shapes_known *known) {
+    if (!map) return caption(w, s, pick_telling_style(r), r, known);
+    w->caption.size = 0;
+    drt_shapes_map(&w->caption, s, known);
+    if (w->caption.failed) return "";
+    drt_shapes_words_add(&w->words, w->caption.bytes);
+    return w->caption.bytes;
 }
 
-// One sample of text.json or relate.json: a caption, words to repeat, words to order, or questions on a description.
+// A description or a map, and what is to be made of it: a caption in another style, or a sentence whose words stand
+// shuffled in the question (where the scene has none, a caption). That is what captions (stage 1) and text order
+// (METHODS 2.2) will ask of a picture; a decoder that has never done it with words would not learn it from pictures.
+static drt_status make_retold(world *w, int file, const char *id, const drt_shapes_scene *s, bool order, drt_rng *r) {
+    drt_text human = {0}, sentence = {0};
+    order = order && drt_shapes_caption(&sentence, s, STYLE_TWO_READINGS, r, NULL);
+    if (!order && !drt_shapes_caption(&sentence, s, drt_shapes_pick_style(r), r, NULL))
+        drt_shapes_caption(&sentence, s, STYLE_PLACES, r, NULL);
+    char *shuffled = order ? drt_shuffle_words(sentence.bytes, r) : NULL;
+    drt_text_printf(&human, "%s\n", told(w, s, drt_rng_below(r, 2), r, NULL));
+    if (order) drt_text_printf(&human, DRT_TEXT_ORDER_PROMPT "%s", shuffled ? shuffled : "");
+    else drt_text_puts(&human, "describe the picture.");
+    w->entry.failed |= human.failed || sentence.failed || (order && !shuffled);
+    if (!w->entry.failed) drt_shapes_put_pair(&w->entry, id, NULL, human.bytes, sentence.bytes);
+    free(shuffled), drt_text_free(&human), drt_text_free(&sentence);
+    w->sum.text_turns++;
+    return add(w, file);
+}
+
+// One sample of text.json or relate.json, of 20: 1 a caption of nothing, 1 words to repeat, 3 a caption to retell, 2
+// words to order, 13 questions.
 static drt_status make_told(world *w, int file, const char *id, drt_rng *r) {
     bool relate = file == RELATE;
     drt_shapes_scene s;
     drt_shapes_sample(&s, false, r);
-    if (drt_rng_below(r, 10) == 0) {
-        const char *told = caption(w, &s, drt_shapes_pick_style(r), r, NULL);
-        drt_shapes_put_pair(&w->entry, id, NULL, "describe a picture.", told);
+    uint64_t kind = drt_rng_below(r, 20);
+    if (kind == 0) {
+        const char *text = caption(w, &s, drt_shapes_pick_style(r), r, NULL);
+        drt_shapes_put_pair(&w->entry, id, NULL, "describe a picture.", text);
         w->sum.text_turns++;
         return add(w, file);
     }
-    uint64_t other = drt_rng_below(r, 16);
-    if (other < 1) return make_repeat(w, file, id, r);
-    if (other < 3 && s.n > 1) return make_order(w, file, id, &s, r);
+    if (kind == 1) return make_repeat(w, file, id, r);
+    if (kind < 7) return make_retold(w, file, id, &s, kind < 4, r);
     drt_shapes_known known;
     drt_shapes_question q[MAX_TURNS];
-    const char *told = caption(w, &s, pick_telling_style(r), r, &known);
+    const char *text = told(w, &s, drt_rng_below(r, 2), r, &known);
     int n = drt_shapes_conversation(q, &s, &known, relate, r);
     for (int k = 0; k < n; k++) {
         if (!relate) drt_shapes_tally_add(&w->read, &q[k]);
         learn_words(w, &q[k]);
     }
-    drt_shapes_put_conversation(&w->entry, id, NULL, told, q, n, NULL);
+    drt_shapes_put_conversation(&w->entry, id, NULL, text, q, n, NULL);
     w->sum.text_turns += n;
     return add(w, file);
 }
@@ -243,20 +279,33 @@ static drt_status make_text(world *w, int64_t i) {
 
 static drt_status ask(world *w, int task, const char *image, const char *lead, const drt_shapes_question *q) {
     int file = FIRST_TASK + task;
-    drt_shapes_tally_add(lead ? &w->asked_text : &w->asked, q);
+    drt_shapes_tally_add(&w->asked[tasks[task].by], q);
     learn_words(w, q);
     drt_shapes_put_question(&w->entry, w->file[file].n, image, lead, q);
     return add(w, file);
 }
 
-// Existence is asked twice of each picture, once with each answer, so that every category is half yes.
-static drt_status ask_both_ways(world *w, int task, const drt_shapes_scene *s, const char *image, const char *lead,
-                                int64_t i, drt_rng *r) {
-    drt_shapes_question yes, no;
-    if (!drt_shapes_ask_exist(&no, s, false, (int)(i % 3), r) || !drt_shapes_ask_exist(&yes, s, true, (int)(i % 3), r))
-        return DRT_OK;
-    drt_status status = ask(w, task, image, lead, &yes);
-    return status ? status : ask(w, task, image, lead, &no);
+// One question of every task that is asked in this way, if the scene allows it; existence is asked twice, once with
+// each answer, so that every category is half yes.
+static drt_status ask_all(world *w, int by, const drt_shapes_scene *s, const char *image, const char *lead,
+                          const drt_shapes_known *known, int64_t i, drt_rng *r) {
+    drt_shapes_question q, no;
+    drt_status status = DRT_OK;
+    for (int t = 0; t < N_TASKS && !status; t++) {
+        bool can = false;
+        if (tasks[t].by != by) continue;
+        if (tasks[t].kind == ASK_EXIST) {
+            if (!drt_shapes_ask_exist(&no, s, false, (int)(i % 3), r) ||
+                !drt_shapes_ask_exist(&q, s, true, (int)(i % 3), r))
+                continue;
+            status = ask(w, t, image, lead, &q);
+            if (!status) status = ask(w, t, image, lead, &no);
+            continue;
+        }
+        for (int tries = 0; tries < 4 && !can; tries++) can = drt_shapes_ask(&q, tasks[t].kind, s, known, r);
+        if (can) status = ask(w, t, image, lead, &q);
+    }
+    return status;
 }
 
 static drt_status make_eval(world *w, int64_t i) {
@@ -270,13 +319,7 @@ static drt_status make_eval(world *w, int64_t i) {
     if (status) return status;
 
     r = stream(w, "eval/questions", i);
-    drt_shapes_question q;
-    if ((status = ask_both_ways(w, 0, &s, name, NULL, i, &r))) return status;
-    for (int t = 1; t < 6; t++) {
-        bool can = false;
-        for (int tries = 0; tries < 4 && !can; tries++) can = drt_shapes_ask(&q, task_kinds[t], &s, NULL, &r);
-        if (can && (status = ask(w, t, name, NULL, &q))) return status;
-    }
+    if ((status = ask_all(w, BY_PICTURE, &s, name, NULL, NULL, i, &r))) return status;
 
     r = stream(w, "eval/caption", i);
     w->caption.size = 0;
@@ -284,25 +327,23 @@ static drt_status make_eval(world *w, int64_t i) {
         drt_shapes_put_pair(&w->entry, id, name, "<image>\ndescribe the picture.", w->caption.bytes);
         if ((status = add(w, ORDER))) return status;
     }
-    const char *told = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
-    drt_shapes_put_pair(&w->entry, id, name, "<image>\ndescribe the picture.", told);
+    const char *text = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
+    drt_shapes_put_pair(&w->entry, id, name, "<image>\ndescribe the picture.", text);
     if ((status = add(w, CAPTIONS))) return status;
     drt_shapes_put_contrast(&w->entry, id, name, &s, &r);
     return add(w, EVAL_CLIP);
 }
 
 static drt_status make_eval_text(world *w, int64_t i) {
-    drt_rng r = stream(w, "eval/text", i);
-    drt_shapes_scene s;
-    drt_shapes_sample(&s, true, &r);
-    drt_shapes_known known;
-    drt_shapes_question q;
-    const char *told = caption(w, &s, pick_telling_style(&r), &r, &known);
-    drt_status status = ask_both_ways(w, 6, &s, NULL, told, i, &r);
-    for (int t = 7; t < N_TASKS && !status; t++) {
-        bool can = false;
-        for (int tries = 0; tries < 4 && !can; tries++) can = drt_shapes_ask(&q, task_kinds[t], &s, &known, &r);
-        if (can) status = ask(w, t, NULL, told, &q);
+    static const char *const streams[WAYS] = {[BY_DESCRIPTION] = "eval/text", [BY_MAP] = "eval/map"};
+    drt_status status = DRT_OK;
+    for (int by = BY_DESCRIPTION; by < WAYS && !status; by++) {
+        drt_rng r = stream(w, streams[by], i);
+        drt_shapes_scene s;
+        drt_shapes_sample(&s, true, &r);
+        drt_shapes_known known;
+        const char *lead = told(w, &s, by == BY_MAP, &r, &known);
+        status = ask_all(w, by, &s, NULL, lead, &known, i, &r);
     }
     return status;
 }
@@ -342,8 +383,8 @@ static drt_status write_world(world *w) {
     drt_text_puts(&t, "},\n\"tasks\": {");
     for (int i = 0; i < N_TASKS; i++) {
         drt_text_printf(&t, "%s\n  \"%s\": {\"questions\": %lld, \"prior\": %.4f, \"answers\": [", i ? "," : "",
-                        task_names[i], (long long)w->sum.task[i].questions, w->sum.task[i].prior);
-        put_answers(&t, i < 6 ? &w->asked : &w->asked_text, task_kinds[i]);
+                        tasks[i].name, (long long)w->sum.task[i].questions, w->sum.task[i].prior);
+        put_answers(&t, &w->asked[tasks[i].by], tasks[i].kind);
         drt_text_puts(&t, "]}");
     }
     drt_text_puts(&t, "}");
@@ -353,6 +394,7 @@ static drt_status write_world(world *w) {
     put_strings(&t, "textures", drt_shapes_textures, N_TEXTURES);
     put_strings(&t, "places", drt_shapes_places, N_PLACES);
     put_strings(&t, "signs", drt_shapes_signs, N_WORDS);
+    put_strings(&t, "grounds", drt_shapes_grounds, N_GROUNDS);
     drt_shapes_words_add(&w->words, "describe the a picture");
     drt_shapes_words_add(&w->words, drt_shapes_short);
     drt_shapes_words_add(&w->words, drt_shapes_letter);
@@ -413,10 +455,10 @@ static drt_status run(world *w) {
     w->sum.n_tasks = N_TASKS;
     w->sum.order = w->file[ORDER].n;
     for (int i = 0; i < N_TASKS; i++) {
-        const shapes_tally *trained = i >= 6 && c->text ? &w->read : &w->finetuned;
-        w->sum.task[i].name = task_names[i];
+        const shapes_tally *trained = tasks[i].by != BY_PICTURE && c->text ? &w->read : &w->finetuned;
+        w->sum.task[i].name = tasks[i].name;
         w->sum.task[i].questions = w->file[FIRST_TASK + i].n;
-        w->sum.task[i].prior = drt_shapes_prior(trained, i < 6 ? &w->asked : &w->asked_text, task_kinds[i]);
+        w->sum.task[i].prior = drt_shapes_prior(trained, &w->asked[tasks[i].by], tasks[i].kind);
     }
     return write_world(w);
 }

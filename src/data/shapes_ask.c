@@ -211,8 +211,11 @@ bool drt_shapes_ask(drt_shapes_question *q, drt_shapes_ask_kind kind, const drt_
         if (known && !known->places) return false;
         asked = ask_detail(q, s, kind, r);
         break;
-    case ASK_SIZE:
-    case ASK_TEXTURE: asked = ask_detail(q, s, kind, r); break;
+    case ASK_TEXTURE:
+        if (known && !known->textures) return false;
+        asked = ask_detail(q, s, kind, r);
+        break;
+    case ASK_SIZE: asked = ask_detail(q, s, kind, r); break;
     case ASK_NEIGHBOUR: asked = drt_shapes_ask_neighbour(q, s, known, r); break;
     default: break;
     }

@@ -191,13 +191,20 @@ drt_status drt_shapes_draw(const drt_shapes_scene *s, drt_image *image, drt_erro
     return DRT_OK;
 }
 
+// Which background lies v pixels below the top: the sky in two bands, the ground in three, as their shades go.
+static uint8_t background(const drt_shapes_look *l, float v) {
+    if (v < l->horizon) return v < 0.5f * l->horizon ? 1 : 2;
+    float k = (v - l->horizon) / (SHAPES_VIEW - l->horizon);
+    return k < 0.33f ? 3 : k < 0.67f ? 4 : 5;
+}
+
 // An object owns a patch when it covers 3 pixels in 10 of it (small ones may not fill half of any) and more than
 // any other thing does. The ring's hole counts: there, too, the picture shows a ring.
-void drt_shapes_patches(const drt_shapes_scene *s, uint8_t out[SHAPES_GRID * SHAPES_GRID][4]) {
+void drt_shapes_patches(const drt_shapes_scene *s, uint8_t out[SHAPES_GRID * SHAPES_GRID][SHAPES_LABELS]) {
     enum { SIDE = SHAPES_VIEW / SHAPES_GRID };
     int cover[SHAPES_GRID * SHAPES_GRID][MAX_OBJECTS + 1];
     memset(cover, 0, sizeof cover);
-    memset(out, 0, SHAPES_GRID * SHAPES_GRID * 4);
+    memset(out, 0, SHAPES_GRID * SHAPES_GRID * SHAPES_LABELS);
     float half_width = 8.5f * s->dot + 1.8f, half_height = 3.5f * s->dot + 1.8f;
     for (int y = 0; y < SHAPES_VIEW; y++) {
         for (int x = 0; x < SHAPES_VIEW; x++) {
@@ -217,7 +224,10 @@ void drt_shapes_patches(const drt_shapes_scene *s, uint8_t out[SHAPES_GRID * SHA
     for (int p = 0; p < SHAPES_GRID * SHAPES_GRID; p++) {
         int best = 0;
         for (int i = 1; i <= MAX_OBJECTS; i++) best = cover[p][i] > cover[p][best] ? i : best;
-        if (cover[p][best] * 10 < SIDE * SIDE * 3) continue;
+        if (cover[p][best] * 10 < SIDE * SIDE * 3) {
+            out[p][4] = background(&s->look, ((float)(p / SHAPES_GRID) + 0.5f) * SIDE);
+            continue;
+        }
         if (best == MAX_OBJECTS) {
             out[p][3] = (uint8_t)(s->word + 1);
             continue;

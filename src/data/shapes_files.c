@@ -153,11 +153,11 @@ void drt_shapes_put_contrast(drt_text *t, const char *id, const char *image, con
         drt_text_json(t, negative[i].bytes);
     }
     drt_text_puts(t, "], \"patches\": [");
-    uint8_t patches[SHAPES_GRID * SHAPES_GRID][4];
+    uint8_t patches[SHAPES_GRID * SHAPES_GRID][SHAPES_LABELS];
     drt_shapes_patches(s, patches);
     for (int i = 0; i < SHAPES_GRID * SHAPES_GRID; i++) {
         const uint8_t *p = patches[i];
-        drt_text_printf(t, "%s[%d,%d,%d,%d]", i ? "," : "", p[0], p[1], p[2], p[3]);
+        drt_text_printf(t, "%s[%d,%d,%d,%d,%d]", i ? "," : "", p[0], p[1], p[2], p[3], p[4]);
     }
     drt_text_puts(t, "]}");
     t->failed |= caption.failed;

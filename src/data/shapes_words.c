@@ -14,6 +14,7 @@ const char *const drt_shapes_signs[N_WORDS] = {"cat", "dog", "sun", "hat", "bus"
 const char *const drt_shapes_places[N_PLACES] = {"top left",    "top center",    "top right",
                                                  "middle left", "middle center", "middle right",
                                                  "bottom left", "bottom center", "bottom right"};
+const char *const drt_shapes_grounds[N_GROUNDS] = {"highsky", "lowsky", "farground", "midground", "nearground"};
 const char *const drt_shapes_directions[4] = {"left", "right", "above", "below"};
 const char *const drt_shapes_yes_no[2] = {"no", "yes"};
 const char *const drt_shapes_digits[5] = {"0", "1", "2", "3", "4"};
@@ -96,7 +97,7 @@ static bool put_two_readings(drt_text *t, const drt_shapes_scene *s, drt_rng *r,
 
 bool drt_shapes_caption(drt_text *t, const drt_shapes_scene *s, drt_shapes_style style, drt_rng *r,
                         drt_shapes_known *known) {
-    if (known) memset(known, 0, sizeof *known);
+    if (known) *known = (drt_shapes_known){.textures = true};
     switch (style) {
     case STYLE_TWO_READINGS: return put_two_readings(t, s, r, 1, NAME_SHORT, known);
     case STYLE_SENTENCES: {
@@ -113,6 +114,21 @@ bool drt_shapes_caption(drt_text *t, const drt_shapes_scene *s, drt_shapes_style
     if (known) known->places = style != STYLE_LIST;
     if (style != STYLE_PLACES) put_relations(t, s, r, known);
     return true;
+}
+
+void drt_shapes_map(drt_text *t, const drt_shapes_scene *s, drt_shapes_known *known) {
+    uint8_t patch[SHAPES_GRID * SHAPES_GRID][SHAPES_LABELS];
+    drt_shapes_patches(s, patch);
+    if (known) *known = (drt_shapes_known){.places = true};
+    for (int i = 0; i < SHAPES_GRID * SHAPES_GRID; i++) {
+        const uint8_t *p = patch[i];
+        if (i) drt_text_puts(t, " ");
+        if (p[4]) drt_text_puts(t, drt_shapes_grounds[p[4] - 1]);
+        else if (p[3]) drt_text_printf(t, "sign%s", drt_shapes_signs[p[3] - 1]);
+        else
+            drt_text_printf(t, "%s%s%s", drt_shapes_sizes[p[2] - 1], drt_shapes_colors[p[0] - 1],
+                            drt_shapes_names[p[1] - 1]);
+    }
 }
 
 drt_shapes_style drt_shapes_pick_style(drt_rng *r) {

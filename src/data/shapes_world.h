@@ -10,14 +10,16 @@
 #include <stdbool.h>
 
 enum {
-    SHAPES_VIEW = 64, // side of the view
-    SHAPES_GRID = 8,  // patches a side in the per-patch truth
+    SHAPES_VIEW = 64,  // side of the view
+    SHAPES_GRID = 8,   // patches a side in the per-patch truth
+    SHAPES_LABELS = 5, // of a patch: colour, shape, size, word, background
     N_SHAPES = 6,
     N_COLORS = 8,
     N_SIZES = 2,
     N_TEXTURES = 3,
     N_WORDS = 10,
     N_PLACES = 9,
+    N_GROUNDS = 5,
     MAX_OBJECTS = 4
 };
 enum { RING = 4 }; // the shape with a hole
@@ -26,8 +28,9 @@ enum { LEFT, RIGHT, ABOVE, BELOW, NO_DIRECTION };
 extern const char *const drt_shapes_names[N_SHAPES], *const drt_shapes_plurals[N_SHAPES];
 extern const char *const drt_shapes_colors[N_COLORS], *const drt_shapes_sizes[N_SIZES];
 extern const char *const drt_shapes_textures[N_TEXTURES], *const drt_shapes_signs[N_WORDS];
-extern const char *const drt_shapes_places[N_PLACES]; // "top left" ...; row * 3 + column
-extern const char *const drt_shapes_directions[4];    // "left" ...
+extern const char *const drt_shapes_grounds[N_GROUNDS]; // from the top of a picture to its bottom
+extern const char *const drt_shapes_places[N_PLACES];   // "top left" ...; row * 3 + column
+extern const char *const drt_shapes_directions[4];      // "left" ...
 extern const char *const drt_shapes_yes_no[2], *const drt_shapes_digits[5], *const drt_shapes_letters[4];
 
 typedef struct {
@@ -69,8 +72,9 @@ int drt_shapes_count(const drt_shapes_scene *s, int color, int shape); // -1: an
 
 // ---- pictures (shapes_draw.c, shapes_sign.c)
 drt_status drt_shapes_draw(const drt_shapes_scene *s, drt_image *image, drt_error *err);
-// Per patch of the view, row-major: colour, shape, size, word of what covers it, each 1.., 0 for background.
-void drt_shapes_patches(const drt_shapes_scene *s, uint8_t out[SHAPES_GRID * SHAPES_GRID][4]);
+// Per patch of the view, row-major: colour, shape, size, word of what covers it, each 1.., 0 for background; and which
+// background it is, 1.. (the index into drt_shapes_grounds + 1), 0 where something covers it.
+void drt_shapes_patches(const drt_shapes_scene *s, uint8_t out[SHAPES_GRID * SHAPES_GRID][SHAPES_LABELS]);
 // Whether a point inside the plate (in dots from its top left corner of the text) is ink.
 bool drt_shapes_ink(int word, float x, float y);
 
@@ -84,13 +88,16 @@ typedef enum {
 } drt_shapes_style;
 // What a reader of a description can know. For a picture: everything.
 typedef struct {
-    bool places;
+    bool places, textures;
     uint8_t stated[MAX_OBJECTS][MAX_OBJECTS]; // [i][j]: the sentence "i is ... j" stands in the text
 } drt_shapes_known;
 // Appends a caption. `known` may be NULL. Returns false, adding nothing, when the style needs two objects in a
 // row or column and there are none.
 bool drt_shapes_caption(drt_text *t, const drt_shapes_scene *s, drt_shapes_style style, drt_rng *r,
                         drt_shapes_known *known);
+// Appends the map of a scene: one word for each patch, row by row, as a tower that sees one patch at a time would name
+// it ("highsky highsky smallredring ..."). It tells places, sizes, the sign; no textures.
+void drt_shapes_map(drt_text *t, const drt_shapes_scene *s, drt_shapes_known *known);
 drt_shapes_style drt_shapes_pick_style(drt_rng *r); // as often as pretrain.json wants it
 // Up to `most` captions that are false of the scene and differ in one attribute or relation from the caption that
 // `style` and the state of `r` give. Returns how many.

@@ -10,7 +10,7 @@
 
 const char *const drt_probe_names[DRT_PROBES] = {"color", "shape", "size", "word", "row", "column"};
 
-enum { HOLD_OUT = 5, LABELS = 4 };
+enum { HOLD_OUT = 5 };
 
 typedef struct {
     const drt_model *m;
@@ -20,7 +20,7 @@ typedef struct {
     drt_error *err;
     int64_t pictures, width;
     int side, patches;        // along a side, of a picture
-    int16_t (*label)[LABELS]; // [pictures * patches]
+    int16_t (*label)[DRT_PATCH_LABELS]; // [pictures * patches]
     float *features;          // [pictures * patches, width]
     int64_t done, total;
 } probe;

@@ -76,8 +76,25 @@ static drt_status add_text(const drt_loader *l, const char *text, drt_arena *are
     return id ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a caption");
 }
 
-static drt_status clip_sample(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s,
-                              drt_error *err) {
+// data.shuffled: this share of the pictures comes with its cells in random order and without a caption, which would no
+// longer be true. What a patch shows must then be seen from the patch itself, not guessed from its place.
+static drt_status shuffle_cells(const drt_loader *l, int64_t step, int place, drt_arena *arena, drt_sample *s,
+                                drt_error *err) {
+    drt_rng r;
+    drt_rng_init(&r, (uint64_t)l->r->seed, drt_hash((int64_t[]){step, place}, 2 * sizeof(int64_t)));
+    if (!s->patch_label || drt_rng_uniform(&r) >= l->r->data.shuffled) return DRT_OK;
+    int cells = l->pack.grid * l->pack.grid;
+    int32_t *order = drt_arena_array(arena, cells, sizeof *order);
+    if (!order) return drt_fail(err, DRT_ENOMEM, "no memory for the order of cells");
+    for (int i = 0; i < cells; i++) order[i] = i;
+    drt_rng_shuffle(&r, order, cells);
+    s->order = order;
+    s->texts = 0;
+    return DRT_OK;
+}
+
+static drt_status clip_sample(const drt_loader *l, const drt_record *rec, int64_t step, int place, drt_arena *arena,
+                              drt_sample *s, drt_error *err) {
     const char *caption = NULL;
     int patches = l->pack.patches_side * l->pack.patches_side;
     for (int i = 0; i < rec->n_turns && !caption; i++)
@@ -95,7 +112,7 @@ static drt_status clip_sample(const drt_loader *l, const drt_record *rec, drt_ar
     s->patch_label = drt_arena_array(arena, patches, sizeof *s->patch_label);
     if (!s->patch_label) return drt_fail(err, DRT_ENOMEM, "no memory for patch labels");
     memcpy(s->patch_label, rec->patches, (size_t)patches * sizeof *s->patch_label);
-    return DRT_OK;
+    return shuffle_cells(l, step, place, arena, s, err);
 }
 
 static drt_status make_passes(const drt_loader *l, const drt_record *rec, int64_t step, int place, drt_arena *arena,
@@ -130,7 +147,8 @@ static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, 
     s->index = rec->index;
     status = load_images(l, rec, arena, s, err);
     if (!status)
-        status = l->clip ? clip_sample(l, rec, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
+        status =
+            l->clip ? clip_sample(l, rec, step, place, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
     if (status) drt_dataset_fail_in(l->data, rec, err);
     drt_record_free(rec);
     *out = s;
@@ -159,6 +177,7 @@ static drt_status pack_all(const drt_loader *l, drt_step_data *d, drt_sample **s
         d->totals.orders += b->orders;
         d->totals.guided += b->guided;
         d->totals.samples += to - from;
+        d->totals.captions += b->captions;
         from = to;
     }
     return DRT_OK;
@@ -209,7 +228,7 @@ static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err)
     l->clip = m->config.kind == DRT_MODEL_CLIP;
     l->pack = drt_pack_options_of(m, bank, 1);
     int side = l->pack.patches_side, grid = r->order.grid ? (int)r->order.grid : side;
-    if (bank && (grid < 1 || side % grid))
+    if ((bank || r->data.shuffled > 0) && (grid < 1 || side % grid))
         return drt_fail(err, DRT_ECONFIG, "order.grid: %d does not divide the patch grid of %d x %d", grid, side, side);
     l->pack.grid = grid;
     l->pack.select_all = !r->train.select_rows;

@@ -32,6 +32,7 @@ static float share_of(const drt_forward *f, int objective) {
     case DRT_IMAGE_ORDER: return (float)b->orders / (float)all->orders;
     case DRT_TEXT_ORDER: return (float)b->words[DRT_PASS_TEXT_ORDER].n / (float)all->words[DRT_PASS_TEXT_ORDER];
     case DRT_GUIDED: return (float)b->guided / (float)all->guided;
+    case DRT_CONTRASTIVE: return (float)b->captions / (float)all->captions;
     default: return (float)b->samples / (float)all->samples;
     }
 }

@@ -156,9 +156,41 @@ static void pictures(void **state) {
     drt_arena_free(arena);
 }
 
+// A shuffled picture of CLIP brings no caption, and its patches keep their labels wherever they go.
+static void shuffled_for_clip(void **state) {
+    enum { SIDE = 4, PATCHES = SIDE * SIDE };
+    float patches[PATCHES];
+    int16_t label[PATCHES][DRT_PATCH_LABELS];
+    const int32_t order[] = {2, 0, 3, 1};
+    int32_t word[] = {7, 8}, *text[] = {word};
+    int size = 2;
+    drt_error err = {0};
+    (void)state;
+    for (int i = 0; i < PATCHES; i++) {
+        patches[i] = (float)i;
+        for (int k = 0; k < DRT_PATCH_LABELS; k++) label[i][k] = (int16_t)(10 * i + k);
+    }
+    const drt_pack_options o = {.patches_side = SIDE, .patch_numbers = 1, .grid = 2};
+    drt_sample shuffled = {.images = 1, .patches = patches, .patch_label = label, .order = order},
+               intact = {
+                   .images = 1, .patches = patches, .patch_label = label, .texts = 1, .text = text, .text_size = &size};
+    drt_arena *arena = drt_arena_new(0);
+    drt_batch *b = drt_batch_pack(arena, (const drt_sample *const[]){&shuffled, &intact, &shuffled}, 3, &o, &err);
+    check(b && b->images == 3 && b->captions == 1 && b->captioned[0] == 1 && b->texts == 1);
+    int moved = 0;
+    for (int i = 0; b && i < 3 * PATCHES; i++) {
+        int at = (int)b->patches[i];
+        check(!memcmp(b->patch_label[i], label[at], sizeof label[at]));
+        if (i / PATCHES == 1) check(at == i % PATCHES);
+        else moved += at != i % PATCHES;
+    }
+    check(moved == 2 * PATCHES && b->patches[0] == 8);
+    drt_arena_free(arena);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(banks), cmocka_unit_test(far_apart),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(banks),      cmocka_unit_test(far_apart),
                                        cmocka_unit_test(impossible), cmocka_unit_test(words),
-                                       cmocka_unit_test(pictures)};
+                                       cmocka_unit_test(pictures),   cmocka_unit_test(shuffled_for_clip)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

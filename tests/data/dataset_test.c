@@ -66,8 +66,8 @@ static void records_are_read_whole(void **state) {
                      "\"conversations\": [{\"from\": \"human\", \"value\": \"<image>\\n what\\tis\\u3000this \"},\n"
                      "{\"from\": \"gpt\", \"value\": \"A cup.\"}]},\n{\"id\": 17, " TALK "},\n{\"image\": [\"/b.png\", "
                      "\"c.png\"], \"conversations\": [{\"from\": \"human\", \"value\": \"<image><image>\"}, {\"from\": "
-                     "\"gpt\", \"value\": \" \"}], \"negatives\": [\"n1\", \"n2\"], \"patches\": [[1,2,3,4],"
-                     "[-5,0,7,300]]},{\"image\": null," TALK "}]\n",
+                     "\"gpt\", \"value\": \" \"}], \"negatives\": [\"n1\", \"n2\"], \"patches\": [[1,2,3,4,5],"
+                     "[-5,0,7,300,1]]},{\"image\": null," TALK "}]\n",
                      &o, &ds, &err));
     assert_int_equal(drt_dataset_size(ds), 4);
     assert_int_equal(drt_dataset_skipped(ds), 0);
@@ -94,7 +94,7 @@ static void records_are_read_whole(void **state) {
     assert_string_equal(r->images[0], "/b.png");
     assert_int_equal(r->n_negatives, 2);
     assert_string_equal(r->negatives[1], "n2");
-    const int16_t patches[2][4] = {{1, 2, 3, 4}, {-5, 0, 7, 300}};
+    const int16_t patches[2][5] = {{1, 2, 3, 4, 5}, {-5, 0, 7, 300, 1}};
     assert_int_equal(r->n_patches, 2);
     assert_memory_equal(r->patches, patches, sizeof patches);
     drt_fail(&err, DRT_EDATA, "odd");
@@ -215,7 +215,7 @@ static const struct {
     {"{\"negatives\":[1]," TALK "}", "'negatives' must be"},
     {"{\"patches\":3," TALK "}", "'patches' must be"},
     {"{\"patches\":[[1,2,3]]," TALK "}", "entry 1 of 'patches'"},
-    {"{\"patches\":[[1,2,3,4],[1,2,3,40000]]," TALK "}", "entry 2 of 'patches'"},
+    {"{\"patches\":[[1,2,3,4,0],[1,2,3,4,40000]]," TALK "}", "entry 2 of 'patches'"},
     {"{\"image\":\"cut.jpg\"," SEE "}", "cut.jpg"}, // the last: bad only where pictures are decoded
 };
 enum { BAD = sizeof bad_samples / sizeof *bad_samples };

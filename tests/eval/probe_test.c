@@ -28,8 +28,8 @@ static char *draw_world(void) {
                         k ? ",\n" : "[", k, k);
         for (int p = 0; p < TINY_PATCHES; p++) {
             int color = (int)drt_rng_below(&r, 3), shape = 1 + (int)drt_rng_below(&r, 2);
-            if (color) drt_text_printf(&json, "%s[%d,%d,1,%d]", p ? "," : "", color, shape, color == 1);
-            else drt_text_printf(&json, "%s[0,0,0,0]", p ? "," : "");
+            if (color) drt_text_printf(&json, "%s[%d,%d,1,%d,0]", p ? "," : "", color, shape, color == 1);
+            else drt_text_printf(&json, "%s[0,0,0,0,1]", p ? "," : "");
             for (int i = 0; i < TINY_PATCH * TINY_PATCH; i++) {
                 int x = p % 3 * TINY_PATCH + i % TINY_PATCH, y = p / 3 * TINY_PATCH + i / TINY_PATCH;
                 uint8_t *rgb = image.rgb + 3 * (y * TINY_IMAGE + x);
