@@ -14,13 +14,13 @@ static bool is_utf8(const char *s) {
 }
 
 static drt_status check_entry(const drt_st_entry *e, const char *path, size_t *bytes, drt_error *err) {
-    int64_t n = drt_st_dtype_size(e->dtype);
+    int64_t n = drt_weight_dtype_size(e->dtype);
     if (!*e->name || !strcmp(e->name, "__metadata__") || !is_utf8(e->name))
         return drt_fail(err, DRT_EARG, "%s: '%.200s' cannot be a tensor's name", path, e->name);
     if (!n) return drt_fail(err, DRT_EARG, "%s: tensor '%.200s': unknown dtype \"%.40s\"", path, e->name, e->dtype);
-    if (e->ndim < 0 || e->ndim > DRT_ST_DIMS)
+    if (e->ndim < 0 || e->ndim > DRT_WEIGHT_DIMS)
         return drt_fail(err, DRT_EARG, "%s: tensor '%.200s' has %d dimensions, 0 to %d are possible", path, e->name,
-                        e->ndim, DRT_ST_DIMS);
+                        e->ndim, DRT_WEIGHT_DIMS);
     for (int d = 0; d < e->ndim; d++)
         if (e->shape[d] < 0 || __builtin_mul_overflow(n, e->shape[d], &n))
             return drt_fail(err, DRT_EARG, "%s: tensor '%.200s': shape[%d] = %lld is negative or too large", path,

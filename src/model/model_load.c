@@ -2,7 +2,7 @@
 #include "model/model.h"
 
 #include "base/file.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -25,7 +25,7 @@ static const place vision_places[] = {{"", ""},
 static const place language_places[] = {{"", ""}, {"language_model.", ""}, {"model.language_model.", "model."}, {0}};
 static const place other_places[] = {{"", ""}, {"model.", ""}, {0}};
 
-static const drt_st_tensor *find(const drt_safetensors *s, const drt_slice *slice) {
+static const drt_weight *find(const drt_weights *s, const drt_slice *slice) {
     char name[400];
     drt_group g = slice->param->group;
     const place *p = g == DRT_VISION ? vision_places : g == DRT_LANGUAGE ? language_places : other_places;
@@ -33,7 +33,7 @@ static const drt_st_tensor *find(const drt_safetensors *s, const drt_slice *slic
         size_t drop = strlen(p->drop);
         if (strncmp(slice->name, p->drop, drop)) continue;
         snprintf(name, sizeof name, "%s%s", p->prefix, slice->name + drop);
-        const drt_st_tensor *found = drt_safetensors_find(s, name);
+        const drt_weight *found = drt_weights_find(s, name);
         if (found) return found;
     }
     return NULL;
@@ -47,7 +47,7 @@ static void shape_text(char *out, size_t room, int ndim, const int64_t *shape) {
     if (!ndim) snprintf(out, room, "a scalar");
 }
 
-static drt_status slice_load(const drt_slice *slice, const drt_st_tensor *found, const char *folder, drt_error *err) {
+static drt_status slice_load(const drt_slice *slice, const drt_weight *found, const char *folder, drt_error *err) {
     char want[80], have[80];
     shape_text(want, sizeof want, slice->ndim, slice->shape);
     if (!found)
@@ -66,11 +66,11 @@ static drt_status slice_load(const drt_slice *slice, const drt_st_tensor *found,
     }
     drt_mat v = slice->param->tensor.value;
     float *out = (float *)v.data + slice->row * (v.rows == 1 ? 1 : v.cols);
-    drt_status status = drt_st_to_f32(found, out, n, err);
-    for (int64_t i = 0; !status && i < n; i++)
-        if (!isfinite(out[i]))
-            status = drt_fail(err, DRT_ENUMERIC, "%s: tensor '%s' holds %s at element %lld", found->file, found->name,
-                              isnan(out[i]) ? "NaN" : "infinity", (long long)i);
+    drt_status status = drt_weight_to_f32(found, out, n, err);
+    int64_t bad = status ? -1 : drt_weight_not_finite(found);
+    if (bad >= 0)
+        status = drt_fail(err, DRT_ENUMERIC, "%s: tensor '%s' holds %s at element %lld", found->file, found->name,
+                          isnan(out[bad]) ? "NaN" : "infinity", (long long)bad);
     return status;
 }
 
@@ -84,9 +84,9 @@ static bool needless(const drt_model *m, const char *name) {
 }
 
 // A tensor that belongs nowhere means another kind of model (biases, adapters, ...): run without it, it would be wrong.
-static drt_status refuse_strangers(const drt_model *m, const drt_safetensors *s, bool *used, drt_error *err) {
-    for (int i = 0; i < drt_safetensors_count(s); i++) {
-        const drt_st_tensor *t = drt_safetensors_at(s, i);
+static drt_status refuse_strangers(const drt_model *m, const drt_weights *s, bool *used, drt_error *err) {
+    for (int i = 0; i < drt_weights_count(s); i++) {
+        const drt_weight *t = drt_weights_at(s, i);
         if (!used[i] && !needless(m, t->name))
             return drt_fail(err, DRT_EFORMAT,
                             "%s: tensor '%s' belongs to no part of the model that config.json describes", t->file,
@@ -98,31 +98,30 @@ static drt_status refuse_strangers(const drt_model *m, const drt_safetensors *s,
 // Loads the groups chosen by `wanted` from a folder; whole: nothing else may be in it.
 static drt_status weights_load(drt_model *m, const char *folder, const bool wanted[DRT_GROUPS], bool whole,
                                drt_error *err) {
-    drt_safetensors *s = NULL;
-    drt_status status = drt_safetensors_open(&s, folder, err);
+    drt_weights *s = NULL;
+    drt_status status = drt_weights_open(&s, folder, err);
     if (status) return status;
-    bool *used = calloc((size_t)drt_safetensors_count(s) + 1, sizeof *used);
+    bool *used = calloc((size_t)drt_weights_count(s) + 1, sizeof *used);
     if (!used) status = drt_fail(err, DRT_ENOMEM, "no memory for a list of tensors");
     for (int i = 0; !status && i < m->params->slices; i++) {
         const drt_slice *slice = &m->params->slice[i];
         if (!wanted[slice->param->group]) continue;
-        const drt_st_tensor *found = find(s, slice);
-        if (found) used[found - drt_safetensors_at(s, 0)] = true;
+        const drt_weight *found = find(s, slice);
+        if (found) used[found - drt_weights_at(s, 0)] = true;
         status = slice_load(slice, found, folder, err);
     }
     if (!status && whole) status = refuse_strangers(m, s, used, err);
     free(used);
-    drt_safetensors_close(s);
+    drt_weights_close(s);
     return status;
 }
 
 // Adds the numbers that a folder's files hold to o->stored.
 static drt_status count_stored(drt_model_options *o, const char *folder, drt_error *err) {
-    drt_safetensors *s = NULL;
-    drt_status status = drt_safetensors_open(&s, folder, err);
-    for (int i = 0; !status && i < drt_safetensors_count(s); i++)
-        o->stored += drt_st_elements(drt_safetensors_at(s, i));
-    if (!status) drt_safetensors_close(s);
+    drt_weights *s = NULL;
+    drt_status status = drt_weights_open(&s, folder, err);
+    for (int i = 0; !status && i < drt_weights_count(s); i++) o->stored += drt_weight_elements(drt_weights_at(s, i));
+    if (!status) drt_weights_close(s);
     return status;
 }
 
@@ -191,8 +190,8 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
 }
 
 // Scales the projector's last layer to the length of words, for features of unit variance. Features of real towers are
-// several times longer, and so are the visual tokens at first. Whether that is better than no scaling, or than scaling by
-// measured features, is open: docs/results.md has the trials.
+// several times longer, and so are the visual tokens at first. Whether that is better than no scaling, or than scaling
+// by measured features, is open: docs/results.md has the trials.
 static void scale_projector(drt_model *m) {
     drt_mat e = m->language.embedding->tensor.value;
     int last = m->projector[1] ? 1 : 0;

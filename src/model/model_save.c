@@ -150,8 +150,8 @@ drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classe
     return status;
 }
 
-static drt_status read_param(const drt_safetensors *s, const char *name, drt_param *p, drt_error *err) {
-    const drt_st_tensor *found = drt_safetensors_find(s, name);
+static drt_status read_param(const drt_weights *s, const char *name, drt_param *p, drt_error *err) {
+    const drt_weight *found = drt_weights_find(s, name);
     int64_t n = p->tensor.value.rows * p->tensor.value.cols, have = found ? 1 : -1;
     for (int i = 0; found && i < found->ndim; i++) have *= found->shape[i];
     if (have != n)
@@ -159,7 +159,7 @@ static drt_status read_param(const drt_safetensors *s, const char *name, drt_par
                         "directed.safetensors: '%s' has %lld numbers, the recipe wants %lld; order.bank and "
                         "order.grid must be those it was trained with",
                         name, (long long)have, (long long)n);
-    return drt_st_to_f32(found, p->tensor.value.data, n, err);
+    return drt_weight_to_f32(found, p->tensor.value.data, n, err);
 }
 
 drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells,
@@ -171,9 +171,9 @@ drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, i
         free(path);
         return DRT_OK;
     }
-    drt_safetensors *s = NULL;
-    drt_status status = drt_safetensors_open(&s, path, err);
-    const drt_st_tensor *b = status ? NULL : drt_safetensors_find(s, "order_bank");
+    drt_weights *s = NULL;
+    drt_status status = drt_weights_open(&s, path, err);
+    const drt_weight *b = status ? NULL : drt_weights_find(s, "order_bank");
     if (!status && (!b || b->ndim != 2 || strcmp(b->dtype, "I32") || b->shape[0] < 1 || b->shape[1] < 1 ||
                     b->shape[0] > 1 << 24 || b->shape[1] > 1 << 16))
         status = drt_fail(err, DRT_EFORMAT, "%s: no order_bank of int32 [permutations, cells]", path);
@@ -189,7 +189,7 @@ drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, i
         if (*bank) memcpy(*bank, b->bytes, b->size);
         else status = drt_fail(err, DRT_ENOMEM, "no memory for the permutation bank");
     }
-    if (s) drt_safetensors_close(s);
+    if (s) drt_weights_close(s);
     free(path);
     return status;
 }

@@ -136,9 +136,9 @@ drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err)
 drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err) {
     char *folder = folder_of(run, step, ""), *path = folder ? drt_path_join(folder, "state.safetensors") : NULL,
          want[32];
-    drt_safetensors *s = NULL;
-    drt_status status = path ? drt_safetensors_open(&s, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
-    const char *have = status ? NULL : drt_safetensors_metadata(s, "layout");
+    drt_weights *s = NULL;
+    drt_status status = path ? drt_weights_open(&s, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    const char *have = status ? NULL : drt_weights_metadata(s, "layout");
     snprintf(want, sizeof want, "%016llx", (unsigned long long)layout(p));
     if (!status && (!have || strcmp(have, want)))
         status = drt_fail(err, DRT_ECONFIG,
@@ -150,16 +150,16 @@ drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt
     float *w = status ? NULL : calloc((size_t)p->learning + 1, sizeof *w);
     if (!status && !w) status = drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
     for (int i = 0; !status && i < 3; i++) {
-        const drt_st_tensor *t = drt_safetensors_find(s, names[i]);
+        const drt_weight *t = drt_weights_find(s, names[i]);
         if (!t || t->ndim != 1 || t->shape[0] != p->learning)
             status = drt_fail(err, DRT_EFORMAT,
                               "%s: '%s' is missing or of another size; remove this checkpoint to use the one before",
                               path, names[i]);
-        else status = drt_st_to_f32(t, to[i] ? to[i] : w, p->learning, err);
+        else status = drt_weight_to_f32(t, to[i] ? to[i] : w, p->learning, err);
     }
     if (!status) scatter(p, w);
     free(w);
-    if (s) drt_safetensors_close(s);
+    if (s) drt_weights_close(s);
     free(folder), free(path);
     return status;
 }

@@ -102,12 +102,12 @@ static char *damaged(const damage *d, const char *config) {
     enum { MOST = 200 };
     static drt_st_entry e[MOST];
     drt_error err = {0};
-    drt_safetensors *s;
+    drt_weights *s;
     char *out = test_folder("damaged"), path[600], *poisoned = NULL;
     int n = 0, hit = 0;
-    check_ok(drt_safetensors_open(&s, source, &err));
-    for (int i = 0; i < drt_safetensors_count(s); i++) {
-        const drt_st_tensor *t = drt_safetensors_at(s, i);
+    check_ok(drt_weights_open(&s, source, &err));
+    for (int i = 0; i < drt_weights_count(s); i++) {
+        const drt_weight *t = drt_weights_at(s, i);
         bool this = d->name && !strcmp(t->name, d->name);
         hit += this;
         if (this && d->drop) continue;
@@ -116,7 +116,7 @@ static char *damaged(const damage *d, const char *config) {
         memcpy(e[n].shape, t->shape, sizeof t->shape);
         if (this && d->flat) {
             e[n].ndim = 1;
-            e[n].shape[0] = drt_st_elements(t);
+            e[n].shape[0] = drt_weight_elements(t);
         }
         if (this && d->poison != 0) {
             poisoned = malloc(t->size);
@@ -131,7 +131,7 @@ static char *damaged(const damage *d, const char *config) {
     check_ok(drt_safetensors_write(path, e, n, NULL, &err));
     snprintf(path, sizeof path, "%s/config.json", out);
     check_ok(drt_file_write(path, config, strlen(config), &err));
-    drt_safetensors_close(s);
+    drt_weights_close(s);
     free(poisoned);
     return out;
 }

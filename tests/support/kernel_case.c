@@ -54,17 +54,17 @@ void kcase_begin(kcase *c, const ktest *test, const int p[K_PARAMS], uint64_t se
     test->build(c);
 }
 
-static const drt_st_tensor *golden(const kcase *c, const char *name) {
+static const drt_weight *golden(const kcase *c, const char *name) {
     char key[128];
     snprintf(key, sizeof key, "%s/%s", c->prefix, name);
-    return drt_safetensors_find(c->golden, key);
+    return drt_weights_find(c->golden, key);
 }
 
-void kcase_begin_golden(kcase *c, const ktest *test, const drt_safetensors *file, int i) {
+void kcase_begin_golden(kcase *c, const ktest *test, const drt_weights *file, int i) {
     begin(c, test);
     c->golden = file;
     snprintf(c->prefix, sizeof c->prefix, "%s/%d", test->name, i);
-    const drt_st_tensor *p = golden(c, "p");
+    const drt_weight *p = golden(c, "p");
     if (!p || p->size > sizeof c->p) return;
     memcpy(c->p, p->bytes, p->size);
     describe(c);
@@ -73,11 +73,12 @@ void kcase_begin_golden(kcase *c, const ktest *test, const drt_safetensors *file
 
 // Reads a golden tensor into rows that may be apart. A missing one leaves NaN, which no comparison accepts.
 static void read_golden(const kcase *c, const char *name, float *to, int64_t rows, int64_t cols, int64_t ld) {
-    const drt_st_tensor *t = golden(c, name);
+    const drt_weight *t = golden(c, name);
     size_t row = (size_t)cols * sizeof(float);
     for (int64_t r = 0; r < rows; r++) {
         if (t && t->size == row * (size_t)rows) memcpy(to + r * ld, (const char *)t->bytes + (size_t)r * row, row);
-        else for (int64_t i = 0; i < cols; i++) to[r * ld + i] = NAN;
+        else
+            for (int64_t i = 0; i < cols; i++) to[r * ld + i] = NAN;
     }
 }
 
@@ -152,8 +153,9 @@ karg *karg_none(kcase *c, const char *name) {
 karg *karg_vector(kcase *c, const char *name, krole role, int64_t n) {
     int pad = c->pad;
     c->pad = 0;
-    karg *a = role == K_IN ? karg_in(c, name, n, 1) : role == K_ADD ? karg_add(c, name, n, 1, 1)
-                                                                    : karg_out(c, name, n, 1, 1);
+    karg *a = role == K_IN    ? karg_in(c, name, n, 1)
+              : role == K_ADD ? karg_add(c, name, n, 1, 1)
+                              : karg_out(c, name, n, 1, 1);
     c->pad = pad;
     a->raw = true;
     return a;
@@ -163,7 +165,7 @@ void karg_drop(karg *a) { a->m.data = NULL; }
 
 int32_t *kcase_indices(kcase *c, const char *name, int64_t n, int64_t below) {
     int32_t *x = kcase_alloc(c, (size_t)n * sizeof *x);
-    const drt_st_tensor *t = c->golden ? golden(c, name) : NULL;
+    const drt_weight *t = c->golden ? golden(c, name) : NULL;
     for (int64_t i = 0; i < n; i++) {
         if (!c->golden) x[i] = (int32_t)drt_rng_below(&c->rng, (uint64_t)below);
         else if (t && t->size == (size_t)n * sizeof *x) memcpy(x + i, (const int32_t *)t->bytes + i, sizeof *x);
@@ -248,9 +250,7 @@ double karg_error(const kcase *c, int i) {
     return worst;
 }
 
-double karg_tolerance(const kcase *c, int i, double step) {
-    return 0x1p-23 * (4 + 2 * sqrt(c->arg[i].n)) / step;
-}
+double karg_tolerance(const kcase *c, int i, double step) { return 0x1p-23 * (4 + 2 * sqrt(c->arg[i].n)) / step; }
 
 bool kcase_accepts(const kcase *c, double step, char why[K_WHY]) {
     for (int i = 0; i < c->args; i++) {

@@ -53,7 +53,7 @@ typedef struct kcase {
     int args;
     int pad; // columns of the allocations beyond those of the matrices declared from now on
     drt_rng rng;
-    const drt_safetensors *golden; // NULL: inputs are drawn
+    const drt_weights *golden; // NULL: inputs are drawn
     char prefix[64];
     struct kmemory *memory;
     // What kernels take besides matrices.
@@ -96,7 +96,7 @@ typedef struct ktest {
 
 // Building. Arguments are numbered in the order of declaration.
 void kcase_begin(kcase *c, const ktest *test, const int p[K_PARAMS], uint64_t seed);
-void kcase_begin_golden(kcase *c, const ktest *test, const drt_safetensors *golden, int i); // c->args 0: no such case
+void kcase_begin_golden(kcase *c, const ktest *test, const drt_weights *golden, int i); // c->args 0: no such case
 void kcase_end(kcase *c);
 void *kcase_alloc(kcase *c, size_t bytes); // lives until kcase_end; also in copies of the case
 
@@ -115,11 +115,11 @@ int32_t *kcase_indices(kcase *c, const char *name, int64_t n, int64_t below);
 float *kdata(const kcase *c, int i); // of a vector argument: [n, 1] or [1, n] declared with pad 0
 
 // Running.
-void kcase_reset(kcase *c);          // every argument as it was built
-void kcase_poison(kcase *c);         // inputs are NaN until the next reset
-void kcase_freeze(kcase *c);         // what inputs hold now is what they are reset to
-void kcase_expect(kcase *c);         // what outputs hold now is expected
-bool kcase_expect_golden(kcase *c);  // false: the file lacks an output (its name is in c->name)
+void kcase_reset(kcase *c);                         // every argument as it was built
+void kcase_poison(kcase *c);                        // inputs are NaN until the next reset
+void kcase_freeze(kcase *c);                        // what inputs hold now is what they are reset to
+void kcase_expect(kcase *c);                        // what outputs hold now is expected
+bool kcase_expect_golden(kcase *c);                 // false: the file lacks an output (its name is in c->name)
 bool kcase_intact(const kcase *c, char why[K_WHY]); // inputs and guards are as they were
 // The largest error of output `i` in units of magnitude; NaN counts as infinite. Where the expected number is
 // infinite (log-sum-exp of nothing) nothing is asked.

@@ -9,8 +9,8 @@ static const double TELLING = 1e-3; // a wrong answer this far off must be rejec
 static const double STEP = 1.0 / 32;
 
 enum { ZERO, ONE_ROW, LAST_COLUMN, TRANSPOSED, SHIFTED, NOT_A_NUMBER, SPOILS, WRONGS = 12 };
-static const char *const SPOIL[SPOILS] = {"zeros",      "one row off by a hundredth",  "the last column missing",
-                                          "transposed", "rows moved by one",           "one NaN"};
+static const char *const SPOIL[SPOILS] = {"zeros",      "one row off by a hundredth", "the last column missing",
+                                          "transposed", "rows moved by one",          "one NaN"};
 
 // How often each way of being wrong was tried, and how often it was far enough off that it had to be rejected.
 typedef struct {
@@ -301,7 +301,7 @@ int kernel_suite(const char *suite, const ktest *const *tests, int count, const 
     char path[200];
     snprintf(path, sizeof path, "tests/golden/kernels/%s.safetensors", suite);
     open_devices(&devices);
-    if (drt_safetensors_open(&devices.golden, path, &err)) print_error("%s\n", err.text);
+    if (drt_weights_open(&devices.golden, path, &err)) print_error("%s\n", err.text);
     struct CMUnitTest *list = calloc((size_t)(4 * count + extras + 1), sizeof *list);
     bench *benches = calloc((size_t)count + 1, sizeof *benches);
     if (!list || !benches || !devices.golden) return 1;
@@ -319,7 +319,7 @@ int kernel_suite(const char *suite, const ktest *const *tests, int count, const 
     int failed = _cmocka_run_group_tests(suite, list, (size_t)n, NULL, NULL);
     for (int i = 0; i < named; i++) free((char *)list[i].name);
     for (int i = 0; i < devices.count; i++) drt_device_close(devices.at[i].dev), drt_device_close(devices.at[i].twin);
-    drt_safetensors_close(devices.golden);
+    drt_weights_close(devices.golden);
     free(list), free(benches);
     return failed;
 }

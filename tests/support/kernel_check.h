@@ -28,7 +28,7 @@ typedef struct {
         char name[24];
     } at[5]; // at[0] is ref
     int count;
-    drt_safetensors *golden;
+    drt_weights *golden;
 } kdevices;
 
 #endif

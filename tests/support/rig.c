@@ -25,32 +25,32 @@ void rig_patches(const float *pixels, int side, int patch, float *out) {
                         *out++ = pixels[((int64_t)c * side + py * patch + y) * side + px * patch + x];
 }
 
-static const drt_st_tensor *find(rig *r, const char *name) {
-    const drt_st_tensor *t = drt_safetensors_find(r->golden, name);
+static const drt_weight *find(rig *r, const char *name) {
+    const drt_weight *t = drt_weights_find(r->golden, name);
     if (!t) fail_msg("the golden file lacks '%s'", name);
     return t;
 }
 
 const float *rig_numbers(rig *r, const char *name, int64_t *n) {
     drt_error err = {0};
-    const drt_st_tensor *t = find(r, name);
-    int64_t count = drt_st_elements(t);
+    const drt_weight *t = find(r, name);
+    int64_t count = drt_weight_elements(t);
     float *x = drt_arena_array(r->arena, count, sizeof *x);
-    check_ok(drt_st_to_f32(t, x, count, &err));
+    check_ok(drt_weight_to_f32(t, x, count, &err));
     if (n) *n = count;
     return x;
 }
 
 const int32_t *rig_whole(rig *r, const char *name, int64_t *n) {
-    const drt_st_tensor *t = find(r, name);
+    const drt_weight *t = find(r, name);
     check(!strcmp(t->dtype, "I32"));
-    int32_t *x = drt_arena_array(r->arena, drt_st_elements(t), sizeof *x);
+    int32_t *x = drt_arena_array(r->arena, drt_weight_elements(t), sizeof *x);
     memcpy(x, t->bytes, t->size);
-    if (n) *n = drt_st_elements(t);
+    if (n) *n = drt_weight_elements(t);
     return x;
 }
 
-static bool has(const rig *r, const char *name) { return drt_safetensors_find(r->golden, name) != NULL; }
+static bool has(const rig *r, const char *name) { return drt_weights_find(r->golden, name) != NULL; }
 
 static void set(rig *r, const char *name, drt_param *p) {
     int64_t n;
@@ -125,7 +125,7 @@ void rig_open(rig *r, const char *model, const char *golden, const char *device,
     r->t = drt_tape_new(r->dev, &err);
     check(r->t);
     snprintf(path, sizeof path, "tests/golden/%s", golden);
-    check_ok(drt_safetensors_open(&r->golden, path, &err));
+    check_ok(drt_weights_open(&r->golden, path, &err));
     open_model(r, model);
     if (has(r, "bank")) r->bank = (int32_t *)rig_whole(r, "bank", NULL);
     const drt_recipe *q = &r->recipe;
@@ -142,7 +142,7 @@ void rig_close(rig *r) {
     drt_tape_free(r->t);
     drt_model_close(r->m);
     drt_device_close(r->dev);
-    drt_safetensors_close(r->golden);
+    drt_weights_close(r->golden);
     drt_recipe_free(&r->recipe);
     drt_arena_free(r->arena);
 }
@@ -210,8 +210,8 @@ double rig_gradient_gap(rig *r, const char *prefix) {
     char name[400];
     double worst = 0;
     int seen = 0, golden = 0;
-    for (int i = 0; i < drt_safetensors_count(r->golden); i++)
-        golden += !strncmp(drt_safetensors_at(r->golden, i)->name, prefix, strlen(prefix));
+    for (int i = 0; i < drt_weights_count(r->golden); i++)
+        golden += !strncmp(drt_weights_at(r->golden, i)->name, prefix, strlen(prefix));
     for (int i = 0; i < p->slices; i++) {
         snprintf(name, sizeof name, "%s%s", prefix, p->slice[i].name);
         seen += has(r, name);

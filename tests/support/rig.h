@@ -31,7 +31,7 @@
 enum { RIG_SAMPLES = 8, RIG_BATCHES = 8 };
 
 typedef struct {
-    drt_safetensors *golden;
+    drt_weights *golden;
     drt_model *m;
     drt_device *dev;
     drt_tape *t;

@@ -23,9 +23,9 @@ static drt_text image(const char *header, size_t data) {
 
 static void refuse(const char *header, size_t data, const char *part) {
     drt_error err = {0};
-    drt_safetensors *st;
+    drt_weights *st;
     drt_text t = image(header, data);
-    check_refused(drt_safetensors_open_memory(&st, t.bytes, t.size, "m.safetensors", &err), DRT_EFORMAT, part);
+    check_refused(drt_weights_open_memory(&st, t.bytes, t.size, "m.safetensors", &err), DRT_EFORMAT, part);
     assert_null(st);
     assert_non_null(strstr(err.text, "m.safetensors"));
     drt_text_free(&t);
@@ -77,13 +77,13 @@ static void round_trip(void **state) {
                                     {"scalar", "F16", 0, {0}, f16},    {"ids", "I64", 2, {1, 2}, i64}};
     const char *const metadata[] = {"format", "pt", "note", "two \"words\"\n", NULL};
     check_ok(drt_safetensors_write(path, entries, 6, metadata, &err));
-    drt_safetensors *st;
-    check_ok(drt_safetensors_open(&st, path, &err));
-    assert_int_equal(drt_safetensors_count(st), 6);
-    assert_string_equal(drt_safetensors_metadata(st, "note"), metadata[3]);
-    assert_null(drt_safetensors_metadata(st, "nothing"));
+    drt_weights *st;
+    check_ok(drt_weights_open(&st, path, &err));
+    assert_int_equal(drt_weights_count(st), 6);
+    assert_string_equal(drt_weights_metadata(st, "note"), metadata[3]);
+    assert_null(drt_weights_metadata(st, "nothing"));
     for (int i = 0; i < 6; i++) {
-        const drt_st_tensor *t = drt_safetensors_find(st, entries[i].name);
+        const drt_weight *t = drt_weights_find(st, entries[i].name);
         assert_non_null(t);
         assert_string_equal(t->dtype, entries[i].dtype);
         assert_int_equal(t->ndim, entries[i].ndim);
@@ -91,22 +91,22 @@ static void round_trip(void **state) {
         if (t->size) assert_memory_equal(t->bytes, entries[i].bytes, t->size);
         assert_non_null(t->bytes);
         assert_string_equal(t->file, path);
-        if (i) assert_true(strcmp(drt_safetensors_at(st, i - 1)->name, drt_safetensors_at(st, i)->name) < 0);
+        if (i) assert_true(strcmp(drt_weights_at(st, i - 1)->name, drt_weights_at(st, i)->name) < 0);
     }
-    assert_null(drt_safetensors_find(st, "nothing"));
-    assert_null(drt_safetensors_at(st, 6));
-    assert_null(drt_safetensors_at(st, -1));
+    assert_null(drt_weights_find(st, "nothing"));
+    assert_null(drt_weights_at(st, 6));
+    assert_null(drt_weights_at(st, -1));
     float out[6];
-    check_ok(drt_st_to_f32(drt_safetensors_find(st, "w"), out, 6, &err)); // stands at an odd address
+    check_ok(drt_weight_to_f32(drt_weights_find(st, "w"), out, 6, &err)); // stands at an odd address
     assert_memory_equal(out, f32, sizeof f32);
-    check_ok(drt_st_to_f32(drt_safetensors_find(st, entries[3].name), out, 3, &err));
+    check_ok(drt_weight_to_f32(drt_weights_find(st, entries[3].name), out, 3, &err));
     assert_true(out[0] == 1 && out[1] == -2 && isinf(out[2]));
-    check_ok(drt_st_to_f32(drt_safetensors_find(st, "scalar"), out, 1, &err));
+    check_ok(drt_weight_to_f32(drt_weights_find(st, "scalar"), out, 1, &err));
     assert_true(out[0] == 0.5f);
-    check_ok(drt_st_to_f32(drt_safetensors_find(st, "empty"), out, 0, &err));
-    check_refused(drt_st_to_f32(drt_safetensors_find(st, "w"), out, 5, &err), DRT_EARG, "6 elements, not 5");
-    check_refused(drt_st_to_f32(drt_safetensors_find(st, "ids"), out, 2, &err), DRT_EFORMAT, "'ids' is I64");
-    drt_safetensors_close(st);
+    check_ok(drt_weight_to_f32(drt_weights_find(st, "empty"), out, 0, &err));
+    check_refused(drt_weight_to_f32(drt_weights_find(st, "w"), out, 5, &err), DRT_EARG, "6 elements, not 5");
+    check_refused(drt_weight_to_f32(drt_weights_find(st, "ids"), out, 2, &err), DRT_EFORMAT, "'ids' is I64");
+    drt_weights_close(st);
     free(path), free(folder);
 }
 
@@ -146,11 +146,11 @@ static void writer_pads_and_refuses(void **state) {
                   "'k' has no value");
     check_refused(drt_safetensors_write("/nowhere/at/all", e, 1, NULL, &err), DRT_EIO, "/nowhere/at/all");
     check_ok(drt_safetensors_write(path, NULL, 0, NULL, &err));
-    drt_safetensors *st;
-    check_ok(drt_safetensors_open(&st, path, &err));
-    assert_int_equal(drt_safetensors_count(st), 0);
-    assert_null(drt_safetensors_find(st, "a"));
-    drt_safetensors_close(st);
+    drt_weights *st;
+    check_ok(drt_weights_open(&st, path, &err));
+    assert_int_equal(drt_weights_count(st), 0);
+    assert_null(drt_weights_find(st, "a"));
+    drt_weights_close(st);
     free(path), free(folder);
 }
 
@@ -160,12 +160,12 @@ static void writer_pads_and_refuses(void **state) {
 static void corruptions_are_refused(void **state) {
     (void)state;
     drt_error err = {0};
-    drt_safetensors *st;
-    check_refused(drt_safetensors_open_memory(&st, "1234567", 7, "m", &err), DRT_EFORMAT, "7 bytes is too short");
-    check_refused(drt_safetensors_open_memory(&st, "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, "m", &err), DRT_EFORMAT,
+    drt_weights *st;
+    check_refused(drt_weights_open_memory(&st, "1234567", 7, "m", &err), DRT_EFORMAT, "7 bytes is too short");
+    check_refused(drt_weights_open_memory(&st, "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, "m", &err), DRT_EFORMAT,
                   "announce a header of 18446744073709551615 bytes");
-    check_refused(drt_safetensors_open_memory(&st, "\1\0\0\7\0\0\0\0{}", 10, "m", &err), DRT_EFORMAT, "117440513");
-    check_refused(drt_safetensors_open_memory(&st, "\3\0\0\0\0\0\0\0{}", 10, "m", &err), DRT_EFORMAT,
+    check_refused(drt_weights_open_memory(&st, "\1\0\0\7\0\0\0\0{}", 10, "m", &err), DRT_EFORMAT, "117440513");
+    check_refused(drt_weights_open_memory(&st, "\3\0\0\0\0\0\0\0{}", 10, "m", &err), DRT_EFORMAT,
                   "truncated inside its header (3 bytes announced, 2 present)");
     refuse("", 0, "does not begin with '{'");
     refuse(" {}", 0, "does not begin with '{'");
@@ -189,7 +189,7 @@ static void corruptions_are_refused(void **state) {
     refuse("{" TENSOR("a", "U8", "4", 0, 4) "}", 9, "5 bytes after the last tensor");
     refuse("{\"__metadata__\":[]}", 0, "\"__metadata__\" is not an object");
     refuse("{\"__metadata__\":{\"k\":1}}", 0, "value of 'k' is not a string");
-    check_refused(drt_safetensors_open(&st, "/nowhere", &err), DRT_EIO, "/nowhere: cannot open");
+    check_refused(drt_weights_open(&st, "/nowhere", &err), DRT_EIO, "/nowhere: cannot open");
 }
 
 static void put(const char *folder, const char *name, const drt_text *t) {
@@ -209,39 +209,39 @@ static void put_index(const char *folder, const char *json) {
 static void shards_are_joined(void **state) {
     (void)state;
     drt_error err = {0};
-    drt_safetensors *st;
+    drt_weights *st;
     char *folder = test_folder("shards");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EIO, "holds neither model.safetensors nor");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EIO, "holds no weights: none of model.safetensors, ");
     drt_text one = image("{" TENSOR("a", "U8", "4", 0, 4) ",\"__metadata__\":{\"k\":\"v\"}}", 4);
     drt_text two = image("{" TENSOR("c", "U8", "2", 0, 2) "," TENSOR("b", "U8", "1", 2, 3) "}", 3);
     put(folder, "one", &one), put(folder, "two", &two);
     put_index(folder, "{\"weight_map\":{\"a\":\"one\",\"b\":\"two\",\"c\":\"two\"}}");
-    check_ok(drt_safetensors_open(&st, folder, &err));
-    assert_int_equal(drt_safetensors_count(st), 3);
-    assert_memory_equal(drt_safetensors_find(st, "b")->bytes, "\2", 1);
-    assert_string_equal(drt_safetensors_metadata(st, "k"), "v");
-    drt_safetensors_close(st);
+    check_ok(drt_weights_open(&st, folder, &err));
+    assert_int_equal(drt_weights_count(st), 3);
+    assert_memory_equal(drt_weights_find(st, "b")->bytes, "\2", 1);
+    assert_string_equal(drt_weights_metadata(st, "k"), "v");
+    drt_weights_close(st);
     put_index(folder, "{\"weight_map\":{\"a\":\"one\",\"b\":\"three\"}}");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EIO, "names the shard 'three', which is missing");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EIO, "names the shard 'three', which is missing");
     put_index(folder, "{\"weight_map\":{\"a\":\"one\",\"d\":\"two\"}}");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EFORMAT, "'d' is not in the shard 'two'");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EFORMAT, "'d' is not in the shard 'two'");
     put_index(folder, "{\"weight_map\":{\"a\":\"two\",\"c\":\"one\"}}");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EFORMAT, "'a' is not in the shard 'two'");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EFORMAT, "'a' is not in the shard 'two'");
     put_index(folder, "{\"weight_map\":{\"a\":\"../one\"}}");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EFORMAT, "'a' must name a file of the same folder");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EFORMAT, "'a' must name a file of the same folder");
     put_index(folder, "{\"weight_map\":{\"a\":3}}");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EFORMAT, "'a' must name a file");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EFORMAT, "'a' must name a file");
     put_index(folder, "{\"weights\":{}}");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EFORMAT, "no \"weight_map\"");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EFORMAT, "no \"weight_map\"");
     put_index(folder, "{\n\n");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EFORMAT, "index.json: line ");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EFORMAT, "index.json: line ");
     put(folder, "two", &one);
     put_index(folder, "{\"weight_map\":{\"a\":\"one\",\"b\":\"two\"}}");
-    check_refused(drt_safetensors_open(&st, folder, &err), DRT_EFORMAT, "'a' stands in two shards");
+    check_refused(drt_weights_open(&st, folder, &err), DRT_EFORMAT, "'a' stands twice");
     put(folder, "model.safetensors", &one); // comes before the index
-    check_ok(drt_safetensors_open(&st, folder, &err));
-    assert_int_equal(drt_safetensors_count(st), 1);
-    drt_safetensors_close(st);
+    check_ok(drt_weights_open(&st, folder, &err));
+    assert_int_equal(drt_weights_count(st), 1);
+    drt_weights_close(st);
     drt_text_free(&one), drt_text_free(&two);
     free(folder);
 }
