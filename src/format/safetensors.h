@@ -7,12 +7,16 @@
 
 #include "format/weights.h"
 
-// One tensor to write. `bytes` (little-endian, row-major) may be NULL when the tensor has no elements.
+// One tensor to write. `bytes` (little-endian, row-major, perhaps unaligned) may be NULL when the tensor has no
+// elements.
 typedef struct {
     const char *name, *dtype;
     int ndim;
     int64_t shape[DRT_WEIGHT_DIMS];
     const void *bytes;
+    // The dtype of `bytes` where it is another one (NULL: the same): F32, BF16 or F16, and so is dtype. Converted piece
+    // by piece on the way to the file.
+    const char *stored;
 } drt_st_entry;
 
 // Writes all entries in the given order, atomically (base/file.h). `metadata` is key, value, ..., NULL; NULL means

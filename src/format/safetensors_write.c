@@ -1,6 +1,8 @@
-#include "base/file.h"
-#include "base/text.h"
 #include "format/safetensors.h"
+
+#include "base/file.h"
+#include "base/half.h"
+#include "base/text.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -28,6 +30,9 @@ static drt_status check_entry(const drt_st_entry *e, const char *path, size_t *b
     if (n && !e->bytes)
         return drt_fail(err, DRT_EARG, "%s: tensor '%.200s' needs %lld bytes, none are given", path, e->name,
                         (long long)n);
+    if (e->stored && strcmp(e->stored, e->dtype) && !(drt_weight_is_float(e->stored) && drt_weight_is_float(e->dtype)))
+        return drt_fail(err, DRT_EARG, "%s: tensor '%.200s': %.40s cannot be written as %.40s", path, e->name,
+                        e->stored, e->dtype);
     *bytes = (size_t)n;
     return DRT_OK;
 }
@@ -93,6 +98,25 @@ static drt_status make_header(drt_text *t, size_t *sizes, const char *path, cons
     return status;
 }
 
+static void put_tensor(drt_writer *w, const drt_st_entry *e, size_t bytes) {
+    enum { CHUNK = 4096 };
+    float x[CHUNK];
+    if (!e->stored || !strcmp(e->stored, e->dtype)) {
+        drt_writer_put(w, e->bytes, bytes);
+        return;
+    }
+    int from = drt_weight_dtype_size(e->stored), to = drt_weight_dtype_size(e->dtype);
+    int64_t n = (int64_t)bytes / to;
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t m = n - at < CHUNK ? n - at : CHUNK;
+        drt_weight_numbers(x, e->stored, (const char *)e->bytes + at * from, m);
+        uint16_t half[CHUNK];
+        if (!strcmp(e->dtype, "BF16")) drt_f32_to_bf16_n(half, x, m);
+        else if (!strcmp(e->dtype, "F16")) drt_f32_to_f16_n(half, x, m);
+        drt_writer_put(w, to == 4 ? (const void *)x : half, (size_t)(m * to));
+    }
+}
+
 drt_status drt_safetensors_write(const char *path, const drt_st_entry *entries, int n, const char *const *metadata,
                                  drt_error *err) {
     if (n < 0) return drt_fail(err, DRT_EARG, "%s: %d tensors", path, n);
@@ -107,7 +131,7 @@ drt_status drt_safetensors_write(const char *path, const drt_st_entry *entries, 
         for (int i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)header.size >> (8 * i));
         drt_writer_put(&w, length, 8);
         drt_writer_put(&w, header.bytes, header.size);
-        for (int i = 0; i < n; i++) drt_writer_put(&w, entries[i].bytes, sizes[i]);
+        for (int i = 0; i < n; i++) put_tensor(&w, &entries[i], sizes[i]);
         status = drt_writer_commit(&w, err);
     }
     drt_text_free(&header);

@@ -244,27 +244,35 @@ const char *drt_weights_metadata(const drt_weights *w, const char *key) {
     return NULL;
 }
 
-drt_status drt_weight_to_f32(const drt_weight *t, float *out, int64_t n, drt_error *err) {
+bool drt_weight_is_float(const char *dtype) {
+    return !strcmp(dtype, "F32") || !strcmp(dtype, "BF16") || !strcmp(dtype, "F16");
+}
+
+void drt_weight_numbers(float *out, const char *dtype, const void *bytes, int64_t n) {
     enum { CHUNK = 2048 };
     uint16_t half[CHUNK];
+    bool bf16 = !strcmp(dtype, "BF16");
+    if (!strcmp(dtype, "F32")) {
+        memcpy(out, bytes, (size_t)n * sizeof *out);
+        return;
+    }
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t m = n - at < CHUNK ? n - at : CHUNK;
+        memcpy(half, (const char *)bytes + 2 * at, (size_t)m * 2);
+        if (bf16) drt_bf16_to_f32_n(out + at, half, m);
+        else drt_f16_to_f32_n(out + at, half, m);
+    }
+}
+
+drt_status drt_weight_to_f32(const drt_weight *t, float *out, int64_t n, drt_error *err) {
     int64_t elements = drt_weight_elements(t);
     if (n != elements)
         return drt_fail(err, DRT_EARG, "%s: tensor '%.200s' has %lld elements, not %lld", t->file, t->name,
                         (long long)elements, (long long)n);
-    if (!strcmp(t->dtype, "F32")) {
-        memcpy(out, t->bytes, t->size);
-        return DRT_OK;
-    }
-    int bf16 = !strcmp(t->dtype, "BF16");
-    if (!bf16 && strcmp(t->dtype, "F16"))
+    if (!drt_weight_is_float(t->dtype))
         return drt_fail(err, DRT_EFORMAT, "%s: tensor '%.200s' is %s; F32, BF16 or F16 is needed here: convert it",
                         t->file, t->name, t->dtype);
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t m = n - at < CHUNK ? n - at : CHUNK;
-        memcpy(half, (const char *)t->bytes + 2 * at, (size_t)m * 2);
-        if (bf16) drt_bf16_to_f32_n(out + at, half, m);
-        else drt_f16_to_f32_n(out + at, half, m);
-    }
+    drt_weight_numbers(out, t->dtype, t->bytes, n);
     return DRT_OK;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,6 +54,9 @@ int64_t drt_weight_elements(const drt_weight *t); // product of the shape; 1 for
 drt_status drt_weight_to_f32(const drt_weight *t, float *out, int64_t n, drt_error *err);
 // Place of the first element that is NaN or infinite, -1 if there is none (or the dtype is not F32, BF16, F16).
 int64_t drt_weight_not_finite(const drt_weight *t);
+// n numbers at `bytes` (perhaps unaligned) of dtype F32, BF16 or F16 as f32.
+void drt_weight_numbers(float *out, const char *dtype, const void *bytes, int64_t n);
+bool drt_weight_is_float(const char *dtype); // F32, BF16 or F16
 // Bytes of one element of a dtype ("F32" -> 4), 0 if the dtype is unknown.
 int drt_weight_dtype_size(const char *dtype);
 

@@ -57,7 +57,7 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
 // new projector whose output is scaled to the root mean square of the word embeddings.
 drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
                               int select_layer, const drt_model_options *options, drt_error *err);
-// Writes config.json, model.safetensors (dtype "F32" or "BF16"), preprocessor_config.json, generation_config.json and
+// Writes config.json, model.safetensors (dtype "F32", "BF16" or "F16"), preprocessor_config.json, generation_config.json and
 // copies the tokenizer's files. Each file atomically.
 drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err);
 void drt_model_close(drt_model *m);

@@ -2,7 +2,6 @@
 #include "model/model.h"
 
 #include "base/file.h"
-#include "base/half.h"
 #include "format/safetensors.h"
 
 #include <stdio.h>
@@ -17,41 +16,30 @@ static const char *prefix_of(const drt_model *m, drt_group g) {
 typedef struct {
     drt_st_entry *entry;
     char (*name)[400];
-    uint16_t *half; // bf16 copies of everything, one after the other
     int n;
 } entries;
 
 static void entries_free(entries *e) {
     free(e->entry);
     free(e->name);
-    free(e->half);
 }
 
-static drt_status entries_make(entries *e, const drt_model *m, bool half, drt_error *err) {
+static drt_status entries_make(entries *e, const drt_model *m, const char *dtype, drt_error *err) {
     const drt_params *p = m->params;
     e->entry = calloc((size_t)p->slices + 1, sizeof *e->entry);
     e->name = calloc((size_t)p->slices + 1, sizeof *e->name);
-    e->half = half ? malloc((size_t)p->size * sizeof *e->half) : NULL;
-    if (!e->entry || !e->name || (half && !e->half))
-        return drt_fail(err, DRT_ENOMEM, "no memory to save %d tensors", p->slices);
-    size_t at = 0;
+    if (!e->entry || !e->name) return drt_fail(err, DRT_ENOMEM, "no memory to save %d tensors", p->slices);
     for (int i = 0; i < p->slices; i++) {
         const drt_slice *s = &p->slice[i];
         drt_mat v = s->param->tensor.value;
-        const float *from = (const float *)v.data + s->row * (v.rows == 1 ? 1 : v.cols);
-        int64_t n = 1;
         drt_st_entry *out = &e->entry[e->n];
         out->ndim = s->ndim;
-        for (int k = 0; k < s->ndim; k++) n *= out->shape[k] = s->shape[k];
+        memcpy(out->shape, s->shape, sizeof s->shape);
         snprintf(e->name[e->n], sizeof *e->name, "%s%s", prefix_of(m, s->param->group), s->name);
         out->name = e->name[e->n];
-        out->dtype = half ? "BF16" : "F32";
-        out->bytes = from;
-        if (half) {
-            drt_f32_to_bf16_n(e->half + at, from, n);
-            out->bytes = e->half + at;
-            at += (size_t)n;
-        }
+        out->dtype = dtype;
+        out->stored = "F32";
+        out->bytes = (const float *)v.data + s->row * (v.rows == 1 ? 1 : v.cols);
         e->n++;
     }
     return DRT_OK;
@@ -105,12 +93,11 @@ static drt_status write_processor(const drt_model *m, const char *folder, drt_er
 
 drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err) {
     static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
-    bool half = !strcmp(dtype, "BF16");
-    if (!half && strcmp(dtype, "F32")) return drt_fail(err, DRT_EARG, "dtype '%s' is not F32 or BF16", dtype);
+    if (!drt_weight_is_float(dtype)) return drt_fail(err, DRT_EARG, "dtype '%s' is not F32, BF16 or F16", dtype);
     entries e = {0};
     drt_text config = {0};
     drt_status status = drt_make_folders(folder, err);
-    if (!status) status = entries_make(&e, m, half, err);
+    if (!status) status = entries_make(&e, m, dtype, err);
     char *path = drt_path_join(folder, "model.safetensors");
     if (!status && !path) status = drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = drt_safetensors_write(path, e.entry, e.n, NULL, err);
@@ -138,10 +125,10 @@ drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classe
     if (!x->token) return DRT_OK;
     int64_t d = m->config.language.width;
     const drt_st_entry entry[] = {
-        {"directed_token", "F32", 1, {d}, x->token->tensor.value.data},
-        {"order_head.weight", "F32", 2, {classes, d}, x->order->tensor.value.data},
-        {"order_head.bias", "F32", 1, {classes}, x->order_b->tensor.value.data},
-        {"order_bank", "I32", 2, {classes, cells}, bank},
+        {"directed_token", "F32", 1, {d}, x->token->tensor.value.data, NULL},
+        {"order_head.weight", "F32", 2, {classes, d}, x->order->tensor.value.data, NULL},
+        {"order_head.bias", "F32", 1, {classes}, x->order_b->tensor.value.data, NULL},
+        {"order_bank", "I32", 2, {classes, cells}, bank, NULL},
     };
     char *path = drt_path_join(folder, "directed.safetensors");
     drt_status status =

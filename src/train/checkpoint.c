@@ -82,9 +82,9 @@ static drt_status write_state(const drt_params *p, const char *folder, int64_t s
     snprintf(text_step, sizeof text_step, "%lld", (long long)step);
     snprintf(text_layout, sizeof text_layout, "%016llx", (unsigned long long)layout(p));
     const char *const metadata[] = {"step", text_step, "layout", text_layout, NULL};
-    const drt_st_entry entry[] = {{"weights", "F32", 1, {p->learning}, w},
-                                  {"adamw.m", "F32", 1, {p->learning}, p->m},
-                                  {"adamw.v", "F32", 1, {p->learning}, p->v}};
+    const drt_st_entry entry[] = {{"weights", "F32", 1, {p->learning}, w, NULL},
+                                  {"adamw.m", "F32", 1, {p->learning}, p->m, NULL},
+                                  {"adamw.v", "F32", 1, {p->learning}, p->v, NULL}};
     drt_status status = path && w ? drt_safetensors_write(path, entry, 3, metadata, err)
                                   : drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
     free(w);

@@ -72,9 +72,10 @@ static void round_trip(void **state) {
     float f32[6] = {0, -1.5f, 3, 1e30f, -0.0f, 7};
     uint16_t bf16[3] = {0x3f80, 0xc000, 0x7f80}, f16[1] = {0x3800};
     int64_t i64[2] = {1, -1};
-    const drt_st_entry entries[] = {{"z.odd", "U8", 1, {3}, "abc"},    {"w", "F32", 2, {2, 3}, f32},
-                                    {"empty", "F32", 2, {0, 7}, NULL}, {"b\"\\\xc3\xa9", "BF16", 1, {3}, bf16},
-                                    {"scalar", "F16", 0, {0}, f16},    {"ids", "I64", 2, {1, 2}, i64}};
+    const drt_st_entry entries[] = {
+        {"z.odd", "U8", 1, {3}, "abc", NULL},    {"w", "F32", 2, {2, 3}, f32, NULL},
+        {"empty", "F32", 2, {0, 7}, NULL, NULL}, {"b\"\\\xc3\xa9", "BF16", 1, {3}, bf16, NULL},
+        {"scalar", "F16", 0, {0}, f16, NULL},    {"ids", "I64", 2, {1, 2}, i64, NULL}};
     const char *const metadata[] = {"format", "pt", "note", "two \"words\"\n", NULL};
     check_ok(drt_safetensors_write(path, entries, 6, metadata, &err));
     drt_weights *st;
@@ -110,13 +111,50 @@ static void round_trip(void **state) {
     free(path), free(folder);
 }
 
+// Between the three kinds of floats, over the edge of a chunk, and from an odd address.
+static void conversions(void **state) {
+    (void)state;
+    enum { N = 4099 };
+    static const char *const dtypes[] = {"F32", "BF16", "F16"};
+    drt_error err = {0};
+    char *folder = test_folder("conversions"), *path = drt_path_join(folder, "a.safetensors");
+    float f32[N];
+    uint16_t bf16[N], f16[N];
+    for (int i = 0; i < N; i++) f32[i] = (float)(i - 2000) / 7;
+    drt_f32_to_bf16_n(bf16, f32, N), drt_f32_to_f16_n(f16, f32, N);
+    const void *stored[] = {f32, bf16, f16};
+    for (int from = 0; from < 3; from++)
+        for (int to = 0; to < 3; to++) {
+            size_t size = (size_t)drt_weight_dtype_size(dtypes[from]) * N;
+            char *odd = malloc(size + 1);
+            memcpy(odd + 1, stored[from], size);
+            drt_st_entry e = {"a", dtypes[to], 1, {N}, odd + 1, dtypes[from]};
+            check_ok(drt_safetensors_write(path, &e, 1, NULL, &err));
+            drt_weights *w;
+            check_ok(drt_weights_open(&w, path, &err));
+            const drt_weight *t = drt_weights_find(w, "a");
+            float x[N];
+            uint16_t h[N];
+            drt_weight_numbers(x, dtypes[from], stored[from], N);
+            if (to == 1) drt_f32_to_bf16_n(h, x, N);
+            if (to == 2) drt_f32_to_f16_n(h, x, N);
+            assert_int_equal(t->size, (size_t)drt_weight_dtype_size(dtypes[to]) * N);
+            assert_memory_equal(t->bytes, to ? (const void *)h : x, t->size);
+            drt_weights_close(w);
+            free(odd);
+        }
+    drt_st_entry e = {"a", "F32", 1, {1}, f32, "I32"};
+    check_refused(drt_safetensors_write(path, &e, 1, NULL, &err), DRT_EARG, "I32 cannot be written as F32");
+    free(path), free(folder);
+}
+
 static void writer_pads_and_refuses(void **state) {
     (void)state;
     drt_error err = {0};
     char *folder = test_folder("safetensors-write"), *path = drt_path_join(folder, "a.safetensors"), *bytes;
     size_t size;
     float x = 1;
-    drt_st_entry e[2] = {{"a", "F32", 0, {0}, &x}, {"b", "F32", 0, {0}, &x}};
+    drt_st_entry e[2] = {{"a", "F32", 0, {0}, &x, NULL}, {"b", "F32", 0, {0}, &x, NULL}};
     check_ok(drt_safetensors_write(path, e, 2, NULL, &err));
     check_ok(drt_file_read(&bytes, &size, path, 0, &err));
     assert_int_equal((unsigned char)bytes[0] % 8, 0);
@@ -248,8 +286,11 @@ static void shards_are_joined(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(half_rounds_to_nearest_even), cmocka_unit_test(round_trip),
-        cmocka_unit_test(writer_pads_and_refuses),     cmocka_unit_test(corruptions_are_refused),
+        cmocka_unit_test(half_rounds_to_nearest_even),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(conversions),
+        cmocka_unit_test(writer_pads_and_refuses),
+        cmocka_unit_test(corruptions_are_refused),
         cmocka_unit_test(shards_are_joined),
     };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);

@@ -164,7 +164,7 @@ static void transformers_reads_it(void **state) {
         int64_t vocab = r.m->config.language.vocab;
         check_ok(drt_model_save(r.m, out, "F32", &err));
         snprintf(path, sizeof path, "%s/logits.safetensors", out);
-        const drt_st_entry e = {"logits", "F32", 2, {n / vocab, vocab}, logits};
+        const drt_st_entry e = {"logits", "F32", 2, {n / vocab, vocab}, logits, NULL};
         check_ok(drt_safetensors_write(path, &e, 1, NULL, &err));
         snprintf(command, sizeof command, "%s tools/check_saved.py %s tests/golden/%s %s >&2", python, out, golden,
                  path);
