@@ -12,16 +12,16 @@ static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute
     drt_tensor *seen = b->images ? drt_visual_tokens(t, m, pixels(f), recompute) : NULL;
     const drt_splice splice = {b->rows, b->token, b->visual};
     drt_tensor *x = drt_splice_rows(t, m, &splice, seen);
-    const drt_llama_rows rows = {.sequences = b->sequences,
-                                 .offsets = b->offsets,
-                                 .position = b->position,
-                                 .reach = b->reach,
-                                 .visual = guided ? b->is_visual : NULL,
-                                 .select = b->select,
-                                 .selected = b->selected,
-                                 .recompute = recompute};
+    const drt_decoder_rows rows = {.sequences = b->sequences,
+                                   .offsets = b->offsets,
+                                   .position = b->position,
+                                   .reach = b->reach,
+                                   .visual = guided ? b->is_visual : NULL,
+                                   .select = b->select,
+                                   .selected = b->selected,
+                                   .recompute = recompute};
     f->mass = guided ? drt_tape_alloc(t, m->config.language.layers, sizeof *f->mass) : NULL;
-    f->states = drt_llama_run(t, &m->language, x, &rows, f->mass);
+    f->states = drt_decoder_run(t, &m->language, x, &rows, f->mass);
 }
 
 // Both towers of CLIP, their pooled rows in the joint space, and the features that LLaVA will read on the way.

@@ -38,7 +38,7 @@ typedef struct {
     const drt_batch *batch;
     const drt_totals *totals;
     const drt_align_options *options;
-    drt_tensor *states; // [batch->selected, d] final states of the selected rows (LLaVA, LLaMA)
+    drt_tensor *states; // [batch->selected, d] final states of the selected rows (LLaVA, decoder)
     drt_tensor **mass;  // one a decoder layer, the last over the selected rows; NULL if nobody asked
     drt_tensor *pooled_images, *pooled_texts; // CLIP: [captions, joint], [texts, joint], of length 1
     drt_tensor *features;                     // CLIP: patch rows of the layer that LLaVA will read [images * P, width]

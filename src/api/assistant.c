@@ -35,8 +35,8 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     if (!status && !(a->tape = drt_tape_new(a->dev, err))) status = DRT_ENOMEM;
     if (!status) status = drt_model_open(&a->model, folder, &nothing_learns, err);
     if (!status && a->model->config.kind == DRT_MODEL_CLIP)
-        status =
-            drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder", folder);
+        status = drt_fail(err, DRT_ECONFIG,
+                          "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", folder);
     if (!status && !a->model->tokenizer)
         status = drt_fail(err, DRT_ECONFIG, "%s has no tokenizer.json; copy the one it was trained with", folder);
     if (status) drt_assistant_close(a);

@@ -211,7 +211,7 @@ static drt_status run_probe(probe *p, int kind) {
 static drt_status prepare(probe *p, drt_dataset **ds, drt_text *file) {
     const drt_model *m = p->m;
     const drt_clip_tower *v = &m->config.vision;
-    if (m->config.kind == DRT_MODEL_LLAMA)
+    if (m->config.kind == DRT_MODEL_LANGUAGE)
         return drt_fail(p->err, DRT_ECONFIG, "%s has no vision tower; probe a CLIP or LLaVA folder",
                         m->folder ? m->folder : "the model");
     p->width = v->width;

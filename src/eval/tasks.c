@@ -220,7 +220,7 @@ static drt_status prepare(run *r) {
     r->scratch = drt_arena_new(0);
     if (m->config.kind == DRT_MODEL_CLIP)
         return drt_fail(r->err, DRT_ECONFIG,
-                        "%s is a CLIP model and answers no questions; use a LLaVA or LLaMA folder "
+                        "%s is a CLIP model and answers no questions; use the folder of a LLaVA or of a decoder "
                         "(drt probe judges CLIP)",
                         name_of(m));
     if (!m->tokenizer)

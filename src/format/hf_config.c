@@ -77,7 +77,7 @@ static void text_read(reader *r, const json_t *o, drt_clip_tower *t) {
     t->pad = whole(r, o, "pad_token_id", 1);
 }
 
-static void language_read(reader *r, const json_t *o, const char *part, drt_llama_config *l) {
+static void language_read(reader *r, const json_t *o, const char *part, drt_decoder_config *l) {
     r->part = part;
     const char *type = word(o, "model_type", "llama");
     if (strcmp(type, "llama") && !r->status)
@@ -145,7 +145,7 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
         r.part = "";
         c->vision.joint = c->text.joint = whole(&r, o, "projection_dim", c->vision.joint);
     } else if (!strcmp(type, "llama")) {
-        c->kind = DRT_MODEL_LLAMA;
+        c->kind = DRT_MODEL_LANGUAGE;
         language_read(&r, o, "", &c->language);
     } else
         r.status = drt_fail(err, DRT_ECONFIG,
@@ -193,7 +193,7 @@ static drt_status tower_check(const drt_clip_tower *v, bool vision, const char *
     return status;
 }
 
-static drt_status language_check(const drt_llama_config *l, const char *name, drt_error *err) {
+static drt_status language_check(const drt_decoder_config *l, const char *name, drt_error *err) {
     drt_status status = DRT_OK;
     WITHIN("hidden_size", l->width, 1, 1 << 17);
     WITHIN("intermediate_size", l->ffn, 1, 1 << 20);
@@ -213,7 +213,7 @@ static drt_status language_check(const drt_llama_config *l, const char *name, dr
 
 drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err) {
     drt_status status = DRT_OK;
-    if (c->kind != DRT_MODEL_LLAMA) status = tower_check(&c->vision, true, name, err);
+    if (c->kind != DRT_MODEL_LANGUAGE) status = tower_check(&c->vision, true, name, err);
     if (!status && c->kind == DRT_MODEL_CLIP) status = tower_check(&c->text, false, name, err);
     if (!status && c->kind != DRT_MODEL_CLIP) status = language_check(&c->language, name, err);
     if (!status && c->kind == DRT_MODEL_LLAVA) {

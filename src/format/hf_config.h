@@ -27,15 +27,15 @@ typedef struct {
     double rope_theta;
     bool tied; // the output projection is the embedding
     int bos, eos, pad;
-} drt_llama_config;
+} drt_decoder_config;
 
-typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LLAMA } drt_model_kind;
+typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LANGUAGE } drt_model_kind;
 typedef enum { DRT_PROJECTOR_MLP2X_GELU, DRT_PROJECTOR_LINEAR } drt_projector_kind;
 
 typedef struct {
     drt_model_kind kind;
     drt_clip_tower vision, text; // LLAVA: vision; CLIP: both
-    drt_llama_config language;   // LLAVA, LLAMA
+    drt_decoder_config language; // LLAVA, LANGUAGE
     // LLAVA
     drt_projector_kind projector;
     int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one

@@ -20,7 +20,7 @@ static void tower_write(const drt_clip_tower *v, bool vision, drt_text *out) {
 }
 
 // The keys of LlamaConfig, one a line after `indent`; no braces.
-static void language_write(const drt_llama_config *l, const char *indent, drt_text *out) {
+static void language_write(const drt_decoder_config *l, const char *indent, drt_text *out) {
     const struct {
         const char *key;
         int value;
@@ -46,7 +46,7 @@ static void language_write(const drt_llama_config *l, const char *indent, drt_te
 void drt_model_config_write(const drt_model_config *c, drt_text *out) {
     static const char *const architecture[] = {"LlavaForConditionalGeneration", "CLIPModel", "LlamaForCausalLM"};
     drt_text_printf(out, "{\n  \"architectures\": [\"%s\"],\n", architecture[c->kind]);
-    if (c->kind == DRT_MODEL_LLAMA) {
+    if (c->kind == DRT_MODEL_LANGUAGE) {
         drt_text_puts(out, "  \"torch_dtype\": \"float32\",\n");
         language_write(&c->language, "  ", out);
     } else {

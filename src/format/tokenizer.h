@@ -32,11 +32,11 @@ drt_status drt_tokenizer_open_memory(drt_tokenizer **out, const char *json, size
                                      drt_error *err);
 void drt_tokenizer_close(drt_tokenizer *tok); // NULL is allowed
 
-int drt_tokenizer_size(const drt_tokenizer *tok);                   // highest id + 1
-int drt_tokenizer_id(const drt_tokenizer *tok, const char *piece);  // exact vocabulary or added token, -1 if none
+int drt_tokenizer_size(const drt_tokenizer *tok);                  // highest id + 1
+int drt_tokenizer_id(const drt_tokenizer *tok, const char *piece); // exact vocabulary or added token, -1 if none
 // As in the file (byte-level pieces keep their stand-in letters: "Ġthe"); NULL if no piece has that id.
 const char *drt_tokenizer_piece(const drt_tokenizer *tok, int id);
-bool drt_tokenizer_is_special(const drt_tokenizer *tok, int id);    // left out when decoding with skip_special
+bool drt_tokenizer_is_special(const drt_tokenizer *tok, int id); // left out when decoding with skip_special
 // From the files beside tokenizer.json, else the token of a common name ("<s>", "<|endoftext|>", ...), else -1.
 int drt_tokenizer_bos(const drt_tokenizer *tok);
 int drt_tokenizer_eos(const drt_tokenizer *tok);
@@ -64,18 +64,19 @@ drt_status drt_tokenizer_decode(const drt_tokenizer *tok, const int32_t *ids, in
 
 // Decoding a stream: each call appends only whole characters, the rest waits for the next id. All calls together
 // append the same bytes as one drt_tokenizer_decode.
-//   drt_decoder d = {.tokenizer = tok, .skip_special = true};
-//   while (...) if (drt_decoder_put(&d, id, &out, &err)) ...
-//   drt_decoder_finish(&d, &out, &err);                     // what was left incomplete, as U+FFFD
-typedef struct drt_decoder {
+//   drt_detokenizer d = {.tokenizer = tok, .skip_special = true};
+//   while (...) if (drt_detokenizer_put(&d, id, &out, &err)) ...
+//   drt_detokenizer_finish(&d, &out, &err);                     // what was left incomplete, as U+FFFD
+typedef struct drt_detokenizer {
     const drt_tokenizer *tokenizer;
     bool skip_special;
     // private: zero at the start
-    bool space_due;        // after a piece that ends a word, before the next
-    int held;              // bytes waiting for the rest of their character
+    bool space_due; // after a piece that ends a word, before the next
+    int held;       // bytes waiting for the rest of their character
     unsigned char hold[4];
-} drt_decoder;
-drt_status drt_decoder_put(drt_decoder *d, int32_t id, drt_text *out, drt_error *err);
-drt_status drt_decoder_finish(drt_decoder *d, drt_text *out, drt_error *err); // ready for a new stream afterwards
+} drt_detokenizer;
+drt_status drt_detokenizer_put(drt_detokenizer *d, int32_t id, drt_text *out, drt_error *err);
+drt_status drt_detokenizer_finish(drt_detokenizer *d, drt_text *out,
+                                  drt_error *err); // ready for a new stream afterwards
 
 #endif

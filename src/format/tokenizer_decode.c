@@ -5,7 +5,7 @@
 static void replacement(drt_text *out) { drt_text_add(out, "\xef\xbf\xbd", 3); }
 
 // Resolves the held bytes as far as they can be.
-static void settle(drt_decoder *d, drt_text *out) {
+static void settle(drt_detokenizer *d, drt_text *out) {
     while (d->held) {
         int32_t code;
         bool cut;
@@ -18,7 +18,7 @@ static void settle(drt_decoder *d, drt_text *out) {
     }
 }
 
-static void feed(drt_decoder *d, const unsigned char *p, int64_t n, drt_text *out) {
+static void feed(drt_detokenizer *d, const unsigned char *p, int64_t n, drt_text *out) {
     while (n > 0 && d->held) {
         d->hold[d->held++] = *p++;
         n--;
@@ -46,7 +46,7 @@ static drt_status result(const drt_text *out, drt_error *err) {
     return out->failed ? drt_fail(err, DRT_ENOMEM, "no memory for the decoded text") : DRT_OK;
 }
 
-drt_status drt_decoder_put(drt_decoder *d, int32_t id, drt_text *out, drt_error *err) {
+drt_status drt_detokenizer_put(drt_detokenizer *d, int32_t id, drt_text *out, drt_error *err) {
     const drt_tokenizer *tok = d->tokenizer;
     if (id < 0 || id >= tok->size || !tok->pieces[id].text)
         return drt_fail(err, DRT_EARG, "%s: no piece has the id %d", tok->name, id);
@@ -58,7 +58,7 @@ drt_status drt_decoder_put(drt_decoder *d, int32_t id, drt_text *out, drt_error 
     return result(out, err);
 }
 
-drt_status drt_decoder_finish(drt_decoder *d, drt_text *out, drt_error *err) {
+drt_status drt_detokenizer_finish(drt_detokenizer *d, drt_text *out, drt_error *err) {
     if (d->held) replacement(out); // what is held begins one character
     d->held = 0;
     d->space_due = false;
@@ -67,11 +67,11 @@ drt_status drt_decoder_finish(drt_decoder *d, drt_text *out, drt_error *err) {
 
 drt_status drt_tokenizer_decode(const drt_tokenizer *tok, const int32_t *ids, int n, bool skip_special, drt_text *out,
                                 drt_error *err) {
-    drt_decoder d = {.tokenizer = tok, .skip_special = skip_special};
+    drt_detokenizer d = {.tokenizer = tok, .skip_special = skip_special};
     drt_text_puts(out, ""); // so that the bytes are "" even if nothing is decoded
     for (int i = 0; i < n; i++) {
-        drt_status status = drt_decoder_put(&d, ids[i], out, err);
+        drt_status status = drt_detokenizer_put(&d, ids[i], out, err);
         if (status) return status;
     }
-    return drt_decoder_finish(&d, out, err);
+    return drt_detokenizer_finish(&d, out, err);
 }

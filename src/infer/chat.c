@@ -21,7 +21,8 @@ drt_status drt_chat_new(drt_chat **out, const drt_model *model, drt_tape *tape, 
     const char *name = model->folder ? model->folder : "the model";
     *out = NULL;
     if (model->config.kind == DRT_MODEL_CLIP)
-        return drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder", name);
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", name);
     if (!model->tokenizer)
         return drt_fail(err, DRT_ECONFIG, "%s has no tokenizer.json; copy the one it was trained with", name);
     drt_chat *c = calloc(1, sizeof *c);

@@ -51,7 +51,8 @@ static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
     const drt_prompt *p = &w->prompt[i];
     int images = 0, most = longest_choice(p);
     if (w->model->config.kind == DRT_MODEL_CLIP)
-        return drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder",
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder",
                         w->model->folder ? w->model->folder : "the model");
     if (p->n < 1 || p->id[p->n - 1] == DRT_IMAGE_TOKEN)
         return drt_fail(err, DRT_EARG, "prompt %d does not end with a word", i + 1);

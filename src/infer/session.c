@@ -14,10 +14,11 @@ struct drt_session {
 drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *tape, int sequences, int64_t room,
                            drt_error *err) {
     *out = NULL;
-    const drt_llama_config *size = &model->config.language;
+    const drt_decoder_config *size = &model->config.language;
     const char *name = model->folder ? model->folder : "the model";
     if (model->config.kind == DRT_MODEL_CLIP)
-        return drt_fail(err, DRT_ECONFIG, "%s is a CLIP model and writes no text; use a LLaVA or LLaMA folder", name);
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", name);
     if (sequences < 1 || room < 1 || room > size->positions)
         return drt_fail(err, DRT_EARG, "%d sequences of %lld rows: %s has %d positions", sequences, (long long)room,
                         name, size->positions);
@@ -157,16 +158,16 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
         seen = drt_visual_tokens(t, s->model, pixels, false);
     }
     const drt_splice splice = {p->rows, p->token, p->visual};
-    const drt_llama_rows rows = {.sequences = s->cache->sequences,
-                                 .offsets = p->offsets,
-                                 .position = p->position,
-                                 .reach = p->reach,
-                                 .select = p->select,
-                                 .selected = p->selected,
-                                 .cache = s->cache,
-                                 .cache_slot = p->slot};
+    const drt_decoder_rows rows = {.sequences = s->cache->sequences,
+                                   .offsets = p->offsets,
+                                   .position = p->position,
+                                   .reach = p->reach,
+                                   .select = p->select,
+                                   .selected = p->selected,
+                                   .cache = s->cache,
+                                   .cache_slot = p->slot};
     drt_tensor *x = drt_splice_rows(t, s->model, &splice, seen);
-    *states = drt_llama_run(t, &s->model->language, x, &rows, NULL);
+    *states = drt_decoder_run(t, &s->model->language, x, &rows, NULL);
     return drt_tape_failed(t, err);
 }
 

@@ -16,7 +16,7 @@
 
 typedef struct drt_session drt_session;
 
-// model (LLaVA or LLaMA) and tape must outlive the session. room: rows a sequence, at most the model's positions.
+// model (LLaVA or a decoder) and tape must outlive the session. room: rows a sequence, at most the model's positions.
 drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *tape, int sequences, int64_t room,
                            drt_error *err);
 void drt_session_free(drt_session *s); // NULL is allowed

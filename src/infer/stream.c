@@ -5,7 +5,7 @@
 #include <string.h>
 
 void drt_stream_init(drt_stream *s, const drt_tokenizer *tokenizer, const char *const *stop, int stops) {
-    *s = (drt_stream){.stop = stop, .stops = stops, .decoder = {.tokenizer = tokenizer, .skip_special = true}};
+    *s = (drt_stream){.stop = stop, .stops = stops, .detokenizer = {.tokenizer = tokenizer, .skip_special = true}};
 }
 
 void drt_stream_free(drt_stream *s) {
@@ -40,15 +40,15 @@ static drt_status took(drt_stream *s, size_t from, drt_status status, drt_error 
 }
 
 drt_status drt_stream_put(drt_stream *s, int32_t id, drt_error *err) {
-    if (s->ended || !s->decoder.tokenizer) return DRT_OK;
+    if (s->ended || !s->detokenizer.tokenizer) return DRT_OK;
     size_t from = s->text.size;
-    return took(s, from, drt_decoder_put(&s->decoder, id, &s->text, err), err);
+    return took(s, from, drt_detokenizer_put(&s->detokenizer, id, &s->text, err), err);
 }
 
 drt_status drt_stream_finish(drt_stream *s, drt_error *err) {
-    if (s->ended || !s->decoder.tokenizer) return DRT_OK;
+    if (s->ended || !s->detokenizer.tokenizer) return DRT_OK;
     size_t from = s->text.size;
-    drt_status status = took(s, from, drt_decoder_finish(&s->decoder, &s->text, err), err);
+    drt_status status = took(s, from, drt_detokenizer_finish(&s->detokenizer, &s->text, err), err);
     s->ended = true;
     return status;
 }

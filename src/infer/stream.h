@@ -10,7 +10,7 @@ typedef struct {
     int stops;
     bool ended; // one of them was seen: feed no more
     // private: zero at the start
-    drt_decoder decoder;
+    drt_detokenizer detokenizer;
     drt_text text;
     size_t start, sent;
 } drt_stream;

@@ -50,13 +50,13 @@ static void extras_declare(drt_model *m, const drt_model_options *o) {
 static drt_status declare(drt_model *m, const drt_model_options *o, drt_error *err) {
     const drt_model_config *c = &m->config;
     drt_status status = DRT_OK;
-    if (c->kind != DRT_MODEL_LLAMA) status = drt_vision_declare(&m->vision, &c->vision, m->params, err);
+    if (c->kind != DRT_MODEL_LANGUAGE) status = drt_vision_declare(&m->vision, &c->vision, m->params, err);
     if (!status && c->kind == DRT_MODEL_CLIP) {
         status = drt_clip_text_declare(&m->clip_text, &c->text, m->params, err);
         if (!status) status = clip_projections(m);
     }
     if (!status && c->kind == DRT_MODEL_LLAVA) projector_declare(m);
-    if (!status && c->kind != DRT_MODEL_CLIP) status = drt_llama_declare(&m->language, &c->language, m->params, err);
+    if (!status && c->kind != DRT_MODEL_CLIP) status = drt_decoder_declare(&m->language, &c->language, m->params, err);
     if (!status) extras_declare(m, o);
     return status;
 }
@@ -90,7 +90,7 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
         return drt_fail(err, DRT_ENOMEM, "no memory for a model");
     }
     m->config = *config;
-    if (config->kind != DRT_MODEL_LLAMA) {
+    if (config->kind != DRT_MODEL_LANGUAGE) {
         m->preprocess = drt_preprocess_clip;
         m->preprocess.size = config->vision.image;
     }
@@ -103,7 +103,7 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
     }
     for (int g = 0; g < DRT_GROUPS; g++)
         if (!options->stored || !from_files((drt_group)g)) drt_params_init(m->params, (drt_group)g, options->seed);
-    if (config->kind != DRT_MODEL_CLIP && !options->stored) drt_llama_init(&m->language);
+    if (config->kind != DRT_MODEL_CLIP && !options->stored) drt_decoder_init(&m->language);
     *out = m;
     return DRT_OK;
 }
@@ -112,7 +112,7 @@ void drt_model_close(drt_model *m) {
     if (!m) return;
     drt_encoder_free(&m->vision.encoder);
     drt_encoder_free(&m->clip_text.encoder);
-    drt_llama_free(&m->language);
+    drt_decoder_free(&m->language);
     drt_params_free(m->params);
     drt_tokenizer_close(m->tokenizer);
     free(m->folder);

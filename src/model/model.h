@@ -1,4 +1,5 @@
-// A model: its config, its parameters, its parts. LLaVA, CLIP and LLaMA alone are the same struct with parts absent.
+// A model: its config, its parameters, its parts. LLaVA, CLIP and a decoder alone are the same struct with parts
+// absent.
 //
 //   drt_model *m;
 //   drt_model_options o = {0};                       // inference: nothing learns
@@ -11,7 +12,7 @@
 #include "format/image.h"
 #include "format/tokenizer.h"
 #include "model/clip.h"
-#include "model/llama.h"
+#include "model/decoder.h"
 
 // Parts that training adds beside the model; they are saved in directed.safetensors (drt_directed_save) and never in
 // the model's own files.
@@ -39,7 +40,7 @@ typedef struct drt_model {
     drt_vision vision;
     drt_clip_text clip_text;
     drt_param *visual_projection, *text_projection, *logit_scale; // CLIP
-    drt_llama language;
+    drt_decoder language;
     drt_param *projector[2], *projector_b[2]; // LLaVA; [1] absent for `linear`
     drt_extra extra;
     drt_tokenizer *tokenizer;  // NULL if the folder has none

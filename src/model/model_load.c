@@ -179,7 +179,7 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
     if (!status) status = count_stored(&o, folder, err);
     if (!status) status = drt_model_new(&m, &config, &o, err);
     if (!status) status = weights_load(m, folder, all, true, err);
-    if (!status && config.kind != DRT_MODEL_LLAMA) status = preprocess_load(m, folder, err);
+    if (!status && config.kind != DRT_MODEL_LANGUAGE) status = preprocess_load(m, folder, err);
     if (!status) status = finish(m, folder, err);
     if (status) {
         drt_model_close(m);
@@ -215,7 +215,8 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     *out = NULL;
     drt_status status = drt_model_config_read(&eye, vision, err);
     if (!status) status = drt_model_config_read(&tongue, language, err);
-    if (!status && eye.kind == DRT_MODEL_LLAMA) status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower", vision);
+    if (!status && eye.kind == DRT_MODEL_LANGUAGE)
+        status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower", vision);
     if (!status && tongue.kind == DRT_MODEL_CLIP) status = drt_fail(err, DRT_ECONFIG, "%s: has no decoder", language);
     if (status) return status;
     config.vision = eye.vision;

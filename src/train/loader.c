@@ -24,7 +24,7 @@ struct drt_loader {
 drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid) {
     const drt_clip_tower *v = &m->config.vision;
     drt_pack_options o = {.class_row = m->config.keep_class, .bank = bank, .grid = grid};
-    if (m->config.kind != DRT_MODEL_LLAMA) {
+    if (m->config.kind != DRT_MODEL_LANGUAGE) {
         o.patches_side = v->image / v->patch;
         o.patch_numbers = 3 * v->patch * v->patch;
     }
@@ -45,7 +45,7 @@ drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const c
 static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s,
                               drt_error *err) {
     int64_t size = (int64_t)l->pack.patches_side * l->pack.patches_side * l->pack.patch_numbers;
-    s->images = l->m->config.kind == DRT_MODEL_LLAMA ? 0 : rec->n_images;
+    s->images = l->m->config.kind == DRT_MODEL_LANGUAGE ? 0 : rec->n_images;
     if (!s->images) return DRT_OK;
     s->patches = drt_arena_array(arena, s->images * size, sizeof *s->patches);
     if (!s->patches) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
@@ -200,7 +200,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
 
 static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
     const drt_recipe *r = l->r;
-    bool pictures = l->m->config.kind != DRT_MODEL_LLAMA;
+    bool pictures = l->m->config.kind != DRT_MODEL_LANGUAGE;
     const drt_dataset_options options = {.skip = r->data.bad == DRT_BAD_SKIP,
                                          .images = pictures ? DRT_IMAGES_DECODE : DRT_IMAGES_IGNORE,
                                          .how = l->clip ? NULL : l->options.how,

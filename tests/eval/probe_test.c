@@ -92,7 +92,7 @@ static void finds_what_is_there(void **state) {
     const drt_probe_options few = {.data = folder, .limit = 9}, nowhere = {.data = "no/world"};
     check_refused(drt_probe_run(models[0], t, &few, &r, &err), DRT_EDATA, "too few");
     check_refused(drt_probe_run(models[0], t, &nowhere, &r, &err), DRT_EIO, "no/world/eval/clip.json");
-    models[1]->config.kind = DRT_MODEL_LLAMA;
+    models[1]->config.kind = DRT_MODEL_LANGUAGE;
     check_refused(drt_probe_run(models[1], t, &o, &r, &err), DRT_ECONFIG, "no vision tower");
     models[1]->config.kind = DRT_MODEL_LLAVA;
     check_ok(drt_remove_tree(folder, &err));

@@ -76,7 +76,7 @@ static drt_model *always_says(const char *answer, int order_classes) {
     drt_encoded e = {0};
     const drt_turn turns[] = {{true, "say it"}, {false, answer}};
     check_ok(drt_conversation_encode(drt_template_find("v1"), m->tokenizer, turns, 2, 0, &e, &err));
-    drt_llama *l = &m->language;
+    drt_decoder *l = &m->language;
     fill(l->embedding, 0);
     fill(l->head, 0);
     for (int i = 0; i < l->size.layers; i++) {
@@ -291,7 +291,7 @@ static void refusals(void **state) {
     put(w->folder, "eval/bad.jsonl", "\n");
     check_refused(drt_eval_run(m, w->t, &o, &r, &err), DRT_EDATA, "holds no question");
     task = "exist";
-    m->config.kind = DRT_MODEL_LLAMA;
+    m->config.kind = DRT_MODEL_LANGUAGE;
     check_refused(drt_eval_run(m, w->t, &o, &r, &err), DRT_ECONFIG, "no vision tower");
     m->config.kind = DRT_MODEL_LLAVA;
     assert_null(r.arena);
@@ -328,7 +328,7 @@ static void words_in_order(void **state) {
     o.blind = true;
     check_ok(drt_eval_text_order(m, w->t, &o, &rate, &err));
     check(rate.count == 1 && rate.hits == 1);
-    m->config.kind = DRT_MODEL_LLAMA;
+    m->config.kind = DRT_MODEL_LANGUAGE;
     check_refused(drt_eval_text_order(m, w->t, &o, &rate, &err), DRT_ECONFIG, "cannot be asked about pictures");
     m->config.kind = DRT_MODEL_LLAVA;
     drt_model_close(m);

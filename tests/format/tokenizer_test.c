@@ -303,11 +303,11 @@ static void names_beside_the_file(void **state) {
 static void check_decoded(const drt_tokenizer *tok, const drt_token *t, int n, const json_t *decoded, int number) {
     drt_error err = {0};
     drt_text all = {0}, stream = {0};
-    drt_decoder d = {.tokenizer = tok};
+    drt_detokenizer d = {.tokenizer = tok};
     int32_t *ids = calloc((size_t)n + 1, sizeof *ids);
     for (int i = 0; i < n; i++) {
         ids[i] = t[i].id;
-        check_ok(drt_decoder_put(&d, ids[i], &stream, &err));
+        check_ok(drt_detokenizer_put(&d, ids[i], &stream, &err));
         if (stream.size && (stream.bytes[stream.size - 1] & 0x80)) { // only whole characters come out
             size_t last = stream.size - 1;
             while (last && (stream.bytes[last] & 0xc0) == 0x80) last--;
@@ -315,7 +315,7 @@ static void check_decoded(const drt_tokenizer *tok, const drt_token *t, int n, c
             assert_int_equal(stream.size - last, lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2);
         }
     }
-    check_ok(drt_decoder_finish(&d, &stream, &err));
+    check_ok(drt_detokenizer_finish(&d, &stream, &err));
     check_ok(drt_tokenizer_decode(tok, ids, n, false, &all, &err));
     assert_int_equal(stream.size, all.size);
     if (all.size) assert_memory_equal(stream.bytes, all.bytes, all.size);

@@ -13,15 +13,15 @@ static void use(const drt_tokenizer *tok, const char *text, size_t size) {
     int n;
     if (drt_tokenizer_encode(tok, text, size, &t, &n, &err)) return;
     drt_text all = {0}, stream = {0};
-    drt_decoder d = {.tokenizer = tok};
+    drt_detokenizer d = {.tokenizer = tok};
     int32_t *ids = malloc(((size_t)n + 1) * sizeof *ids);
     for (int i = 0; i < n; i++) {
         if (t[i].from < 0 || t[i].to < t[i].from || (size_t)t[i].to > size) abort();
         if (!drt_tokenizer_piece(tok, t[i].id)) abort();
         ids[i] = t[i].id;
-        if (drt_decoder_put(&d, ids[i], &stream, &err)) abort();
+        if (drt_detokenizer_put(&d, ids[i], &stream, &err)) abort();
     }
-    if (drt_decoder_finish(&d, &stream, &err) || drt_tokenizer_decode(tok, ids, n, false, &all, &err)) abort();
+    if (drt_detokenizer_finish(&d, &stream, &err) || drt_tokenizer_decode(tok, ids, n, false, &all, &err)) abort();
     if (all.size != stream.size || (all.size && memcmp(all.bytes, stream.bytes, all.size))) abort();
     drt_text_free(&all), drt_text_free(&stream);
     free(ids), free(t);

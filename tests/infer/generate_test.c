@@ -74,9 +74,9 @@ static float *whole(const world *w, const int32_t *id, int n, const float *patch
     drt_mat pixels = drt_mat_f32((float *)patches, images * TINY_PATCHES, 3 * TINY_PATCH * TINY_PATCH);
     drt_tensor *seen = images ? drt_visual_tokens(w->t, m, pixels, false) : NULL;
     const drt_splice splice = {rows, token, visual};
-    const drt_llama_rows r = {
+    const drt_decoder_rows r = {
         .sequences = 1, .offsets = offsets, .position = position, .reach = reach, .select = select, .selected = rows};
-    drt_tensor *x = drt_llama_run(w->t, &m->language, drt_splice_rows(w->t, m, &splice, seen), &r, NULL);
+    drt_tensor *x = drt_decoder_run(w->t, &m->language, drt_splice_rows(w->t, m, &splice, seen), &r, NULL);
     x = drt_linear(w->t, x, &m->language.head->tensor, NULL);
     check_ok(drt_tape_failed(w->t, &err));
     float *out = malloc((size_t)rows * (size_t)m->config.language.vocab * sizeof *out);
@@ -371,7 +371,7 @@ static void pictures(void **state) {
     }
     check_refused(drt_picture_read(w->m, "no/such.png", x, &err), DRT_EIO, "no/such.png");
     drt_model_kind was = w->m->config.kind;
-    w->m->config.kind = DRT_MODEL_LLAMA;
+    w->m->config.kind = DRT_MODEL_LANGUAGE;
     check_refused(drt_picture_read(w->m, "a.png", x, &err), DRT_ECONFIG, "no vision tower");
     w->m->config.kind = was;
     free(x);

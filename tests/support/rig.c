@@ -129,7 +129,7 @@ void rig_open(rig *r, const char *model, const char *golden, const char *device,
     open_model(r, model);
     if (has(r, "bank")) r->bank = (int32_t *)rig_whole(r, "bank", NULL);
     const drt_recipe *q = &r->recipe;
-    int side = r->m->config.kind == DRT_MODEL_LLAMA ? 0 : r->m->config.vision.image / r->m->config.vision.patch;
+    int side = r->m->config.kind == DRT_MODEL_LANGUAGE ? 0 : r->m->config.vision.image / r->m->config.vision.patch;
     r->pack = drt_pack_options_of(r->m, r->bank, q->order.grid ? (int)q->order.grid : side);
     r->pack.select_all = !q->train.select_rows;
     r->pack.read_visual = q->order.token == DRT_ORDER_VISUAL;

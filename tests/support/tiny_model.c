@@ -39,21 +39,19 @@ static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classe
 }
 
 drt_model *tiny_llava(uint64_t seed, int order_classes) {
-    drt_model_config c = {.kind = DRT_MODEL_LLAVA,
-                          .vision = vision,
-                          .select_layer = -2,
-                          .projector = DRT_PROJECTOR_MLP2X_GELU};
-    c.language = (drt_llama_config){.width = 20,
-                                    .layers = 2,
-                                    .heads = 4,
-                                    .kv_heads = 2,
-                                    .head_size = 6,
-                                    .ffn = 28,
-                                    .positions = TINY_POSITIONS,
-                                    .eps = 1e-5f,
-                                    .rope_theta = 10000,
-                                    .bos = 1,
-                                    .pad = 0};
+    drt_model_config c = {
+        .kind = DRT_MODEL_LLAVA, .vision = vision, .select_layer = -2, .projector = DRT_PROJECTOR_MLP2X_GELU};
+    c.language = (drt_decoder_config){.width = 20,
+                                      .layers = 2,
+                                      .heads = 4,
+                                      .kv_heads = 2,
+                                      .head_size = 6,
+                                      .ffn = 28,
+                                      .positions = TINY_POSITIONS,
+                                      .eps = 1e-5f,
+                                      .rope_theta = 10000,
+                                      .bos = 1,
+                                      .pad = 0};
     return open_tiny(&c, seed, order_classes);
 }
 

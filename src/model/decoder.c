@@ -1,4 +1,4 @@
-#include "model/llama.h"
+#include "model/decoder.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ static drt_param *stacked(drt_params *p, int layer, const char *const *names, co
     return w;
 }
 
-static drt_status rope_table(drt_llama *m, drt_error *err) {
+static drt_status rope_table(drt_decoder *m, drt_error *err) {
     int half = m->size.head_size / 2;
     m->rope = malloc((size_t)m->size.positions * (size_t)m->size.head_size * sizeof *m->rope);
     if (!m->rope) return drt_fail(err, DRT_ENOMEM, "no memory for rotary angles of %d positions", m->size.positions);
@@ -44,7 +44,7 @@ static drt_status rope_table(drt_llama *m, drt_error *err) {
     return DRT_OK;
 }
 
-drt_status drt_llama_declare(drt_llama *m, const drt_llama_config *size, drt_params *p, drt_error *err) {
+drt_status drt_decoder_declare(drt_decoder *m, const drt_decoder_config *size, drt_params *p, drt_error *err) {
     m->size = *size;
     int64_t d = size->width, hd = size->head_size, q = hd * size->heads, kv = hd * size->kv_heads;
     // Embeddings at 1/sqrt(width) let a small decoder look things up (docs/shapes.md); the rest as usual.
@@ -54,7 +54,7 @@ drt_status drt_llama_declare(drt_llama *m, const drt_llama_config *size, drt_par
     m->layer = calloc((size_t)size->layers, sizeof *m->layer);
     if (!m->layer) return drt_fail(err, DRT_ENOMEM, "no memory for %d layers", size->layers);
     for (int i = 0; i < size->layers; i++) {
-        drt_llama_layer *l = &m->layer[i];
+        drt_decoder_layer *l = &m->layer[i];
         static const char *const attention[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
         static const char *const mlp[] = {"mlp.gate_proj", "mlp.up_proj"};
         l->norm1 = norm(p, i, "input_layernorm", d);
@@ -74,10 +74,10 @@ drt_status drt_llama_declare(drt_llama *m, const drt_llama_config *size, drt_par
 
 // Makes head h of the first layer look `offset` words back: a constant in channel 0 of the embedding gives every query
 // and key the same part, and turning the query's by the rotary angle of `offset` positions puts the peak there.
-static void look_back(drt_llama *m, int h, int offset) {
+static void look_back(drt_decoder *m, int h, int offset) {
     enum { PAIRS = 5 };
     const float tilt = 5.0f / 3; // with the constant of 3 below: scores that peak at about 20
-    const drt_llama_config *s = &m->size;
+    const drt_decoder_config *s = &m->size;
     int64_t d = s->width, half = s->head_size / 2;
     float *q = drt_row(m->layer[0].qkv->tensor.value, (int64_t)h * s->head_size),
           *k = q + (int64_t)s->heads * s->head_size * d;
@@ -91,8 +91,8 @@ static void look_back(drt_llama *m, int h, int offset) {
     }
 }
 
-void drt_llama_init(drt_llama *m) {
-    const drt_llama_config *s = &m->size;
+void drt_decoder_init(drt_decoder *m) {
+    const drt_decoder_config *s = &m->size;
     size_t head = (size_t)s->head_size * (size_t)s->width, group = (size_t)(s->heads / s->kv_heads);
     for (int i = 0; i < s->layers; i++) {
         float *q = m->layer[i].qkv->tensor.value.data, *k = q + (size_t)s->heads * head;
@@ -106,7 +106,7 @@ void drt_llama_init(drt_llama *m) {
     if (m->head != m->embedding) memcpy(m->head->tensor.value.data, e.data, (size_t)(e.rows * e.cols) * sizeof(float));
 }
 
-void drt_llama_free(drt_llama *m) {
+void drt_decoder_free(drt_decoder *m) {
     free(m->layer);
     free(m->rope);
     m->layer = NULL;
@@ -115,7 +115,7 @@ void drt_llama_free(drt_llama *m) {
 
 // ---- cache ---------------------------------------------------------------------------------------------------------
 
-drt_status drt_cache_new(drt_cache **out, const drt_llama_config *size, int sequences, int64_t room, drt_error *err) {
+drt_status drt_cache_new(drt_cache **out, const drt_decoder_config *size, int sequences, int64_t room, drt_error *err) {
     drt_cache *c = calloc(1, sizeof *c);
     int64_t numbers = 0;
     bool fits = sequences > 0 && room > 0 && !__builtin_mul_overflow((int64_t)sequences, room, &numbers) &&
@@ -154,8 +154,8 @@ void drt_cache_free(drt_cache *c) {
 // ---- forward -------------------------------------------------------------------------------------------------------
 
 typedef struct {
-    const drt_llama *m;
-    const drt_llama_rows *rows;
+    const drt_decoder *m;
+    const drt_decoder_rows *rows;
     int index;
     bool last;                                   // only the selected rows go on behind keys and values
     const int32_t *q_offsets, *reach, *position; // of the query rows
@@ -181,7 +181,7 @@ static void through_cache(drt_tape *t, const layer_run *c, drt_tensor **k, drt_t
 
 static void attention_inputs(drt_tape *t, const layer_run *c, drt_tensor *h, drt_tensor **q, drt_tensor **k,
                              drt_tensor **v) {
-    const drt_llama_config *s = &c->m->size;
+    const drt_decoder_config *s = &c->m->size;
     drt_tensor *w = &c->m->layer[c->index].qkv->tensor;
     int64_t n = h->value.rows, qd = (int64_t)s->heads * s->head_size, kd = (int64_t)s->kv_heads * s->head_size;
     drt_mat table = drt_mat_f32(c->m->rope, s->positions, s->head_size);
@@ -204,8 +204,8 @@ static void attention_inputs(drt_tape *t, const layer_run *c, drt_tensor *h, drt
 
 static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_tensor **y, drt_tensor **mass) {
     const layer_run *c = context;
-    const drt_llama_config *s = &c->m->size;
-    const drt_llama_layer *l = &c->m->layer[c->index];
+    const drt_decoder_config *s = &c->m->size;
+    const drt_decoder_layer *l = &c->m->layer[c->index];
     drt_tensor *q = NULL, *k = NULL, *v = NULL;
     drt_tensor *h = drt_rms_norm(t, x, &l->norm1->tensor, s->eps);
     if (!h) return;
@@ -233,7 +233,7 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
 }
 
 // Query offsets, reach and positions of the selected rows.
-static bool select_rows(drt_tape *t, const drt_llama_rows *r, layer_run *c) {
+static bool select_rows(drt_tape *t, const drt_decoder_rows *r, layer_run *c) {
     int32_t *offsets = drt_tape_alloc(t, r->sequences + 1, sizeof *offsets);
     int32_t *reach = drt_tape_alloc(t, r->selected, sizeof *reach),
             *position = drt_tape_alloc(t, r->selected, sizeof *position);
@@ -254,11 +254,11 @@ static bool select_rows(drt_tape *t, const drt_llama_rows *r, layer_run *c) {
     return i == r->selected;
 }
 
-drt_tensor *drt_llama_run(drt_tape *t, const drt_llama *m, drt_tensor *x, const drt_llama_rows *rows,
-                          drt_tensor **mass) {
-    const drt_llama_config *s = &m->size;
+drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, const drt_decoder_rows *rows,
+                            drt_tensor **mass) {
+    const drt_decoder_config *s = &m->size;
     layer_run *run = drt_tape_alloc(t, s->layers, sizeof *run);
-    drt_llama_rows *kept = drt_tape_alloc(t, 1, sizeof *kept);
+    drt_decoder_rows *kept = drt_tape_alloc(t, 1, sizeof *kept);
     if (!x || !run || !kept) return NULL;
     *kept = *rows;
     for (int i = 0; i < s->layers; i++) {
