@@ -71,7 +71,7 @@ typedef struct {
     int threads;        // 0: all cores
 } drt_assistant_options;
 
-// Opens a Hugging Face folder of a LLaVA or of a decoder alone: config.json, *.safetensors, tokenizer.json. options may be
+// Opens a Hugging Face folder of a LLaVA or of a decoder: config.json, *.safetensors, tokenizer.json. options may be
 // NULL. Missing and misshapen tensors are refused by name (DRT_EFORMAT), kinds of model that this version cannot run
 // with DRT_ECONFIG.
 drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt_assistant_options *options,
