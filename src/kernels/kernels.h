@@ -43,7 +43,13 @@ static inline drt_mat drt_mat_part(drt_mat m, int64_t row, int64_t rows, int64_t
     return (drt_mat){p, rows, cols, m.ld, m.type};
 }
 
-typedef enum { DRT_GELU /* exact, erf */, DRT_QUICK_GELU /* x*sigmoid(1.702x) */, DRT_SILU, DRT_RELU } drt_activation;
+typedef enum {
+    DRT_GELU,       // exact, erf
+    DRT_QUICK_GELU, // x*sigmoid(1.702x)
+    DRT_SILU,
+    DRT_RELU,
+    DRT_GELU_TANH // x/2*(1 + tanh(sqrt(2/pi)*(x + 0.044715x^3))): SigLIP's, Gemma's and Phi-2's
+} drt_activation;
 
 // One varlen attention: `sequences` laid end to end, queries and keys each with their own offsets (keys are longer
 // when they come from a cache).

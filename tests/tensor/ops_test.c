@@ -114,9 +114,9 @@ static void norms(void **state) {
 }
 
 static void activations(void **state) {
-    static const drt_activation kinds[] = {DRT_GELU, DRT_QUICK_GELU, DRT_SILU, DRT_RELU};
+    static const drt_activation kinds[] = {DRT_GELU, DRT_QUICK_GELU, DRT_SILU, DRT_RELU, DRT_GELU_TANH};
     (void)state;
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < 5; k++)
         for (int i = 0; i < ODD; i++) {
             int64_t n = odd[i][0], c = odd[i][1];
             slope_check(&(slope){"activate",

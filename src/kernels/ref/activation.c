@@ -7,12 +7,18 @@ static const double SQRT_HALF = 0.70710678118654752440, INV_SQRT_2PI = 0.3989422
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
+// GELU by tanh is x sigmoid(z), because 1 + tanh(u) = 2 sigmoid(2u); z = 2 sqrt(2/pi) (x + 0.044715 x^3).
+static const double TANH_SCALE = 2 * 0.79788456080286535588, TANH_CUBE = 0.044715;
+static double tanh_z(double x) { return TANH_SCALE * (x + TANH_CUBE * x * x * x); }
+static double tanh_dz(double x) { return TANH_SCALE * (1 + 3 * TANH_CUBE * x * x); }
+
 static double act(drt_activation kind, double x) {
     switch (kind) {
     case DRT_GELU: return 0.5 * x * (1 + erf(x * SQRT_HALF));
     case DRT_QUICK_GELU: return x * sigmoid(1.702 * x);
     case DRT_SILU: return x * sigmoid(x);
     case DRT_RELU: return x > 0 ? x : 0;
+    case DRT_GELU_TANH: return x * sigmoid(tanh_z(x));
     }
     return NAN;
 }
@@ -25,6 +31,7 @@ static double act_slope(drt_activation kind, double x) {
     case DRT_QUICK_GELU: s = sigmoid(1.702 * x); return s + 1.702 * x * s * (1 - s);
     case DRT_SILU: s = sigmoid(x); return s + x * s * (1 - s);
     case DRT_RELU: return x > 0;
+    case DRT_GELU_TANH: s = sigmoid(tanh_z(x)); return s + x * s * (1 - s) * tanh_dz(x);
     }
     return NAN;
 }

@@ -29,6 +29,13 @@ INLINE vf act(drt_activation kind, vf x, vf *d) {
         if (d) *d = vselect(x > 0.0f, vset(1.0f), vset(0.0f));
         return vmax(vset(0.0f), x);
     }
+    if (kind == DRT_GELU_TANH) {
+        // x sigmoid(z), z = 2 sqrt(2/pi) (x + 0.044715 x^3); beyond 12 the sigmoid is 0 or 1 and z would overflow.
+        vf a = vmin(vset(12.0f), vmax(vset(-12.0f), x)), square = a * a;
+        vf s = 1.0f / (1.0f + vexp(a * (square * -0.0713548163f - 1.59576912f)));
+        if (d) *d = s + a * s * (1.0f - s) * (square * 0.214064449f + 1.59576912f);
+        return x * s;
+    }
     float k = kind == DRT_SILU ? 1.0f : 1.702f;
     vf s = 1.0f / (1.0f + vexp(x * -k));
     if (d) *d = s + k * x * s * (1.0f - s);
@@ -67,6 +74,7 @@ INLINE void glu_back_row(drt_activation kind, int64_t n, const float *x, const f
         if ((kind) == DRT_GELU) f(DRT_GELU, __VA_ARGS__);                                                             \
         else if ((kind) == DRT_QUICK_GELU) f(DRT_QUICK_GELU, __VA_ARGS__);                                            \
         else if ((kind) == DRT_SILU) f(DRT_SILU, __VA_ARGS__);                                                        \
+        else if ((kind) == DRT_GELU_TANH) f(DRT_GELU_TANH, __VA_ARGS__);                                              \
         else f(DRT_RELU, __VA_ARGS__);                                                                                \
     } while (0)
 
