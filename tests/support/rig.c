@@ -79,7 +79,7 @@ static void read_pass(rig *r, int s, int k, drt_pass *p) {
 
 static void read_samples(rig *r) {
     char name[64];
-    const drt_clip_tower *v = &r->m->config.vision;
+    const drt_tower *v = &r->m->config.vision;
     const float *pixels = has(r, "pixels") ? rig_numbers(r, "pixels", NULL) : NULL;
     for (r->samples = 0; r->samples < RIG_SAMPLES; r->samples++) {
         drt_sample *s = &r->sample[r->samples];
@@ -158,6 +158,7 @@ void rig_pack(rig *r, int from, int to) {
     n->orders += b->orders;
     n->guided += b->guided;
     n->samples += to - from;
+    n->captions += b->captions;
     r->batch[r->data.n++] = b;
 }
 
