@@ -1,7 +1,7 @@
 #include "align/forward.h"
 
 static drt_mat pixels(const drt_forward *f) {
-    const drt_clip_tower *v = &f->model->config.vision;
+    const drt_tower *v = &f->model->config.vision;
     return drt_mat_f32(f->batch->patches, (int64_t)f->batch->images * drt_patches(v), 3LL * v->patch * v->patch);
 }
 
@@ -24,7 +24,8 @@ static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute
     f->states = drt_decoder_run(t, &m->language, x, &rows, f->mass);
 }
 
-// Both towers of CLIP, their pooled rows in the joint space, and the features that LLaVA will read on the way.
+// Both towers of CLIP or SigLIP, their pooled rows in the joint space, and the features that LLaVA will read on the
+// way.
 static void run_clip(drt_tape *t, drt_forward *f, bool recompute) {
     const drt_batch *b = f->batch;
     const drt_model *m = f->model;
@@ -33,10 +34,8 @@ static void run_clip(drt_tape *t, drt_forward *f, bool recompute) {
     f->features = drt_vision_patches(t, &m->vision, h);
     if (!b->texts) return; // all pictures are shuffled
     h = drt_vision_rest(t, &m->vision, h, read, recompute);
-    h = drt_select(t, drt_vision_pooled(t, &m->vision, h), b->captioned, b->captions);
-    f->pooled_images = drt_unit_rows(t, drt_linear(t, h, &m->visual_projection->tensor, NULL));
-    h = drt_clip_text_pooled(t, &m->clip_text, b->text, b->text_offsets, b->texts, recompute);
-    f->pooled_texts = drt_unit_rows(t, drt_linear(t, h, &m->text_projection->tensor, NULL));
+    f->pooled_images = drt_select(t, drt_image_embedding(t, m, h), b->captioned, b->captions);
+    f->pooled_texts = drt_text_embedding(t, m, b->text, b->text_offsets, b->texts, recompute);
 }
 
 void drt_forward_run(drt_tape *t, drt_forward *f, bool guided, bool recompute) {

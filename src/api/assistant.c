@@ -34,7 +34,7 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     drt_status status = drt_device_open(&a->dev, o->device ? o->device : "cpu", o->threads, err);
     if (!status && !(a->tape = drt_tape_new(a->dev, err))) status = DRT_ENOMEM;
     if (!status) status = drt_model_open(&a->model, folder, &nothing_learns, err);
-    if (!status && a->model->config.kind == DRT_MODEL_CLIP)
+    if (!status && !drt_has_decoder(&a->model->config))
         status = drt_fail(err, DRT_ECONFIG,
                           "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", folder);
     if (!status && !a->model->tokenizer)

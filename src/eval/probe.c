@@ -19,9 +19,9 @@ typedef struct {
     drt_probe_result *out;
     drt_error *err;
     int64_t pictures, width;
-    int side, patches;        // along a side, of a picture
+    int side, patches;                  // along a side, of a picture
     int16_t (*label)[DRT_PATCH_LABELS]; // [pictures * patches]
-    float *features;          // [pictures * patches, width]
+    float *features;                    // [pictures * patches, width]
     int64_t done, total;
 } probe;
 
@@ -43,7 +43,7 @@ static drt_status read_picture(const probe *p, const drt_dataset *ds, int64_t at
 }
 
 static drt_status run_tower(const probe *p, float *pixels, int64_t from, int64_t n) {
-    const drt_clip_tower *v = &p->m->config.vision;
+    const drt_tower *v = &p->m->config.vision;
     int layer = p->m->config.kind == DRT_MODEL_LLAVA ? p->m->config.select_layer : -2;
     drt_tape_begin(p->t, false);
     drt_mat x = drt_mat_f32(pixels, n * p->patches, 3LL * v->patch * v->patch);
@@ -210,8 +210,8 @@ static drt_status run_probe(probe *p, int kind) {
 
 static drt_status prepare(probe *p, drt_dataset **ds, drt_text *file) {
     const drt_model *m = p->m;
-    const drt_clip_tower *v = &m->config.vision;
-    if (m->config.kind == DRT_MODEL_LANGUAGE)
+    const drt_tower *v = &m->config.vision;
+    if (!drt_has_vision(&m->config))
         return drt_fail(p->err, DRT_ECONFIG, "%s has no vision tower; probe a CLIP or LLaVA folder",
                         m->folder ? m->folder : "the model");
     p->width = v->width;

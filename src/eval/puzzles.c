@@ -58,7 +58,7 @@ typedef struct {
 
 static drt_status walk_open(walk *w) {
     const drt_model_config *c = &w->m->config;
-    const drt_clip_tower *v = &c->vision;
+    const drt_tower *v = &c->vision;
     w->batch = w->o->batch > 0 ? w->o->batch : 32;
     *w->out = (drt_rate){0};
     if (c->kind != DRT_MODEL_LLAVA || !w->m->tokenizer)

@@ -218,7 +218,7 @@ static drt_status prepare(run *r) {
     r->how = r->o->how ? r->o->how : drt_template_find("v1");
     r->out->arena = drt_arena_new(0);
     r->scratch = drt_arena_new(0);
-    if (m->config.kind == DRT_MODEL_CLIP)
+    if (!drt_has_decoder(&m->config))
         return drt_fail(r->err, DRT_ECONFIG,
                         "%s is a CLIP model and answers no questions; use the folder of a LLaVA or of a decoder "
                         "(drt probe judges CLIP)",

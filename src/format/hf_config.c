@@ -42,40 +42,92 @@ static drt_act act(reader *r, const json_t *o, const char *key, const char *stan
     if (!strcmp(s, "gelu")) return DRT_ACT_GELU;
     if (!strcmp(s, "quick_gelu")) return DRT_ACT_QUICK_GELU;
     if (!strcmp(s, "silu")) return DRT_ACT_SILU;
+    if (!strcmp(s, "gelu_pytorch_tanh")) return DRT_ACT_GELU_TANH;
     if (!r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %s%s \"%s\" is not one of gelu, quick_gelu, silu", r->name,
-                             r->part, key, s);
+        r->status =
+            drt_fail(r->err, DRT_ECONFIG, "%s: %s%s \"%s\" is not one of gelu, quick_gelu, gelu_pytorch_tanh, silu",
+                     r->name, r->part, key, s);
     return DRT_ACT_GELU;
 }
 
-static void vision_read(reader *r, const json_t *o, drt_clip_tower *v) {
-    r->part = "vision_config.";
-    v->width = whole(r, o, "hidden_size", 768);
-    v->ffn = whole(r, o, "intermediate_size", 3072);
-    v->layers = whole(r, o, "num_hidden_layers", 12);
-    v->heads = whole(r, o, "num_attention_heads", 12);
-    v->image = whole(r, o, "image_size", 224);
-    v->patch = whole(r, o, "patch_size", 32);
-    v->joint = whole(r, o, "projection_dim", 512);
-    v->act = act(r, o, "hidden_act", "quick_gelu");
-    v->eps = (float)real(r, o, "layer_norm_eps", 1e-5);
+// ---- towers --------------------------------------------------------------------------------------------------------
+
+const drt_family drt_clip = {.pair = "clip",
+                             .vision = "clip_vision_model",
+                             .text = "clip_text_model",
+                             .architecture = {"CLIPModel", "CLIPVisionModel"},
+                             .class_row = true,
+                             .pre_norm = true,
+                             .causal = true};
+const drt_family drt_siglip = {.pair = "siglip",
+                               .vision = "siglip_vision_model",
+                               .text = "siglip_text_model",
+                               .architecture = {"SiglipModel", "SiglipVisionModel"},
+                               .patch_bias = true,
+                               .logit_bias = true};
+
+// Hugging Face's defaults: what stands for keys that are left out.
+static const drt_tower clip_vision = {
+    &drt_clip, 768, 12, 12, 3072, .act = DRT_ACT_QUICK_GELU, .eps = 1e-5f, .joint = 512, .image = 224, .patch = 32};
+static const drt_tower clip_text = {&drt_clip,
+                                    512,
+                                    12,
+                                    8,
+                                    2048,
+                                    .act = DRT_ACT_QUICK_GELU,
+                                    .eps = 1e-5f,
+                                    .joint = 512,
+                                    .vocab = 49408,
+                                    .positions = 77,
+                                    .bos = 49406,
+                                    .eos = 49407,
+                                    .pad = 1};
+static const drt_tower siglip_vision = {
+    &drt_siglip, 768, 12, 12, 3072, .act = DRT_ACT_GELU_TANH, .eps = 1e-6f, .image = 224, .patch = 16, .head = true};
+static const drt_tower siglip_text = {
+    &drt_siglip,     768,          12,           12,      3072, .act = DRT_ACT_GELU_TANH, .eps = 1e-6f, .vocab = 32000,
+    .positions = 64, .bos = 49406, .eos = 49407, .pad = 1};
+
+static void tower_read(reader *r, const json_t *o, const char *part, drt_tower *t) {
+    static const char *const acts[] = {"gelu", "quick_gelu", "silu", "gelu_pytorch_tanh"};
+    r->part = part;
+    t->width = whole(r, o, "hidden_size", t->width);
+    t->ffn = whole(r, o, "intermediate_size", t->ffn);
+    t->layers = whole(r, o, "num_hidden_layers", t->layers);
+    t->heads = whole(r, o, "num_attention_heads", t->heads);
+    t->act = act(r, o, "hidden_act", acts[t->act]);
+    t->eps = (float)real(r, o, "layer_norm_eps", (double)t->eps);
 }
 
-static void text_read(reader *r, const json_t *o, drt_clip_tower *t) {
-    r->part = "text_config.";
-    t->width = whole(r, o, "hidden_size", 512);
-    t->ffn = whole(r, o, "intermediate_size", 2048);
-    t->layers = whole(r, o, "num_hidden_layers", 12);
-    t->heads = whole(r, o, "num_attention_heads", 8);
-    t->vocab = whole(r, o, "vocab_size", 49408);
-    t->positions = whole(r, o, "max_position_embeddings", 77);
-    t->joint = whole(r, o, "projection_dim", 512);
-    t->act = act(r, o, "hidden_act", "quick_gelu");
-    t->eps = (float)real(r, o, "layer_norm_eps", 1e-5);
-    t->bos = whole(r, o, "bos_token_id", 49406);
-    t->eos = whole(r, o, "eos_token_id", 49407);
-    t->pad = whole(r, o, "pad_token_id", 1);
+static void vision_read(reader *r, const json_t *o, const char *part, const drt_family *family, drt_tower *v) {
+    *v = family == &drt_siglip ? siglip_vision : clip_vision;
+    tower_read(r, o, part, v);
+    v->image = whole(r, o, "image_size", v->image);
+    v->patch = whole(r, o, "patch_size", v->patch);
+    v->joint = family->class_row ? whole(r, o, "projection_dim", v->joint) : v->width;
+    v->head = v->head && !json_is_false(json_object_get(o, "vision_use_head"));
 }
+
+static void text_read(reader *r, const json_t *o, const drt_family *family, drt_tower *t) {
+    *t = family == &drt_siglip ? siglip_text : clip_text;
+    tower_read(r, o, "text_config.", t);
+    t->vocab = whole(r, o, "vocab_size", t->vocab);
+    t->positions = whole(r, o, "max_position_embeddings", t->positions);
+    t->joint = family->class_row ? whole(r, o, "projection_dim", t->joint) : whole(r, o, "projection_size", t->width);
+    t->bos = whole(r, o, "bos_token_id", t->bos);
+    t->eos = whole(r, o, "eos_token_id", t->eos);
+    t->pad = whole(r, o, "pad_token_id", t->pad);
+}
+
+static void pair_read(reader *r, const json_t *o, const drt_family *family, drt_model_config *c) {
+    c->kind = DRT_MODEL_CLIP;
+    vision_read(r, json_object_get(o, "vision_config"), "vision_config.", family, &c->vision);
+    text_read(r, json_object_get(o, "text_config"), family, &c->text);
+    r->part = "";
+    if (family->class_row) c->vision.joint = c->text.joint = whole(r, o, "projection_dim", c->vision.joint);
+}
+
+// ---- decoders ------------------------------------------------------------------------------------------------------
 
 static void language_read(reader *r, const json_t *o, const char *part, drt_decoder_config *l) {
     r->part = part;
@@ -109,7 +161,13 @@ static void language_read(reader *r, const json_t *o, const char *part, drt_deco
 
 static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
     const json_t *vision = json_object_get(o, "vision_config"), *text = json_object_get(o, "text_config");
-    vision_read(r, vision, &c->vision);
+    const char *tower = word(vision, "model_type", "clip_vision_model");
+    bool siglip = !strcmp(tower, "siglip_vision_model");
+    if (!siglip && strcmp(tower, "clip_vision_model") && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG,
+                             "%s: vision_config.model_type \"%s\" is not clip_vision_model or siglip_vision_model",
+                             r->name, tower);
+    vision_read(r, vision, "vision_config.", siglip ? &drt_siglip : &drt_clip, &c->vision);
     language_read(r, text, "text_config.", &c->language);
     // LLaVA's own text_config defaults: LLaMA with the sizes above and a longer context.
     if (!json_object_get(text, "rms_norm_eps")) c->language.eps = 1e-6f;
@@ -120,7 +178,14 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
         r->status = drt_fail(r->err, DRT_ECONFIG,
                              "%s: vision_feature_layer lists several layers; this version reads one", r->name);
     c->select_layer = whole(r, o, "vision_feature_layer", -2);
-    c->keep_class = !strcmp(word(o, "vision_feature_select_strategy", "default"), "full");
+    bool full = !strcmp(word(o, "vision_feature_select_strategy", "default"), "full");
+    c->keep_class = full && c->vision.family->class_row;
+    // transformers would cut off the first patch of each picture.
+    if (!full && !c->vision.family->class_row && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG,
+                             "%s: vision_feature_select_strategy \"default\" drops the class row, and a %s has none; "
+                             "it must be \"full\"",
+                             r->name, tower);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
     const char *kind = word(o, "drt_projector", "mlp2x_gelu");
     c->projector = !strcmp(kind, "linear") ? DRT_PROJECTOR_LINEAR : DRT_PROJECTOR_MLP2X_GELU;
@@ -138,18 +203,20 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
     if (!strcmp(type, "llava") && json_object_get(o, "text_config")) {
         c->kind = DRT_MODEL_LLAVA;
         llava_read(&r, o, c);
-    } else if (!strcmp(type, "clip")) {
-        c->kind = DRT_MODEL_CLIP;
-        vision_read(&r, json_object_get(o, "vision_config"), &c->vision);
-        text_read(&r, json_object_get(o, "text_config"), &c->text);
-        r.part = "";
-        c->vision.joint = c->text.joint = whole(&r, o, "projection_dim", c->vision.joint);
+    } else if (!strcmp(type, "clip") || !strcmp(type, "siglip")) {
+        pair_read(&r, o, *type == 's' ? &drt_siglip : &drt_clip, c);
+    } else if (!strcmp(type, "clip_vision_model") || !strcmp(type, "siglip_vision_model")) {
+        c->kind = DRT_MODEL_VISION;
+        vision_read(&r, o, "", *type == 's' ? &drt_siglip : &drt_clip, &c->vision);
     } else if (!strcmp(type, "llama")) {
         c->kind = DRT_MODEL_LANGUAGE;
         language_read(&r, o, "", &c->language);
     } else
-        r.status = drt_fail(err, DRT_ECONFIG,
-                            "%s: model_type \"%s\" is not one of llava (Hugging Face layout), clip, llama", name, type);
+        r.status = drt_fail(
+            err, DRT_ECONFIG,
+            "%s: model_type \"%s\" is not one of llava (Hugging Face layout), clip, clip_vision_model, siglip, "
+            "siglip_vision_model, llama",
+            name, type);
     json_decref(o);
     return r.status ? r.status : drt_model_config_check(c, name, err);
 }
@@ -173,8 +240,8 @@ static drt_status within(const char *name, const char *key, int v, int least, in
 #define WITHIN(key, v, least, most)                                                                                    \
     if (!status) status = within(name, key, v, least, most, err)
 
-static drt_status tower_check(const drt_clip_tower *v, bool vision, const char *name, drt_error *err) {
-    drt_status status = DRT_OK;
+static drt_status tower_check(const drt_tower *v, bool vision, const char *name, drt_error *err) {
+    drt_status status = v->family ? DRT_OK : drt_fail(err, DRT_EARG, "%s: a tower of no family", name);
     WITHIN("hidden_size", v->width, 1, 1 << 16);
     WITHIN("intermediate_size", v->ffn, 1, 1 << 20);
     WITHIN("num_hidden_layers", v->layers, 1, 1024);
@@ -213,15 +280,24 @@ static drt_status language_check(const drt_decoder_config *l, const char *name, 
 
 drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err) {
     drt_status status = DRT_OK;
-    if (c->kind != DRT_MODEL_LANGUAGE) status = tower_check(&c->vision, true, name, err);
+    if (drt_has_vision(c)) status = tower_check(&c->vision, true, name, err);
     if (!status && c->kind == DRT_MODEL_CLIP) status = tower_check(&c->text, false, name, err);
-    if (!status && c->kind != DRT_MODEL_CLIP) status = language_check(&c->language, name, err);
+    if (!status && c->kind == DRT_MODEL_CLIP && c->vision.joint != c->text.joint)
+        status = drt_fail(err, DRT_ECONFIG, "%s: pictures end in %d numbers, texts in %d (text_config.projection_size)",
+                          name, c->vision.joint, c->text.joint);
+    if (!status && c->kind == DRT_MODEL_CLIP && !c->vision.family->class_row && !c->vision.head)
+        status =
+            drt_fail(err, DRT_ECONFIG, "%s: vision_use_head is false: pictures have no embedding to compare", name);
+    if (!status && drt_has_decoder(c)) status = language_check(&c->language, name, err);
     if (!status && c->kind == DRT_MODEL_LLAVA) {
         int layer = c->select_layer < 0 ? c->vision.layers + 1 + c->select_layer : c->select_layer;
         WITHIN("vision_feature_layer", layer, 0, c->vision.layers);
+        if (!status && c->keep_class && !c->vision.family->class_row)
+            status = drt_fail(err, DRT_ECONFIG, "%s: a class row is to be kept, but this tower has none", name);
     }
     return status;
 }
 
-int drt_patches(const drt_clip_tower *v) { return (v->image / v->patch) * (v->image / v->patch); }
+int drt_patches(const drt_tower *v) { return (v->image / v->patch) * (v->image / v->patch); }
+int drt_tower_rows(const drt_tower *v) { return drt_patches(v) + v->family->class_row; }
 int drt_visual_rows(const drt_model_config *c) { return drt_patches(&c->vision) + c->keep_class; }

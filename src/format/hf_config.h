@@ -8,18 +8,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { DRT_ACT_GELU, DRT_ACT_QUICK_GELU, DRT_ACT_SILU } drt_act; // hidden_act
+typedef enum { DRT_ACT_GELU, DRT_ACT_QUICK_GELU, DRT_ACT_SILU, DRT_ACT_GELU_TANH } drt_act; // hidden_act
 
-// A tower of CLIP: the vision transformer, or the text transformer.
+// What families of towers differ in; everything else is one code (model/tower.h).
 typedef struct {
+    const char *pair, *vision, *text;     // model_type of both towers together, and of each
+    const char *architecture[2];          // of both together, of the vision tower alone
+    bool class_row, pre_norm, patch_bias; // vision: a learnt row in front, a norm before the layers, a bias of patches
+    bool causal;                          // text: and read at its end mark; else bidirectional and read at its last row
+    bool logit_bias;                      // the score of a picture and a text has a bias: trained by the sigmoid loss
+} drt_family;
+extern const drt_family drt_clip, drt_siglip;
+
+// A vision transformer, or the text transformer that was trained with it.
+typedef struct {
+    const drt_family *family;
     int width, layers, heads, ffn;
     drt_act act;
     float eps;
-    int joint;            // width of the joint space (projection_dim)
+    int joint;            // width of the joint space (projection_dim; SigLIP: projection_size of the text)
     int image, patch;     // vision: pixels
+    bool head;            // vision without class row: attention pooling (vision_use_head)
     int vocab, positions; // text
-    int bos, eos, pad;    // text; the pooled row is the first eos (see clip_text.h for the old rule)
-} drt_clip_tower;
+    int bos, eos, pad;    // text; CLIP reads the row of the first eos (model/tower.h has the old rule)
+} drt_tower;
 
 typedef struct {
     int width, layers, heads, kv_heads, head_size, ffn, vocab, positions;
@@ -29,17 +41,18 @@ typedef struct {
     int bos, eos, pad;
 } drt_decoder_config;
 
-typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LANGUAGE } drt_model_kind;
+// CLIP: a vision and a text tower of either family. VISION: the vision tower alone.
+typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LANGUAGE, DRT_MODEL_VISION } drt_model_kind;
 typedef enum { DRT_PROJECTOR_MLP2X_GELU, DRT_PROJECTOR_LINEAR } drt_projector_kind;
 
 typedef struct {
     drt_model_kind kind;
-    drt_clip_tower vision, text; // LLAVA: vision; CLIP: both
+    drt_tower vision, text;      // LLAVA, VISION: vision; CLIP: both
     drt_decoder_config language; // LLAVA, LANGUAGE
     // LLAVA
     drt_projector_kind projector;
     int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one
-    bool keep_class;  // vision_feature_select_strategy "full"
+    bool keep_class;  // vision_feature_select_strategy "full" of a tower that has a class row
     int image_token;  // id of <image>
 } drt_model_config;
 
@@ -52,8 +65,13 @@ void drt_model_config_write(const drt_model_config *c, drt_text *out);
 // Sizes that cannot be (0 heads, width not divisible, ...) are refused, naming the key.
 drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err);
 
-// Patches of one image; rows a LLaVA image takes in the decoder.
-int drt_patches(const drt_clip_tower *v);
+static inline bool drt_has_vision(const drt_model_config *c) { return c->kind != DRT_MODEL_LANGUAGE; }
+static inline bool drt_has_decoder(const drt_model_config *c) {
+    return c->kind == DRT_MODEL_LLAVA || c->kind == DRT_MODEL_LANGUAGE;
+}
+// Patches of one image; rows of it in the tower; rows a LLaVA image takes in the decoder.
+int drt_patches(const drt_tower *v);
+int drt_tower_rows(const drt_tower *v);
 int drt_visual_rows(const drt_model_config *c);
 
 #endif

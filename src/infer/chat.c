@@ -20,7 +20,7 @@ drt_status drt_chat_new(drt_chat **out, const drt_model *model, drt_tape *tape, 
                         const char *system, drt_error *err) {
     const char *name = model->folder ? model->folder : "the model";
     *out = NULL;
-    if (model->config.kind == DRT_MODEL_CLIP)
+    if (!drt_has_decoder(&model->config))
         return drt_fail(err, DRT_ECONFIG,
                         "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", name);
     if (!model->tokenizer)

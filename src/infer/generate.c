@@ -50,7 +50,7 @@ static int longest_choice(const drt_prompt *p) {
 static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
     const drt_prompt *p = &w->prompt[i];
     int images = 0, most = longest_choice(p);
-    if (w->model->config.kind == DRT_MODEL_CLIP)
+    if (!drt_has_decoder(&w->model->config))
         return drt_fail(err, DRT_ECONFIG,
                         "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder",
                         w->model->folder ? w->model->folder : "the model");

@@ -1,8 +1,8 @@
 #include "infer/picture.h"
 
 int64_t drt_picture_size(const drt_model *m) {
-    const drt_clip_tower *v = &m->config.vision;
-    if (m->config.kind == DRT_MODEL_LANGUAGE) return 0;
+    const drt_tower *v = &m->config.vision;
+    if (!drt_has_vision(&m->config)) return 0;
     return (int64_t)drt_patches(v) * 3 * v->patch * v->patch;
 }
 

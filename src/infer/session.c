@@ -16,7 +16,7 @@ drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *
     *out = NULL;
     const drt_decoder_config *size = &model->config.language;
     const char *name = model->folder ? model->folder : "the model";
-    if (model->config.kind == DRT_MODEL_CLIP)
+    if (!drt_has_decoder(&model->config))
         return drt_fail(err, DRT_ECONFIG,
                         "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", name);
     if (sequences < 1 || room < 1 || room > size->positions)
@@ -153,7 +153,7 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
     fill(s, feeds, n, score, p);
     drt_tensor *seen = NULL;
     if (p->images) {
-        const drt_clip_tower *v = &s->model->config.vision;
+        const drt_tower *v = &s->model->config.vision;
         drt_mat pixels = drt_mat_f32(p->patches, (int64_t)p->images * drt_patches(v), 3LL * v->patch * v->patch);
         seen = drt_visual_tokens(t, s->model, pixels, false);
     }

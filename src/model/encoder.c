@@ -5,7 +5,13 @@
 #include <stdlib.h>
 
 drt_activation drt_activation_of(drt_act act) {
-    return act == DRT_ACT_QUICK_GELU ? DRT_QUICK_GELU : act == DRT_ACT_SILU ? DRT_SILU : DRT_GELU;
+    switch (act) {
+    case DRT_ACT_QUICK_GELU: return DRT_QUICK_GELU;
+    case DRT_ACT_SILU: return DRT_SILU;
+    case DRT_ACT_GELU_TANH: return DRT_GELU_TANH;
+    case DRT_ACT_GELU: break;
+    }
+    return DRT_GELU;
 }
 
 static drt_param *vector(drt_params *p, drt_group group, const char *prefix, int layer, const char *name, int64_t n,
@@ -33,7 +39,7 @@ static void qkv_names(drt_params *p, drt_param *w, drt_param *b, const char *pre
     }
 }
 
-drt_status drt_encoder_declare(drt_encoder *e, const drt_clip_tower *size, drt_params *p, drt_group group,
+drt_status drt_encoder_declare(drt_encoder *e, const drt_tower *size, drt_params *p, drt_group group,
                                const char *prefix, drt_error *err) {
     int64_t d = size->width, f = size->ffn;
     // CLIP's own initialisation: residual branches shrink with depth.
@@ -65,8 +71,15 @@ void drt_encoder_free(drt_encoder *e) {
     e->layer = NULL;
 }
 
+drt_tensor *drt_encoder_mlp(drt_tape *t, const drt_tower *size, const drt_encoder_layer *l, drt_tensor *x) {
+    drt_tensor *h = drt_layer_norm(t, x, &l->norm2->tensor, &l->norm2_b->tensor, size->eps);
+    h = drt_linear(t, h, &l->fc1->tensor, &l->fc1_b->tensor);
+    h = drt_activate(t, drt_activation_of(size->act), h);
+    return drt_linear_add(t, h, &l->fc2->tensor, &l->fc2_b->tensor, x);
+}
+
 typedef struct {
-    const drt_clip_tower *size;
+    const drt_tower *size;
     const drt_encoder_layer *l;
     drt_attention attention;
 } layer_run;
@@ -82,15 +95,12 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
                *v = drt_part(t, qkv, 0, n, 2 * d, d);
     h = drt_attend(t, &c->attention, q, k, v, NULL);
     x = drt_linear_add(t, h, &l->out->tensor, &l->out_b->tensor, x);
-    h = drt_layer_norm(t, x, &l->norm2->tensor, &l->norm2_b->tensor, c->size->eps);
-    h = drt_linear(t, h, &l->fc1->tensor, &l->fc1_b->tensor);
-    h = drt_activate(t, drt_activation_of(c->size->act), h);
-    *y = drt_linear_add(t, h, &l->fc2->tensor, &l->fc2_b->tensor, x);
+    *y = drt_encoder_mlp(t, c->size, l, x);
 }
 
 drt_tensor *drt_encoder_run(drt_tape *t, const drt_encoder *e, int from, int to, drt_tensor *x, int sequences,
                             const int32_t *offsets, const int32_t *reach, bool recompute) {
-    const drt_clip_tower *s = e->size;
+    const drt_tower *s = e->size;
     layer_run *run = drt_tape_alloc(t, s->layers, sizeof *run);
     if (!run || !x) return NULL;
     drt_block_shape shape = {.rows = x->value.rows, .cols = s->width, .recompute = recompute};

@@ -6,17 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static drt_status clip_projections(drt_model *m) {
+// CLIP projects both towers, without biases; SigLIP's text tower ends in a biased layer, its vision tower in the head.
+static void joint_declare(drt_model *m) {
     const drt_model_config *c = &m->config;
+    const drt_family *is = c->vision.family;
     drt_params *p = m->params;
     int64_t joint = c->text.joint, v = c->vision.width, d = c->text.width;
-    m->visual_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, v, false, DRT_INIT_NORMAL,
-                                           1 / sqrtf((float)v), "visual_projection.weight");
+    if (is->class_row)
+        m->visual_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, v, false, DRT_INIT_NORMAL,
+                                               1 / sqrtf((float)v), "visual_projection.weight");
     m->text_projection = drt_param_named(p, DRT_CLIP_PROJECTION, joint, d, false, DRT_INIT_NORMAL, 1 / sqrtf((float)d),
-                                         "text_projection.weight");
-    m->logit_scale = drt_param_add(p, DRT_TEMPERATURE, 1, 1, DRT_INIT_CONSTANT, logf(1 / 0.07f));
-    drt_param_name(p, m->logit_scale, 0, 1, "logit_scale", 0, (int64_t[]){0});
-    return DRT_OK;
+                                         is->class_row ? "text_projection.weight" : "text_model.head.weight");
+    if (!is->class_row)
+        m->text_projection_b =
+            drt_param_named(p, DRT_CLIP_PROJECTION, 1, joint, true, DRT_INIT_CONSTANT, 0, "text_model.head.bias");
+    // Both as their papers start them.
+    m->logit_scale = drt_param_add(p, DRT_TEMPERATURE, 1, 1, DRT_INIT_CONSTANT, logf(is->logit_bias ? 10 : 1 / 0.07f));
+    drt_param_name(p, m->logit_scale, 0, 1, "logit_scale", is->logit_bias, (int64_t[]){1});
+    if (is->logit_bias)
+        m->logit_bias = drt_param_named(p, DRT_TEMPERATURE, 1, 1, true, DRT_INIT_CONSTANT, -10, "logit_bias");
 }
 
 static void projector_declare(drt_model *m) {
@@ -50,13 +58,13 @@ static void extras_declare(drt_model *m, const drt_model_options *o) {
 static drt_status declare(drt_model *m, const drt_model_options *o, drt_error *err) {
     const drt_model_config *c = &m->config;
     drt_status status = DRT_OK;
-    if (c->kind != DRT_MODEL_LANGUAGE) status = drt_vision_declare(&m->vision, &c->vision, m->params, err);
+    if (drt_has_vision(c)) status = drt_vision_declare(&m->vision, &c->vision, m->params, err);
     if (!status && c->kind == DRT_MODEL_CLIP) {
-        status = drt_clip_text_declare(&m->clip_text, &c->text, m->params, err);
-        if (!status) status = clip_projections(m);
+        status = drt_text_tower_declare(&m->clip_text, &c->text, m->params, err);
+        if (!status) joint_declare(m);
     }
     if (!status && c->kind == DRT_MODEL_LLAVA) projector_declare(m);
-    if (!status && c->kind != DRT_MODEL_CLIP) status = drt_decoder_declare(&m->language, &c->language, m->params, err);
+    if (!status && drt_has_decoder(c)) status = drt_decoder_declare(&m->language, &c->language, m->params, err);
     if (!status) extras_declare(m, o);
     return status;
 }
@@ -90,7 +98,7 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
         return drt_fail(err, DRT_ENOMEM, "no memory for a model");
     }
     m->config = *config;
-    if (config->kind != DRT_MODEL_LANGUAGE) {
+    if (drt_has_vision(config)) {
         m->preprocess = drt_preprocess_clip;
         m->preprocess.size = config->vision.image;
     }
@@ -103,7 +111,7 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
     }
     for (int g = 0; g < DRT_GROUPS; g++)
         if (!options->stored || !from_files((drt_group)g)) drt_params_init(m->params, (drt_group)g, options->seed);
-    if (config->kind != DRT_MODEL_CLIP && !options->stored) drt_decoder_init(&m->language);
+    if (drt_has_decoder(config) && !options->stored) drt_decoder_init(&m->language);
     *out = m;
     return DRT_OK;
 }
@@ -140,6 +148,19 @@ drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *x) {
 
 drt_tensor *drt_visual_tokens(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute) {
     return drt_project(t, m, drt_visual_features(t, m, patches, recompute));
+}
+
+drt_tensor *drt_image_embedding(drt_tape *t, const drt_model *m, drt_tensor *hidden) {
+    drt_tensor *x = drt_vision_pooled(t, &m->vision, hidden);
+    if (m->visual_projection) x = drt_linear(t, x, &m->visual_projection->tensor, NULL);
+    return drt_unit_rows(t, x);
+}
+
+drt_tensor *drt_text_embedding(drt_tape *t, const drt_model *m, const int32_t *id, const int32_t *offsets, int n,
+                               bool recompute) {
+    drt_tensor *x = drt_text_tower_pooled(t, &m->clip_text, id, offsets, n, recompute);
+    drt_tensor *b = m->text_projection_b ? &m->text_projection_b->tensor : NULL;
+    return drt_unit_rows(t, drt_linear(t, x, &m->text_projection->tensor, b));
 }
 
 drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s, drt_tensor *visual) {

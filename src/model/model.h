@@ -11,8 +11,8 @@
 
 #include "format/image.h"
 #include "format/tokenizer.h"
-#include "model/clip.h"
 #include "model/decoder.h"
+#include "model/tower.h"
 
 // Parts that training adds beside the model; they are saved in directed.safetensors (drt_directed_save) and never in
 // the model's own files.
@@ -38,8 +38,10 @@ typedef struct drt_model {
     drt_model_config config;
     drt_params *params;
     drt_vision vision;
-    drt_clip_text clip_text;
-    drt_param *visual_projection, *text_projection, *logit_scale; // CLIP
+    drt_text_tower clip_text;
+    // CLIP; NULL where the family has none
+    drt_param *visual_projection, *text_projection, *text_projection_b;
+    drt_param *logit_scale, *logit_bias;
     drt_decoder language;
     drt_param *projector[2], *projector_b[2]; // LLaVA; [1] absent for `linear`
     drt_extra extra;
@@ -58,8 +60,8 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
 // new projector whose output is scaled to the root mean square of the word embeddings.
 drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
                               int select_layer, const drt_model_options *options, drt_error *err);
-// Writes config.json, model.safetensors (dtype "F32", "BF16" or "F16"), preprocessor_config.json, generation_config.json and
-// copies the tokenizer's files. Each file atomically.
+// Writes config.json, model.safetensors (dtype "F32", "BF16" or "F16"), preprocessor_config.json,
+// generation_config.json and copies the tokenizer's files. Each file atomically.
 drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err);
 void drt_model_close(drt_model *m);
 
@@ -78,6 +80,11 @@ drt_tensor *drt_visual_tokens(drt_tape *t, const drt_model *m, drt_mat patches, 
 // The hidden state of the selected layer before the projector, class rows dropped (or kept, by config).
 drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute);
 drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *features);
+
+// Rows of length 1 in the joint space of a CLIP or SigLIP model. hidden: the vision tower's last hidden state.
+drt_tensor *drt_image_embedding(drt_tape *t, const drt_model *m, drt_tensor *hidden);
+drt_tensor *drt_text_embedding(drt_tape *t, const drt_model *m, const int32_t *id, const int32_t *offsets, int n,
+                               bool recompute);
 
 // A decoder batch: every row is a word, a visual token or the directed token. Row r is token[r] >= 0, or visual row
 // visual[r] >= 0, or neither: the directed token.

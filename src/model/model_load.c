@@ -17,6 +17,7 @@ typedef struct {
     const char *prefix, *drop;
 } place;
 static const place vision_places[] = {{"", ""},
+                                      {"", "vision_model."},
                                       {"vision_tower.", ""},
                                       {"model.vision_tower.", ""},
                                       {"vision_tower.", "vision_model."},
@@ -152,7 +153,8 @@ static drt_status preprocess_load(drt_model *m, const char *folder, drt_error *e
 static drt_status tokenizer_load(drt_model *m, const char *folder, drt_error *err) {
     char *path = drt_path_join(folder, "tokenizer.json");
     drt_status status = path ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
-    if (path && drt_file_exists(path)) status = drt_tokenizer_open(&m->tokenizer, folder, err);
+    if (path && m->config.kind != DRT_MODEL_VISION && drt_file_exists(path))
+        status = drt_tokenizer_open(&m->tokenizer, folder, err);
     int vocab = m->config.kind == DRT_MODEL_CLIP ? m->config.text.vocab : m->config.language.vocab;
     if (!status && m->tokenizer && drt_tokenizer_size(m->tokenizer) > vocab)
         status = drt_fail(err, DRT_ECONFIG, "%s: %d tokens, but config.json says vocab_size %d", path,
@@ -179,7 +181,7 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
     if (!status) status = count_stored(&o, folder, err);
     if (!status) status = drt_model_new(&m, &config, &o, err);
     if (!status) status = weights_load(m, folder, all, true, err);
-    if (!status && config.kind != DRT_MODEL_LANGUAGE) status = preprocess_load(m, folder, err);
+    if (!status && drt_has_vision(&config)) status = preprocess_load(m, folder, err);
     if (!status) status = finish(m, folder, err);
     if (status) {
         drt_model_close(m);
@@ -215,9 +217,8 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     *out = NULL;
     drt_status status = drt_model_config_read(&eye, vision, err);
     if (!status) status = drt_model_config_read(&tongue, language, err);
-    if (!status && eye.kind == DRT_MODEL_LANGUAGE)
-        status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower", vision);
-    if (!status && tongue.kind == DRT_MODEL_CLIP) status = drt_fail(err, DRT_ECONFIG, "%s: has no decoder", language);
+    if (!status && !drt_has_vision(&eye)) status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower", vision);
+    if (!status && !drt_has_decoder(&tongue)) status = drt_fail(err, DRT_ECONFIG, "%s: has no decoder", language);
     if (status) return status;
     config.vision = eye.vision;
     config.language = tongue.language;

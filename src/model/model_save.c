@@ -103,8 +103,8 @@ drt_status drt_model_save(const drt_model *m, const char *folder, const char *dt
     if (!status) status = drt_safetensors_write(path, e.entry, e.n, NULL, err);
     free(path);
     entries_free(&e);
-    if (!status && m->config.kind != DRT_MODEL_LANGUAGE) status = write_processor(m, folder, err);
-    if (!status && m->config.kind != DRT_MODEL_CLIP) {
+    if (!status && drt_has_vision(&m->config)) status = write_processor(m, folder, err);
+    if (!status && drt_has_decoder(&m->config)) {
         drt_text g = {0};
         drt_text_printf(&g, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d\n}\n", m->config.language.bos,
                         m->config.language.eos);

@@ -22,9 +22,9 @@ struct drt_loader {
 };
 
 drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid) {
-    const drt_clip_tower *v = &m->config.vision;
+    const drt_tower *v = &m->config.vision;
     drt_pack_options o = {.class_row = m->config.keep_class, .bank = bank, .grid = grid};
-    if (m->config.kind != DRT_MODEL_LANGUAGE) {
+    if (drt_has_vision(&m->config)) {
         o.patches_side = v->image / v->patch;
         o.patch_numbers = 3 * v->patch * v->patch;
     }
@@ -45,7 +45,7 @@ drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const c
 static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s,
                               drt_error *err) {
     int64_t size = (int64_t)l->pack.patches_side * l->pack.patches_side * l->pack.patch_numbers;
-    s->images = l->m->config.kind == DRT_MODEL_LANGUAGE ? 0 : rec->n_images;
+    s->images = drt_has_vision(&l->m->config) ? rec->n_images : 0;
     if (!s->images) return DRT_OK;
     s->patches = drt_arena_array(arena, s->images * size, sizeof *s->patches);
     if (!s->patches) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
@@ -58,7 +58,7 @@ static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_ar
 
 // A caption for CLIP: bos, tokens, eos, cut to the tower's positions.
 static drt_status add_text(const drt_loader *l, const char *text, drt_arena *arena, drt_sample *s, drt_error *err) {
-    const drt_clip_tower *c = &l->m->config.text;
+    const drt_tower *c = &l->m->config.text;
     drt_token *token = NULL;
     int n = 0;
     drt_status status = drt_tokenizer_encode(l->m->tokenizer, text, strlen(text), &token, &n, err);
@@ -200,7 +200,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
 
 static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
     const drt_recipe *r = l->r;
-    bool pictures = l->m->config.kind != DRT_MODEL_LANGUAGE;
+    bool pictures = drt_has_vision(&l->m->config);
     const drt_dataset_options options = {.skip = r->data.bad == DRT_BAD_SKIP,
                                          .images = pictures ? DRT_IMAGES_DECODE : DRT_IMAGES_IGNORE,
                                          .how = l->clip ? NULL : l->options.how,

@@ -17,7 +17,7 @@ enum { IMAGES = 3 };
 // The golden's pictures and texts as samples of one image and one caption each.
 static void open_clip(rig *r, const char *device) {
     rig_open(r, "model/clip", "model/clip/expected.safetensors", device, 6, recipe);
-    const drt_clip_tower *v = &r->m->config.vision;
+    const drt_tower *v = &r->m->config.vision;
     const float *pixels = rig_numbers(r, "pixels", NULL);
     int64_t size = (int64_t)drt_patches(v) * 3 * v->patch * v->patch, n;
     for (int i = 0; i < IMAGES; i++) {
@@ -47,7 +47,7 @@ static void forward(void **state) {
         drt_forward f;
         drt_error err = {0};
         open_clip(&r, devices[d]);
-        const drt_clip_tower *v = &r.m->config.vision;
+        const drt_tower *v = &r.m->config.vision;
         drt_mat pixels = drt_mat_f32(r.batch[0]->patches, (int64_t)IMAGES * drt_patches(v), 3LL * v->patch * v->patch);
         double worst = 0;
         for (int l = 0; l <= v->layers; l++) {
@@ -109,18 +109,18 @@ static void old_rule(void **state) {
             offsets[i + 1] = offsets[i] + (int32_t)n;
         }
         drt_tape_begin(r.t, false);
-        drt_tensor *new_rule = drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 3, false);
+        drt_tensor *new_rule = drt_text_tower_pooled(r.t, &r.m->clip_text, id, offsets, 3, false);
         check(from_golden(&r, "old_pooled", 0, new_rule->value) > RIG_GAP);
         r.m->clip_text.size.eos = 2;
-        drt_tensor *y = drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 3, false);
+        drt_tensor *y = drt_text_tower_pooled(r.t, &r.m->clip_text, id, offsets, 3, false);
         check_ok(drt_tape_failed(r.t, &err));
         check(from_golden(&r, "old_pooled", 0, y->value) <= RIG_GAP);
         id[0] = r.m->config.text.vocab;
-        check(!drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 3, false));
+        check(!drt_text_tower_pooled(r.t, &r.m->clip_text, id, offsets, 3, false));
         check_refused(drt_tape_failed(r.t, &err), DRT_EDATA, "text 0: token 30 is not among 30");
         drt_tape_begin(r.t, false);
         offsets[1] = 10;
-        check(!drt_clip_text_pooled(r.t, &r.m->clip_text, id, offsets, 1, false));
+        check(!drt_text_tower_pooled(r.t, &r.m->clip_text, id, offsets, 1, false));
         check_refused(drt_tape_failed(r.t, &err), DRT_EDATA, "10 tokens");
         rig_close(&r);
     }

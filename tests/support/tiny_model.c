@@ -4,15 +4,16 @@
 
 #include <math.h>
 
-static const drt_clip_tower vision = {.width = 12,
-                                      .layers = 3,
-                                      .heads = 3,
-                                      .ffn = 20,
-                                      .act = DRT_ACT_QUICK_GELU,
-                                      .eps = 1e-5f,
-                                      .joint = 8,
-                                      .image = TINY_IMAGE,
-                                      .patch = TINY_PATCH};
+static const drt_tower vision = {.family = &drt_clip,
+                                 .width = 12,
+                                 .layers = 3,
+                                 .heads = 3,
+                                 .ffn = 20,
+                                 .act = DRT_ACT_QUICK_GELU,
+                                 .eps = 1e-5f,
+                                 .joint = 8,
+                                 .image = TINY_IMAGE,
+                                 .patch = TINY_PATCH};
 
 static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classes) {
     drt_error err = {0};
@@ -57,17 +58,18 @@ drt_model *tiny_llava(uint64_t seed, int order_classes) {
 
 drt_model *tiny_clip(uint64_t seed) {
     drt_model_config c = {.kind = DRT_MODEL_CLIP, .vision = vision};
-    c.text = (drt_clip_tower){.width = 10,
-                              .layers = 1,
-                              .heads = 2,
-                              .ffn = 16,
-                              .act = DRT_ACT_QUICK_GELU,
-                              .eps = 1e-5f,
-                              .joint = 8,
-                              .vocab = 700,
-                              .positions = 32,
-                              .bos = 1,
-                              .eos = 2};
+    c.text = (drt_tower){.family = &drt_clip,
+                         .width = 10,
+                         .layers = 1,
+                         .heads = 2,
+                         .ffn = 16,
+                         .act = DRT_ACT_QUICK_GELU,
+                         .eps = 1e-5f,
+                         .joint = 8,
+                         .vocab = 700,
+                         .positions = 32,
+                         .bos = 1,
+                         .eos = 2};
     return open_tiny(&c, seed, 0);
 }
 
