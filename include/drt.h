@@ -93,7 +93,7 @@ typedef struct {
     double temperature;       // 0: the likeliest token every time
     double top_p;             // drawn from the likeliest tokens that together have this probability; 0: from all
     uint64_t seed;            // the same seed gives the same answer
-    const char *conversation; // template: "v1" (default), "llava_v1"
+    const char *conversation; // template: "v1", "llama_3", ...; NULL: the model's own
     const char *system;       // instead of the template's system prompt
     // Called with each piece of the answer as soon as it is certain: whole characters, not NUL-terminated. Returning
     // false ends the answer there. The pieces together are the answer.

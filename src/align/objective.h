@@ -15,9 +15,10 @@ typedef struct {
     drt_order_token order_token;
     drt_guided_reduce reduce;
     const drt_template *how;
-    int context;    // most rows of a sequence
-    int image_rows; // rows an image takes
-    int classes;    // of the bank
+    const drt_template *ask; // of puzzles put as a question: how, or the model's own where that is a caption
+    int context;             // most rows of a sequence
+    int image_rows;          // rows an image takes
+    int classes;             // of the bank
 } drt_align_options;
 
 // A sample before its passes are made.

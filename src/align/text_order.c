@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-// The description is the first answer of the sample. The puzzle is asked in the v1 form, whatever the stage's template:
-// `plain` has no place for a question.
+// The description is the first answer of the sample. The puzzle is asked as the model is talked with also where the
+// stage's template is `plain`, which has no place for a question.
 drt_status drt_text_order_pass(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made,
                                drt_error *err) {
     const char *sentence = NULL;
@@ -20,9 +20,8 @@ drt_status drt_text_order_pass(const drt_pass_source *s, drt_rng *r, drt_arena *
         drt_text_free(&question);
         return drt_fail(err, DRT_ENOMEM, "no memory for a shuffled sentence");
     }
-    const drt_template *how = s->options->how->caption ? drt_template_find("v1") : s->options->how;
     const drt_turn turns[] = {{true, question.bytes}, {false, sentence}};
-    drt_status status = drt_conversation_encode(how, s->tokenizer, turns, 2, s->images, &e, err);
+    drt_status status = drt_conversation_encode(s->options->ask, s->tokenizer, turns, 2, s->images, &e, err);
     drt_text_free(&question);
     if (!status) status = drt_pass_from(&e, s->options, s->options->order_token, arena, out, err);
     out->kind = DRT_PASS_TEXT_ORDER;

@@ -65,14 +65,16 @@ static drt_status read_picture(const drt_assistant *a, const drt_ask *ask, float
     return status;
 }
 
-static drt_status find_template(const drt_ask *ask, drt_template *out, drt_error *err) {
-    const char *name = ask->conversation ? ask->conversation : "v1";
-    const drt_template *how = drt_template_find(name);
+static drt_status find_template(const drt_assistant *a, const drt_ask *ask, drt_template *out, drt_error *err) {
+    const char *name = ask->conversation;
+    const drt_template *how = name ? drt_template_find(name) : NULL;
     int n;
-    const char *const *names = drt_template_names(&n), *near = drt_nearest(name, names, n);
-    if (!how)
+    const char *const *names = drt_template_names(&n), *near = name ? drt_nearest(name, names, n) : NULL;
+    if (name && !how)
         return drt_fail(err, DRT_EARG, "there is no conversation template '%s'; %s '%s'", name,
                         near ? "did you mean" : "use", near ? near : names[0]);
+    drt_status status = drt_model_template(a->model, how, &how, err);
+    if (status) return status;
     *out = *how;
     if (ask->system) out->system = ask->system;
     return DRT_OK;
@@ -104,7 +106,7 @@ drt_status drt_assistant_ask(drt_assistant *a, const drt_ask *ask, char **answer
     drt_reply reply = {0};
     float *pixels = NULL;
     *answer = NULL;
-    drt_status status = find_template(ask, &how, err);
+    drt_status status = find_template(a, ask, &how, err);
     if (!status) status = read_picture(a, ask, &pixels, err);
     if (!status) status = encode(a, ask, &how, pixels != NULL, &e, err);
     if (!status) {

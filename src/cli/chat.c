@@ -27,7 +27,7 @@ static const char help[] =
     "  --max-new-tokens N    longest answer (default 512)\n"
     "  --seed S              the same seed gives the same answers (default 0)\n"
     "  --system S            instead of the template's system prompt\n"
-    "  --template NAME       how the conversation is written (default v1)\n"
+    "  --template NAME       how the conversation is written (default: as the folder says, else v1)\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
@@ -43,7 +43,7 @@ typedef struct {
 } asked;
 
 static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
-    *a = (asked){.temperature = "0.2", .top_p = "1", .tokens = "512", .seed = "0", .template = "v1", .device = "cpu"};
+    *a = (asked){.temperature = "0.2", .top_p = "1", .tokens = "512", .seed = "0", .device = "cpu"};
     const drt_option options[] = {
         {"--image", &a->image, NULL, false},   {"--prompt", &a->prompt, NULL, false},
         {"--top-p", &a->top_p, NULL, false},   {"--temperature", &a->temperature, NULL, false},
@@ -62,7 +62,7 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
               drt_cli_real("chat", "--top-p", a->top_p, 0, 1, &o->top_p) &&
               drt_option_number("chat", "--max-new-tokens", a->tokens, 1, 1 << 20, &a->n_tokens) &&
               drt_option_number("chat", "--seed", a->seed, 0, 1LL << 53, &a->n_seed) &&
-              (a->how = drt_cli_template("chat", a->template));
+              drt_cli_template("chat", a->template, &a->how);
     o->max_new_tokens = (int)a->n_tokens;
     o->seed = (uint64_t)a->n_seed;
     return ok ? 0 : 2;

@@ -32,7 +32,7 @@ static const char help[] =
     "  --limit N             only the first N questions of each task\n"
     "  --max-new-tokens N    longest free answer (default 128)\n"
     "  --free                skip restricted answers\n"
-    "  --template NAME       how prompts are written (default v1)\n"
+    "  --template NAME       how prompts are written (default: as the folder says, else v1)\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
@@ -71,8 +71,7 @@ static bool split_tasks(asked *a, drt_eval_options *o) {
 
 static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
     static const char *const places[] = {"end", "start", "visual"};
-    *a = (asked){
-        .batch = "32", .limit = "0", .tokens = "128", .template = "v1", .device = "cpu", .token = "end", .passes = "4"};
+    *a = (asked){.batch = "32", .limit = "0", .tokens = "128", .device = "cpu", .token = "end", .passes = "4"};
     const drt_option options[] = {
         {"--data", &a->data, NULL, true},          {"--tasks", &a->tasks, NULL, false},
         {"--out", &a->out, NULL, false},           {"--batch", &a->batch, NULL, false},
@@ -93,7 +92,7 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
               drt_option_number("eval", "--limit", a->limit, 0, 1LL << 40, &a->n_limit) &&
               drt_option_number("eval", "--passes", a->passes, 1, 1000, &a->n_passes) &&
               drt_option_number("eval", "--max-new-tokens", a->tokens, 1, 1 << 20, &a->n_tokens) &&
-              (o->how = drt_cli_template("eval", a->template)) && split_tasks(a, o) &&
+              drt_cli_template("eval", a->template, &o->how) && split_tasks(a, o) &&
               (a->order_token = drt_cli_word("eval", "--order-token", a->token, places, 3)) >= 0;
     o->data = a->data;
     o->blind = a->blind;

@@ -38,11 +38,14 @@ int drt_cli_word(const char *command, const char *option, const char *value, con
     return -1;
 }
 
-const drt_template *drt_cli_template(const char *command, const char *name) {
+bool drt_cli_template(const char *command, const char *name, const drt_template **how) {
     int n;
     const char *const *names = drt_template_names(&n);
+    *how = NULL;
+    if (!name) return true;
     int which = drt_cli_word(command, "--template", name, names, n);
-    return which < 0 ? NULL : drt_template_find(names[which]);
+    if (which >= 0) *how = drt_template_find(names[which]);
+    return which >= 0;
 }
 
 bool drt_cli_real(const char *command, const char *option, const char *value, double least, double most, double *out) {

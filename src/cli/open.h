@@ -9,8 +9,9 @@
 // stderr; then both are NULL. Close with drt_cli_close.
 bool drt_cli_open(const char *command, const char *name, const char *threads, drt_device **dev, drt_tape **tape);
 void drt_cli_close(drt_device *dev, drt_tape *tape);
-// The template called `name`, or NULL after a message on stderr that names the nearest.
-const drt_template *drt_cli_template(const char *command, const char *name);
+// *how: the template called `name`; NULL, the model's own, where that is NULL. False after a message on stderr that
+// names the nearest.
+bool drt_cli_template(const char *command, const char *name, const drt_template **how);
 // Which of the n words `value` is, or -1 after a message on stderr that names the nearest.
 int drt_cli_word(const char *command, const char *option, const char *value, const char *const *words, int n);
 // A number in [least, most], or false after a message on stderr.

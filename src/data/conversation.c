@@ -6,37 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// LLaVA spells its system prompt for a "user" (training, benchmarks) and for a "human" (demos).
-#define POLITE(who)                                                                                                    \
-    "A chat between a curious " who " and an artificial intelligence assistant. The assistant gives helpful, "        \
-    "detailed, and polite answers to the " who "'s questions."
-#define VICUNA(name_, who)                                                                                             \
-    {.name = name_, .system_before = "", .system = POLITE(who), .system_after = " ", .human_first = "USER: ",          \
-     .human_next = "USER: ", .human_end = " ", .assistant = "ASSISTANT:", .gap = " ", .end = "</s>"}
-#define PLAIN(name_, human_end_, caption_)                                                                             \
-    {.name = name_, .system_before = "", .system = "", .system_after = "", .human_first = "", .human_next = "",        \
-     .human_end = human_end_, .assistant = "", .gap = "", .end = "\n", .caption = caption_}
-
-// plain_ask is ours: `plain` that keeps the human's words, for puzzles asked in the pretraining stage.
-static const drt_template templates[] = {
-    VICUNA("v1", "user"),       VICUNA("vicuna_v1", "user"),   VICUNA("llava_v1", "human"),
-    PLAIN("plain", "", true),   PLAIN("plain_ask", "\n", false),
-};
-static const char *const names[] = {"v1", "vicuna_v1", "llava_v1", "plain", "plain_ask"};
-enum { TEMPLATES = sizeof templates / sizeof *templates };
-_Static_assert(sizeof names / sizeof *names == TEMPLATES, "one name for each template");
-
-const drt_template *drt_template_find(const char *name) {
-    for (int i = 0; i < TEMPLATES; i++)
-        if (!strcmp(templates[i].name, name)) return &templates[i];
-    return NULL;
-}
-
-const char *const *drt_template_names(int *n) {
-    *n = TEMPLATES;
-    return names;
-}
-
 enum { PLACEHOLDER = sizeof DRT_IMAGE_PLACEHOLDER - 1 };
 static const char eos_name[] = "</s>";
 
@@ -48,7 +17,7 @@ typedef struct {
     drt_text text;
     span *image, *learn; // in order
     int images, learns;
-    const char *eos;     // how the tokenizer spells the end of an answer
+    const char *eos; // how the tokenizer spells the end of an answer
 } script;
 
 static void script_free(script *s) {
@@ -90,11 +59,14 @@ static drt_status check_images(const drt_turn *turns, int n, int images, drt_err
         total += k, with += k > 0;
     }
     if (images == 1 && with != 1)
-        return drt_fail(err, DRT_EDATA, "1 image, but %d turns have the placeholder " DRT_IMAGE_PLACEHOLDER
-                        "; put it into exactly one", with);
+        return drt_fail(err, DRT_EDATA,
+                        "1 image, but %d turns have the placeholder " DRT_IMAGE_PLACEHOLDER "; put it into exactly one",
+                        with);
     if (images > 1 && total != images)
-        return drt_fail(err, DRT_EDATA, "%d images, but %d placeholders " DRT_IMAGE_PLACEHOLDER
-                        "; write one for each image, where it belongs", images, total);
+        return drt_fail(err, DRT_EDATA,
+                        "%d images, but %d placeholders " DRT_IMAGE_PLACEHOLDER
+                        "; write one for each image, where it belongs",
+                        images, total);
     return DRT_OK;
 }
 
@@ -105,8 +77,10 @@ drt_status drt_conversation_check(const drt_template *how, const drt_turn *turns
     if (!bad) bad = check_images(turns, n, images, err);
     if (bad || !how || !how->caption) return bad;
     if (n != 2)
-        return drt_fail(err, DRT_EDATA, "%d turns, but template '%s' takes two; use another template or split the "
-                        "sample", n, how->name);
+        return drt_fail(err, DRT_EDATA,
+                        "%d turns, but template '%s' takes two; use another template or split the "
+                        "sample",
+                        n, how->name);
     if (images && count(turns[1].text))
         return drt_fail(err, DRT_EDATA, "turn %d: " DRT_IMAGE_PLACEHOLDER " in a caption; move it to the human turn",
                         dropped + 2);
@@ -132,8 +106,7 @@ static void clean(const char *text, drt_text *out) {
 }
 
 // The text of turn i of a sample with images, before its placeholders are marked.
-static void turn_text(const drt_template *how, const drt_turn *turns, int i, int images, bool in_front,
-                      drt_text *out) {
+static void turn_text(const drt_template *how, const drt_turn *turns, int i, int images, bool in_front, drt_text *out) {
     const char *text = turns[i].text;
     if (how->caption && i == 0) {
         for (int k = 0; k < images; k++) drt_text_puts(out, DRT_IMAGE_PLACEHOLDER);
@@ -167,6 +140,13 @@ static void add_end(script *s, const char *end) {
     drt_text_puts(&s->text, at + sizeof eos_name - 1);
 }
 
+static void add_system(script *s, const drt_template *how) {
+    if (!*how->system) return;
+    drt_text_puts(&s->text, how->system_before);
+    drt_text_puts(&s->text, how->system);
+    drt_text_puts(&s->text, how->system_after);
+}
+
 // Prints the conversation. The turns have been checked; `open`: it ends with an answer still to be written.
 static drt_status print(script *s, const drt_template *how, const drt_turn *turns, int n, int images, bool open,
                         drt_error *err) {
@@ -175,14 +155,11 @@ static drt_status print(script *s, const drt_template *how, const drt_turn *turn
     s->image = calloc((size_t)images + 1, sizeof *s->image);
     s->learn = calloc((size_t)n + 1, sizeof *s->learn);
     if (!s->image || !s->learn) return drt_fail(err, DRT_ENOMEM, "no memory for a conversation of %d turns", n);
-    if (*how->system) {
-        drt_text_puts(&s->text, how->system_before);
-        drt_text_puts(&s->text, how->system);
-        drt_text_puts(&s->text, how->system_after);
-    }
+    if (!how->system_inside) add_system(s, how);
     for (int i = 0; i < n; i++) {
         if (turns[i].human) {
             drt_text_puts(&s->text, i ? how->human_next : how->human_first);
+            if (!i && how->system_inside) add_system(s, how);
             add_turn(s, how, turns, i, images, in_front);
             drt_text_puts(&s->text, how->human_end);
             if (open && i == n - 1) drt_text_puts(&s->text, how->assistant);
@@ -195,11 +172,13 @@ static drt_status print(script *s, const drt_template *how, const drt_turn *turn
         add_turn(s, how, turns, i, images, false);
         add_end(s, how->end);
         learn->to = s->text.size;
+        drt_text_puts(&s->text, how->after);
     }
     if (s->text.failed) return drt_fail(err, DRT_ENOMEM, "no memory for a conversation of %d turns", n);
     if (s->images != images)
-        return drt_fail(err, DRT_EDATA, "%d images, but %d placeholders " DRT_IMAGE_PLACEHOLDER
-                        "; write one for each image, or none", images, s->images);
+        return drt_fail(err, DRT_EDATA,
+                        "%d images, but %d placeholders " DRT_IMAGE_PLACEHOLDER "; write one for each image, or none",
+                        images, s->images);
     if (open) s->learns = 0;
     return DRT_OK;
 }
@@ -221,11 +200,22 @@ static drt_status append(drt_encoded *e, int *room, int32_t id, bool learn, drt_
 }
 
 // A token of no width (a word mark that the tokenizer made up) belongs to the byte that follows it.
-static bool learned(const script *s, size_t from, size_t to) {
-    if (to == from) to++;
+static bool learned(const script *s, span at) {
+    if (at.to == at.from) at.to++;
     for (int i = 0; i < s->learns; i++)
-        if (from < s->learn[i].to && to > s->learn[i].from) return true;
+        if (at.from < s->learn[i].to && at.to > s->learn[i].from) return true;
     return false;
+}
+
+// An added token may swallow the white space beside it (Phi-3's do). It stands where its own letters are, else a
+// heading in front of an answer that begins with a line end would be trained on.
+static void own_letters(const script *s, const char *piece, span *at) {
+    const char *letters = s->text.bytes + at->from;
+    size_t n = at->to - at->from;
+    drt_strip(&letters, &n);
+    if (n == at->to - at->from || !n || strlen(piece) != n || memcmp(piece, letters, n)) return;
+    at->from = (size_t)(letters - s->text.bytes);
+    at->to = at->from + n;
 }
 
 static drt_status encode_text(const script *s, const drt_tokenizer *tok, size_t from, size_t to, drt_encoded *e,
@@ -235,8 +225,11 @@ static drt_status encode_text(const script *s, const drt_tokenizer *tok, size_t 
     drt_status bad = drt_tokenizer_encode(tok, s->text.bytes + from, to - from, &t, &n, err);
     // Only one BOS, also where the text begins with one.
     int skip = !bad && n && e->n == 1 && e->id[0] == t[0].id && t[0].id == drt_tokenizer_bos(tok);
-    for (int i = skip; !bad && i < n; i++)
-        bad = append(e, room, t[i].id, learned(s, from + (size_t)t[i].from, from + (size_t)t[i].to), err);
+    for (int i = skip; !bad && i < n; i++) {
+        span at = {from + (size_t)t[i].from, from + (size_t)t[i].to};
+        own_letters(s, drt_tokenizer_piece(tok, t[i].id), &at);
+        bad = append(e, room, t[i].id, learned(s, at), err);
+    }
     free(t);
     return bad;
 }
@@ -244,7 +237,7 @@ static drt_status encode_text(const script *s, const drt_tokenizer *tok, size_t 
 static drt_status encode_script(const script *s, const drt_tokenizer *tok, drt_encoded *e, drt_error *err) {
     int room = 0;
     size_t at = 0;
-    drt_status bad = drt_tokenizer_bos(tok) >= 0 ? append(e, &room, drt_tokenizer_bos(tok), false, err) : DRT_OK;
+    drt_status bad = drt_tokenizer_adds_bos(tok) ? append(e, &room, drt_tokenizer_bos(tok), false, err) : DRT_OK;
     for (int i = 0; !bad && i <= s->images; i++) {
         size_t to = i < s->images ? s->image[i].from : s->text.size;
         if (to > at) bad = encode_text(s, tok, at, to, e, &room, err);
@@ -261,11 +254,14 @@ static drt_status encode(const drt_template *how, const drt_tokenizer *tok, cons
     script s = {.eos = eos_name};
     int eos = drt_tokenizer_eos(tok);
     *out = (drt_encoded){0};
+    if (drt_template_check(how, tok, err)) return DRT_ECONFIG;
     if (strstr(how->end, eos_name)) {
         if (eos >= 0) s.eos = drt_tokenizer_piece(tok, eos);
         else if (drt_tokenizer_id(tok, eos_name) < 0)
-            return drt_fail(err, DRT_ECONFIG, "template '%s' ends answers with EOS, and the tokenizer has none; name "
-                            "its eos_token in tokenizer_config.json", how->name);
+            return drt_fail(err, DRT_ECONFIG,
+                            "template '%s' ends answers with EOS, and the tokenizer has none; name "
+                            "its eos_token in tokenizer_config.json",
+                            how->name);
     }
     drop(&turns, &n);
     drt_status bad = print(&s, how, turns, n, images, open, err);

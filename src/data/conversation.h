@@ -7,12 +7,11 @@
 //   e.label:  the same id where it is trained on (every answer and its end), DRT_IGNORE elsewhere; not shifted
 //   drt_encoded_free(&e);
 //
-// A template is a row of strings; printed one after another they are the prompt:
-//   system_before system system_after  human_first TEXT human_end  assistant gap ANSWER end
-//                                      human_next  TEXT human_end  assistant gap ANSWER end ...
+// A template (template.h) prints:  SYSTEM human_first TEXT human_end assistant gap ANSWER end after human_next ...
 // gap, ANSWER and end are trained on: what a model must write after a prompt that stops behind `assistant`. Which ids
-// these are is read off the tokenizer's byte offsets (a piece that reaches into them is trained on), so that it
-// holds for any tokenizer. The stretches between images are tokenised each on its own.
+// these are is read off the tokenizer's byte offsets (a piece that reaches into them is trained on; a special token
+// counts where its own letters stand, not the white space it swallows), so that it holds for any tokenizer. The
+// stretches between images are tokenised each on its own.
 //
 // Cleaning (samples with images only; without images "<image>" is ordinary text):
 //   one image:      all placeholders of a turn become one "<image>\n" at its front, the turn is stripped. Exactly one
@@ -25,7 +24,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "format/tokenizer.h"
+#include "data/template.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,19 +35,6 @@ enum {
     DRT_IGNORE = -100          // a label that is not trained on
 };
 #define DRT_IMAGE_PLACEHOLDER "<image>"
-
-// Plain data: copy a row and change `system` for another system prompt.
-typedef struct {
-    const char *name;
-    const char *system_before, *system, *system_after; // all three left out when system is ""
-    const char *human_first, *human_next, *human_end;
-    const char *assistant, *gap;
-    const char *end; // "</s>" in it stands for the tokenizer's EOS where that is spelled differently
-    bool caption;    // LLaVA's `plain`: two turns, of the human one only the placeholders stay
-} drt_template;
-
-const drt_template *drt_template_find(const char *name); // NULL if unknown
-const char *const *drt_template_names(int *n);           // for messages and drt_nearest
 
 typedef struct {
     bool human;
@@ -62,8 +48,9 @@ typedef struct {
 } drt_encoded;
 void drt_encoded_free(drt_encoded *e); // leaves it zeroed
 
-// For training. BOS stands in front once if the tokenizer has one. DRT_EDATA: the conversation cannot be used (the
-// message names the turn, counted from 1; put the sample in front of it); DRT_ECONFIG: the tokenizer has no EOS.
+// For training. BOS stands in front once if the tokenizer adds one. DRT_EDATA: the conversation cannot be used (the
+// message names the turn, counted from 1; put the sample in front of it); DRT_ECONFIG: the tokenizer has no EOS, or
+// lacks a token that the template writes.
 drt_status drt_conversation_encode(const drt_template *how, const drt_tokenizer *tok, const drt_turn *turns, int n,
                                    int images, drt_encoded *out, drt_error *err);
 

@@ -65,7 +65,9 @@ static drt_status walk_open(walk *w) {
         return drt_fail(w->err, DRT_ECONFIG,
                         "%s cannot be asked about pictures; use a LLaVA folder with tokenizer.json",
                         w->m->folder ? w->m->folder : "the model");
-    w->align.how = w->o->how ? w->o->how : drt_template_find("v1");
+    drt_status status = drt_model_template(w->m, w->o->how, &w->align.how, w->err);
+    if (status) return status;
+    w->align.ask = w->align.how;
     w->align.context = c->language.positions;
     w->align.image_rows = drt_visual_rows(c);
     w->pack.patches_side = v->image / v->patch;
@@ -74,7 +76,7 @@ static drt_status walk_open(walk *w) {
     w->arena = drt_arena_new(0);
     if (!w->arena) return drt_fail(w->err, DRT_ENOMEM, "no memory for samples");
     const drt_dataset_options options = {.images = DRT_IMAGES_EXIST, .how = w->align.how};
-    drt_status status = drt_dataset_open(&w->data, w->o->file, w->o->images, &options, NULL, w->err);
+    status = drt_dataset_open(&w->data, w->o->file, w->o->images, &options, NULL, w->err);
     if (status) return status;
     w->n = drt_dataset_size(w->data);
     if (w->o->limit > 0 && w->o->limit < w->n) w->n = w->o->limit;

@@ -15,7 +15,7 @@ typedef struct {
     int batch;               // samples at a time; 0: 32
     int64_t limit;           // samples; 0: all
     uint64_t seed;           // of permutations and shuffled words
-    const drt_template *how; // NULL: v1
+    const drt_template *how; // NULL: the model's own
     drt_progress *progress;  // may be NULL
 } drt_puzzle_options;
 

@@ -215,7 +215,6 @@ static drt_status read_questions(run *r) {
 static drt_status prepare(run *r) {
     const drt_model *m = r->m;
     r->batch = r->o->batch > 0 ? r->o->batch : 32;
-    r->how = r->o->how ? r->o->how : drt_template_find("v1");
     r->out->arena = drt_arena_new(0);
     r->scratch = drt_arena_new(0);
     if (!drt_has_decoder(&m->config))
@@ -223,8 +222,8 @@ static drt_status prepare(run *r) {
                         "%s is a CLIP model and answers no questions; use the folder of a LLaVA or of a decoder "
                         "(drt probe judges CLIP)",
                         name_of(m));
-    if (!m->tokenizer)
-        return drt_fail(r->err, DRT_ECONFIG, "%s has no tokenizer.json; copy the one it was trained with", name_of(m));
+    drt_status status = drt_model_template(m, r->o->how, &r->how, r->err);
+    if (status) return status;
     size_t n = (size_t)r->batch;
     r->prompt = calloc(n, sizeof *r->prompt);
     r->reply = calloc(n, sizeof *r->reply);

@@ -29,7 +29,7 @@ typedef struct {
     int batch;               // prompts at a time; 0: 32
     int64_t limit;           // questions of each task; 0: all
     int max_new_tokens;      // 0: 128, as LLaVA's loader
-    const drt_template *how; // NULL: v1
+    const drt_template *how; // NULL: the model's own
     drt_progress *progress;  // may be NULL
 } drt_eval_options;
 

@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,6 +218,7 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
             "%s: model_type \"%s\" is not one of llava (Hugging Face layout), clip, clip_vision_model, siglip, "
             "siglip_vision_model, llama",
             name, type);
+    snprintf(c->conversation, sizeof c->conversation, "%s", word(o, "drt_template", ""));
     json_decref(o);
     return r.status ? r.status : drt_model_config_check(c, name, err);
 }

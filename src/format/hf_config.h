@@ -54,6 +54,9 @@ typedef struct {
     int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one
     bool keep_class;  // vision_feature_select_strategy "full" of a tower that has a class row
     int image_token;  // id of <image>
+
+    // drt_template: how conversations are written; "": see drt_template_choose
+    char conversation[24];
 } drt_model_config;
 
 // Reads FOLDER/config.json. Keys that Hugging Face leaves out get Hugging Face's defaults.

@@ -90,5 +90,6 @@ void drt_model_config_write(const drt_model_config *c, drt_text *out) {
         if (family->class_row)
             drt_text_printf(out, ",\n  \"projection_dim\": %d,\n  \"logit_scale_init_value\": 2.6592", c->text.joint);
     }
+    if (*c->conversation) drt_text_printf(out, ",\n  \"drt_template\": \"%s\"", c->conversation);
     drt_text_puts(out, "\n}\n");
 }

@@ -29,7 +29,7 @@ static drt_status open_json(drt_tokenizer **out, const char *text, size_t size, 
     else status = drt_tok_load(tok, root, err);
     if (!status) {
         const char *unk = json_string_value(json_object_get(json_object_get(root, "model"), "unk_token"));
-        status = drt_tok_names_load(tok, folder, unk, err);
+        status = drt_tok_names_load(tok, folder, unk, json_object_get(root, "post_processor"), err);
     }
     json_decref(root);
     if (status) {
@@ -95,6 +95,7 @@ bool drt_tokenizer_is_special(const drt_tokenizer *tok, int id) {
 }
 
 int drt_tokenizer_bos(const drt_tokenizer *tok) { return tok->bos; }
+bool drt_tokenizer_adds_bos(const drt_tokenizer *tok) { return tok->adds_bos; }
 int drt_tokenizer_eos(const drt_tokenizer *tok) { return tok->eos; }
 int drt_tokenizer_pad(const drt_tokenizer *tok) { return tok->pad; }
 int drt_tokenizer_unk(const drt_tokenizer *tok) { return tok->unk; }

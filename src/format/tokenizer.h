@@ -42,6 +42,9 @@ int drt_tokenizer_bos(const drt_tokenizer *tok);
 int drt_tokenizer_eos(const drt_tokenizer *tok);
 int drt_tokenizer_pad(const drt_tokenizer *tok);
 int drt_tokenizer_unk(const drt_tokenizer *tok);
+// Whether HF puts BOS in front of a text: as add_bos_token in tokenizer_config.json says, else if the post_processor
+// does so (a file without one: if there is a BOS).
+bool drt_tokenizer_adds_bos(const drt_tokenizer *tok);
 
 // The piece `id` stands for text[from, to), in bytes of the input. A character split over several tokens is given to
 // each of them whole, as HF does, so that from and to are always character boundaries.

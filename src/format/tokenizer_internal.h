@@ -246,13 +246,15 @@ struct drt_tokenizer {
     tok_added_set plain, normalised; // sought before and after normalising
     tok_bpe bpe;
     int32_t bos, eos, pad, unk;
+    bool adds_bos;
 };
 
 drt_status drt_tok_load(drt_tokenizer *tok, const json_t *root, drt_error *err);
 drt_status drt_tok_vocab_load(drt_tokenizer *tok, const json_t *vocab, const json_t *added, const char *suffix,
                               drt_error *err);
 int32_t drt_tok_find(const drt_tokenizer *tok, const char *text, size_t n);
-drt_status drt_tok_names_load(drt_tokenizer *tok, const char *folder, const char *unk_token, drt_error *err);
+drt_status drt_tok_names_load(drt_tokenizer *tok, const char *folder, const char *unk_token, const json_t *post,
+                              drt_error *err);
 drt_status drt_tok_no_memory(const char *name, drt_error *err);
 
 #endif

@@ -226,7 +226,19 @@ static int look_up(const drt_tokenizer *tok, const json_t *j, const char *key, i
     return 1;
 }
 
-drt_status drt_tok_names_load(drt_tokenizer *tok, const char *folder, const char *unk_token, drt_error *err) {
+// Whether a post_processor puts the token `bos` in front of a text.
+static bool puts_in_front(const json_t *post, const char *bos) {
+    size_t i;
+    json_t *one;
+    json_array_foreach(json_object_get(post, "processors"), i, one) if (puts_in_front(one, bos)) return true;
+    const json_t *first = json_array_get(json_object_get(post, "single"), 0);
+    const char *id = json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
+    if (!id) id = json_string_value(json_array_get(json_object_get(post, "cls"), 0)); // RobertaProcessing's spelling
+    return id && !strcmp(id, bos);
+}
+
+drt_status drt_tok_names_load(drt_tokenizer *tok, const char *folder, const char *unk_token, const json_t *post,
+                              drt_error *err) {
     static const char *const usual[4][6] = {
         {"<s>", "<|begin_of_text|>", "<|startoftext|>", "<bos>", "<|endoftext|>", NULL},
         {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", NULL, NULL},
@@ -244,6 +256,11 @@ drt_status drt_tok_names_load(drt_tokenizer *tok, const char *folder, const char
         for (int i = 0; i < 6 && usual[k][i] && *ids[k] < 0; i++)
             *ids[k] = drt_tok_find(tok, usual[k][i], strlen(usual[k][i]));
     }
+    const json_t *adds = json_object_get(config, "add_bos_token");
+    if (!status && tok->bos >= 0)
+        tok->adds_bos = json_is_boolean(adds)  ? json_is_true(adds)
+                        : json_is_object(post) ? puts_in_front(post, tok->pieces[tok->bos].text)
+                                               : true;
     json_decref(config), json_decref(map);
     return status;
 }

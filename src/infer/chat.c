@@ -23,8 +23,7 @@ drt_status drt_chat_new(drt_chat **out, const drt_model *model, drt_tape *tape, 
     if (!drt_has_decoder(&model->config))
         return drt_fail(err, DRT_ECONFIG,
                         "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", name);
-    if (!model->tokenizer)
-        return drt_fail(err, DRT_ECONFIG, "%s has no tokenizer.json; copy the one it was trained with", name);
+    if (drt_model_template(model, how, &how, err)) return DRT_ECONFIG;
     drt_chat *c = calloc(1, sizeof *c);
     char *own = system ? strdup(system) : NULL;
     if (!c || (system && !own)) {

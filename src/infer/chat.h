@@ -1,7 +1,7 @@
 // A conversation: what was said so far, with which pictures, and the next answer.
 //
 //   drt_chat *c;
-//   drt_chat_new(&c, model, tape, drt_template_find("v1"), NULL, &err);
+//   drt_chat_new(&c, model, tape, NULL, NULL, &err);
 //   drt_chat_image(c, "cup.jpg", &err);                  // shown with the next message
 //   drt_chat_say(c, "What is this?", &options, &reply, &err);
 //   puts(reply.text);
@@ -17,7 +17,8 @@
 
 typedef struct drt_chat drt_chat;
 
-// model, tape and template must outlive the chat. system: instead of the template's system prompt; NULL: that one.
+// model, tape and template must outlive the chat. how: NULL for the model's own. system: instead of the template's
+// system prompt; NULL: that one.
 drt_status drt_chat_new(drt_chat **out, const drt_model *model, drt_tape *tape, const drt_template *how,
                         const char *system, drt_error *err);
 void drt_chat_free(drt_chat *c); // NULL is allowed

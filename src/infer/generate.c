@@ -97,7 +97,7 @@ static drt_status prepare(work *w, drt_tape *tape, drt_error *err) {
         if (!status && (!w->reply[i].id || (w->prompt[i].choices && !w->reply[i].logprob)))
             status = drt_fail(err, DRT_ENOMEM, "no memory for %d answers", w->n);
     }
-    if (!status) status = drt_picker_new(&w->picker, w->model, err);
+    if (!status) status = drt_picker_new(&w->picker, w->model, w->o->stop, w->o->stops, err);
     if (!status) status = drt_session_new(&w->session, w->model, tape, w->n, room, err);
     return status;
 }
@@ -165,7 +165,7 @@ static drt_status write_token(work *w, int i, const float *logits, drt_error *er
         return drt_fail(err, DRT_ENUMERIC,
                         "prompt %d, token %d: the model's output is not a number; its weights are damaged", i + 1,
                         r->n + 1);
-    if (drt_ends_answer(w->model, id)) return end_answer(w, i, DRT_FINISH_EOS, err);
+    if (w->picker.ends[id]) return end_answer(w, i, DRT_FINISH_EOS, err);
     r->id[r->n++] = id;
     a->last = id;
     drt_status status = drt_stream_put(&a->stream, id, err);

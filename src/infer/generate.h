@@ -33,7 +33,9 @@ typedef struct {
     double temperature; // 0: greedy
     double top_p;       // outside of (0, 1): no cut
     uint64_t seed;
-    const char *const *stop; // [stops] strings that end an answer (beside EOS) and are not part of it
+    // [stops] strings that end an answer and are not part of it, beside EOS. One that is a special token ends it as
+    // that token.
+    const char *const *stop;
     int stops;
     // Called after every token, with what has become certain of prompt `index`'s answer (whole characters, stripped, no
     // stop string; size may be 0). Returning false ends that answer. NULL: not wanted.
@@ -42,7 +44,7 @@ typedef struct {
 } drt_generate_options;
 
 typedef enum {
-    DRT_FINISH_EOS,
+    DRT_FINISH_EOS,    // or a stop string that is a special token
     DRT_FINISH_STOP,   // a stop string
     DRT_FINISH_LENGTH, // max_new_tokens, or the end of the model's positions
     DRT_FINISH_CALLER  // on_text said so

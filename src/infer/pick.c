@@ -6,19 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool drt_ends_answer(const drt_model *m, int32_t id) {
-    return id >= 0 && (id == m->config.language.eos || (m->tokenizer && id == drt_tokenizer_eos(m->tokenizer)));
+static void end_at(drt_picker *p, int id) {
+    if (id >= 0 && id < p->n) p->ends[id] = 1;
 }
 
-drt_status drt_picker_new(drt_picker *p, const drt_model *m, drt_error *err) {
+drt_status drt_picker_new(drt_picker *p, const drt_model *m, const char *const *stop, int stops, drt_error *err) {
     int n = m->config.language.vocab;
-    *p = (drt_picker){n, calloc((size_t)n, 1), calloc((size_t)n, sizeof *p->entry)};
-    if (!p->banned || !p->entry) {
+    *p = (drt_picker){n, calloc((size_t)n, 1), calloc((size_t)n, 1), calloc((size_t)n, sizeof *p->entry)};
+    if (!p->banned || !p->ends || !p->entry) {
         drt_picker_free(p);
         return drt_fail(err, DRT_ENOMEM, "no memory to choose among %d tokens", n);
     }
+    end_at(p, m->config.language.eos);
+    if (m->tokenizer) end_at(p, drt_tokenizer_eos(m->tokenizer));
+    for (int k = 0; k < stops && m->tokenizer; k++) {
+        int id = drt_tokenizer_id(m->tokenizer, stop[k]);
+        if (drt_tokenizer_is_special(m->tokenizer, id)) end_at(p, id);
+    }
     for (int id = 0; id < n; id++) {
-        if (drt_ends_answer(m, id)) continue;
+        if (p->ends[id]) continue;
         bool unknown =
             m->tokenizer && (id >= drt_tokenizer_size(m->tokenizer) || !drt_tokenizer_piece(m->tokenizer, id));
         p->banned[id] = unknown || (m->tokenizer && drt_tokenizer_is_special(m->tokenizer, id));
@@ -30,6 +36,7 @@ drt_status drt_picker_new(drt_picker *p, const drt_model *m, drt_error *err) {
 
 void drt_picker_free(drt_picker *p) {
     free(p->banned);
+    free(p->ends);
     free(p->entry);
     *p = (drt_picker){0};
 }

@@ -102,7 +102,8 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
         m->preprocess = drt_preprocess_clip;
         m->preprocess.size = config->vision.image;
     }
-    status = declare(m, options, err);
+    status = drt_template_choose(&m->how, config->conversation, NULL, err);
+    if (!status) status = declare(m, options, err);
     if (!status && options->stored) status = stored_enough(m, options->stored, err);
     if (!status) status = drt_params_allocate(m->params, options->learns, err);
     if (status) {
@@ -125,6 +126,20 @@ void drt_model_close(drt_model *m) {
     drt_tokenizer_close(m->tokenizer);
     free(m->folder);
     free(m);
+}
+
+drt_status drt_model_template(const drt_model *m, const drt_template *wanted, const drt_template **out,
+                              drt_error *err) {
+    const char *name = m->folder ? m->folder : "the model";
+    *out = wanted ? wanted : m->how;
+    if (!m->tokenizer)
+        return drt_fail(err, DRT_ECONFIG, "%s has no tokenizer.json; copy the one it was trained with", name);
+    if (!*out)
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s has a chat template that drt does not know; name the one that fits (--template, or "
+                        "drt_template in its config.json)",
+                        name);
+    return drt_template_check(*out, m->tokenizer, err);
 }
 
 // ---- forward -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #ifndef DRT_MODEL_MODEL_H
 #define DRT_MODEL_MODEL_H
 
+#include "data/template.h"
 #include "format/image.h"
 #include "format/tokenizer.h"
 #include "model/decoder.h"
@@ -47,6 +48,7 @@ typedef struct drt_model {
     drt_extra extra;
     drt_tokenizer *tokenizer;  // NULL if the folder has none
     drt_preprocess preprocess; // size 0 without a vision tower
+    const drt_template *how;   // how conversations are written when nobody says otherwise; NULL: unknown
     char *folder;              // where it came from; NULL for a new one
 } drt_model;
 
@@ -64,6 +66,9 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
 // generation_config.json and copies the tokenizer's files. Each file atomically.
 drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err);
 void drt_model_close(drt_model *m);
+// The template to write conversations with: `wanted`, or the model's own where that is NULL (drt_template_choose).
+// DRT_ECONFIG: the model has no tokenizer, its chat template is none that drt knows, or the tokenizer lacks a token.
+drt_status drt_model_template(const drt_model *m, const drt_template *wanted, const drt_template **out, drt_error *err);
 
 // The learning extras and the permutation bank beside the model: directed.safetensors.
 drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classes, int cells, const char *folder,

@@ -167,6 +167,8 @@ static drt_status finish(drt_model *m, const char *folder, drt_error *err) {
     m->folder = strdup(folder);
     drt_status status = m->folder ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = tokenizer_load(m, folder, err);
+    if (!status && m->config.kind != DRT_MODEL_CLIP)
+        status = drt_template_choose(&m->how, m->config.conversation, folder, err);
     return status;
 }
 
@@ -222,6 +224,7 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     if (status) return status;
     config.vision = eye.vision;
     config.language = tongue.language;
+    memcpy(config.conversation, tongue.conversation, sizeof config.conversation);
     drt_model_options o = *options;
     status = count_stored(&o, vision, err);
     if (!status) status = count_stored(&o, language, err);

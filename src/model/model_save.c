@@ -92,7 +92,8 @@ static drt_status write_processor(const drt_model *m, const char *folder, drt_er
 }
 
 drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err) {
-    static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
+    static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                                                  "chat_template.jinja", "chat_template.json"};
     if (!drt_weight_is_float(dtype)) return drt_fail(err, DRT_EARG, "dtype '%s' is not F32, BF16 or F16", dtype);
     entries e = {0};
     drt_text config = {0};
@@ -110,7 +111,7 @@ drt_status drt_model_save(const drt_model *m, const char *folder, const char *dt
                         m->config.language.eos);
         status = write_text(folder, "generation_config.json", &g, err);
     }
-    for (int i = 0; !status && m->folder && i < 3; i++) status = copy_file(m->folder, folder, tokenizer_files[i], err);
+    for (int i = 0; !status && m->folder && i < 5; i++) status = copy_file(m->folder, folder, tokenizer_files[i], err);
     // Last: a folder without it is no model yet.
     if (!status) drt_model_config_write(&m->config, &config);
     if (!status) status = write_text(folder, "config.json", &config, err);

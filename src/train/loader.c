@@ -222,7 +222,6 @@ static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progres
 }
 
 static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err) {
-    static const char *const templates[] = {"plain", "v1"};
     const drt_recipe *r = l->r;
     const drt_model *m = l->m;
     l->clip = m->config.kind == DRT_MODEL_CLIP;
@@ -237,20 +236,23 @@ static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err)
     l->preprocess.aspect = r->data.aspect;
     int context = (int)r->data.context;
     if (!l->clip && context > m->config.language.positions) context = m->config.language.positions;
-    l->options = (drt_align_options){r->order.token,
-                                     r->guided.reduce,
-                                     drt_template_find(templates[r->data.template]),
-                                     context,
-                                     m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0,
-                                     (int)r->order.bank};
+    l->options = (drt_align_options){.order_token = r->order.token,
+                                     .reduce = r->guided.reduce,
+                                     .context = context,
+                                     .image_rows = m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0,
+                                     .classes = (int)r->order.bank};
+    drt_status status = drt_model_template(m, drt_recipe_template(r), &l->options.how, err);
+    if (!status) l->options.ask = l->options.how;
+    if (!status && l->options.how->caption && r->objectives.text_order > 0)
+        status = drt_model_template(m, NULL, &l->options.ask, err);
+    if (status) return status;
     if (l->options.image_rows >= context - 1)
         return drt_fail(err, DRT_ECONFIG,
                         "%s: one image takes %d rows and the context has %d, so no sample with a picture fits; raise "
                         "data.context%s",
                         r->data.file, l->options.image_rows, context,
                         context < r->data.context ? " (the decoder itself has no more positions)" : "");
-    return m->tokenizer ? DRT_OK
-                        : drt_fail(err, DRT_ECONFIG, "%s: has no tokenizer.json", m->folder ? m->folder : "the model");
+    return DRT_OK;
 }
 
 drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank,

@@ -20,7 +20,18 @@
 #include <stdint.h>
 
 typedef enum { DRT_TASK_LLAVA, DRT_TASK_CLIP, DRT_TASK_LANGUAGE } drt_task;
-typedef enum { DRT_TEMPLATE_PLAIN, DRT_TEMPLATE_V1 } drt_template_kind;
+typedef enum {
+    DRT_TEMPLATE_PLAIN,
+    DRT_TEMPLATE_AUTO, // the model's own (drt_template_choose)
+    DRT_TEMPLATE_V0,
+    DRT_TEMPLATE_V1,
+    DRT_TEMPLATE_LLAMA_2,
+    DRT_TEMPLATE_LLAMA_3,
+    DRT_TEMPLATE_CHATML,
+    DRT_TEMPLATE_GEMMA,
+    DRT_TEMPLATE_PHI3,
+    DRT_TEMPLATE_MPT
+} drt_template_kind;
 typedef enum { DRT_BAD_STOP, DRT_BAD_SKIP } drt_bad_kind;
 typedef enum { DRT_SCHEDULE_COSINE, DRT_SCHEDULE_LINEAR, DRT_SCHEDULE_CONSTANT } drt_schedule_kind;
 typedef enum { DRT_WEIGHTS_FIXED, DRT_WEIGHTS_LEARNED } drt_weights_kind;
@@ -112,5 +123,8 @@ void drt_recipe_write(const drt_recipe *recipe, drt_text *out);
 
 // Appends the list of keys for people: name, what is allowed, default, what it means. At most 100 columns wide.
 void drt_recipe_help(drt_text *out);
+
+// How conversations are written; NULL: as the model has it (auto).
+const drt_template *drt_recipe_template(const drt_recipe *r);
 
 #endif

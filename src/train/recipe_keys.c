@@ -33,7 +33,8 @@ const drt_recipe_key drt_recipe_keys[] = {
 
     STRING(data.file, "", "samples: JSON of LLaVA's schema"),
     STRING(data.images, "", "folder that image names start from (empty: the folder of data.file)"),
-    CHOICE(data.template, "plain", "plain|v1", "conversation template: plain for stage 1, v1 for stage 2"),
+    CHOICE(data.template, "plain", "plain|auto|v0|v1|llama_2|llama_3|chatml|gemma|phi3|mpt",
+           "plain for stage 1; for stage 2 v1 as LLaVA, or auto: the decoder's own"),
     CHOICE(data.aspect, "square", "square|pad", "square crops the middle of a picture, pad fills it up to a square"),
     CHOICE(data.bad, "stop", "stop|skip", "unusable samples: list them and stop, or skip and count them"),
     FLAG(data.group_by_modality, "false", "batches of pictures only or of text only, similar lengths together"),

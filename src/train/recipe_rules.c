@@ -89,6 +89,12 @@ static drt_status check_sizes(const drt_recipe *r, const drt_recipe_key **key, d
     return DRT_OK;
 }
 
+const drt_template *drt_recipe_template(const drt_recipe *r) {
+    char name[64];
+    bool named = drt_recipe_choice(drt_recipe_key_find("data.template")->choices, r->data.template, name);
+    return named && r->data.template != DRT_TEMPLATE_AUTO ? drt_template_find(name) : NULL;
+}
+
 drt_status drt_recipe_contradiction(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
     drt_status status = check_objectives(r, key, err);
     if (!status) status = check_parts(r, key, err);

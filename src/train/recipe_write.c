@@ -92,7 +92,7 @@ void drt_recipe_write(const drt_recipe *recipe, drt_text *out) {
 
 static void put_default(const drt_recipe_key *key, drt_text *out) {
     static const char *const tasks[] = {"llava", "clip", "language"};
-    drt_text_printf(out, "; default %s", *key->value ? key->value : "empty");
+    drt_text_printf(out, "default %s", *key->value ? key->value : "empty");
     for (int i = 0; i < drt_recipe_task_default_count; i++) {
         const drt_recipe_task_default *d = &drt_recipe_task_defaults[i];
         if (!strcmp(d->path, key->path)) drt_text_printf(out, " (%s: %s)", tasks[d->task], d->value);
@@ -107,7 +107,9 @@ void drt_recipe_help(drt_text *out) {
         const drt_recipe_key *key = &drt_recipe_keys[i];
         const char *name = enter_section(key, &section, out, "\n%.*s\n");
         drt_text_printf(out, "  %-20s %s\n%-23s", name, key->doc, "");
+        size_t from = out->size;
         drt_recipe_key_allowed(key, out);
+        drt_text_printf(out, out->size - from > 60 ? ";\n%-23s" : "; %s", "");
         put_default(key, out);
         drt_text_puts(out, "\n");
     }

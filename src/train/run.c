@@ -197,7 +197,10 @@ static drt_status draw_curves(const run *u, drt_error *err) {
 
 static drt_status finish(run *u, drt_error *err) {
     char *folder = drt_path_join(u->r->out, "model");
+    const drt_template *how = drt_recipe_template(u->r);
     u->m->preprocess.aspect = u->r->data.aspect;
+    // A caption is no way to talk with the model: after stage 1 it keeps the one that it came with.
+    if (how && !how->caption) snprintf(u->m->config.conversation, sizeof u->m->config.conversation, "%s", how->name);
     drt_status status = folder ? save(u, u->r->checkpoint.keep, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = drt_make_folders(folder, err);
     // config.json is written last by drt_model_save's order: a folder without it is no model yet.

@@ -158,11 +158,48 @@ static void failures_leave_no_trace(void **state) {
     drt_chat_free(c);
 }
 
+// The folder says how its model is talked with; what it does not say in a way that drt knows is refused.
+static void the_folder_names_its_template(void **state) {
+    world *w = *state;
+    drt_error err = {0};
+    drt_model *m;
+    drt_chat *c;
+    const drt_template *how;
+    const drt_model_options nothing_learns = {0};
+    char *file = drt_path_join(w->folder, "chat_template.jinja");
+    strcpy(w->m->config.conversation, "llava_v1");
+    w->m->folder = strdup("tests/golden/data/byte_level"); // its tokenizer goes with it
+    check_ok(drt_model_save(w->m, w->folder, "F32", &err));
+    check_ok(drt_model_open(&m, w->folder, &nothing_learns, &err));
+    check_ok(drt_model_template(m, NULL, &how, &err));
+    assert_string_equal(how->name, "llava_v1");
+    check_ok(drt_model_template(m, drt_template_find("v0"), &how, &err));
+    assert_string_equal(how->name, "v0");
+    drt_model_close(m);
+    *w->m->config.conversation = 0;
+    check_ok(drt_model_save(w->m, w->folder, "F32", &err));
+    check_ok(drt_file_write(file, "<|im_start|>", 12, &err));
+    check_ok(drt_model_open(&m, w->folder, &nothing_learns, &err));
+    check_refused(drt_chat_new(&c, m, w->t, NULL, NULL, &err), DRT_ECONFIG, "writes <|im_start|>, which is no token");
+    drt_model_close(m);
+    check_ok(drt_file_write(file, "<|other|>", 9, &err));
+    check_ok(drt_model_open(&m, w->folder, &nothing_learns, &err));
+    check_refused(drt_chat_new(&c, m, w->t, NULL, NULL, &err), DRT_ECONFIG, "chat template that drt does not know");
+    check_ok(drt_chat_new(&c, m, w->t, drt_template_find("v1"), NULL, &err));
+    drt_chat_free(c);
+    drt_model_close(m);
+    strcpy(w->m->config.conversation, "v9");
+    check_ok(drt_model_save(w->m, w->folder, "F32", &err));
+    check_refused(drt_model_open(&m, w->folder, &nothing_learns, &err), DRT_ECONFIG, "there is no template 'v9'");
+    free(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(turns_add_up),
         cmocka_unit_test(system_prompt_is_exchanged),
         cmocka_unit_test(failures_leave_no_trace),
+        cmocka_unit_test(the_folder_names_its_template),
     };
     return cmocka_run_group_tests_name("chat", tests, setup, teardown);
 }

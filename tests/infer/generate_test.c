@@ -132,7 +132,7 @@ static int by_hand(const world *w, const drt_prompt *p, int n, int32_t *out) {
     drt_picker picker;
     int32_t id[64];
     memcpy(id, p->id, (size_t)p->n * sizeof *id);
-    check_ok(drt_picker_new(&picker, w->m, &err));
+    check_ok(drt_picker_new(&picker, w->m, NULL, 0, &err));
     int made = 0;
     for (; made < n; made++) {
         int64_t rows;
@@ -140,7 +140,7 @@ static int by_hand(const world *w, const drt_prompt *p, int n, int32_t *out) {
         out[made] = drt_pick(&picker, logits + (rows - 1) * w->m->config.language.vocab, 0, 0, NULL);
         id[p->n + made] = out[made];
         free(logits);
-        if (drt_ends_answer(w->m, out[made])) break;
+        if (picker.ends[out[made]]) break;
     }
     drt_picker_free(&picker);
     return made;

@@ -10,7 +10,9 @@
 
 enum { N = 6, DRAWS = 40000 };
 
-static drt_picker small_picker(void) { return (drt_picker){N, calloc(N, 1), calloc(N, sizeof(drt_pick_entry))}; }
+static drt_picker small_picker(void) {
+    return (drt_picker){N, calloc(N, 1), calloc(N, 1), calloc(N, sizeof(drt_pick_entry))};
+}
 
 static void drawn(drt_picker *p, const float *logits, double temperature, double top_p, double share[N]) {
     drt_rng r;
@@ -59,7 +61,7 @@ static void bans_what_no_answer_holds(void **state) {
     drt_error err = {0};
     drt_model *m = tiny_llava(1, 0);
     drt_picker p;
-    check_ok(drt_picker_new(&p, m, &err));
+    check_ok(drt_picker_new(&p, m, NULL, 0, &err));
     int size = drt_tokenizer_size(m->tokenizer), banned = 0;
     for (int i = size; i < m->config.language.vocab; i++) check(p.banned[i]);
     for (int i = 0; i < size; i++) {
@@ -68,6 +70,14 @@ static void bans_what_no_answer_holds(void **state) {
     }
     check(banned >= 3); // <unk>, <s>, <pad>
     check(!p.banned[drt_tokenizer_eos(m->tokenizer)]);
+    drt_picker_free(&p);
+    // a stop string that is a special token may be picked, and ends the answer; ordinary pieces do not
+    const char *const stop[] = {"<pad>", "a", "no such piece"};
+    check_ok(drt_picker_new(&p, m, stop, 3, &err));
+    int pad = drt_tokenizer_id(m->tokenizer, "<pad>"), ends = 0;
+    assert_true(pad >= 0 && !p.banned[pad] && p.ends[pad]);
+    for (int i = 0; i < m->config.language.vocab; i++) ends += p.ends[i];
+    assert_int_equal(ends, 2); // and EOS
     drt_picker_free(&p);
     drt_model_close(m);
 }
