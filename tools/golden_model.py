@@ -114,8 +114,8 @@ def expand(ids, rows, token):
     return torch.tensor([t for i in ids for t in ([token] * rows if i == IMAGE else [i])])[None]
 
 
-def llava_expected(folder):
-    model = llava(folder)
+def llava_expected(folder, model=None):
+    model = model or llava(folder)
     c = model.config
     patches = (c.vision_config.image_size // c.vision_config.patch_size) ** 2
     rows = patches + (c.vision_feature_select_strategy == "full")

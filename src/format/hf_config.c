@@ -160,6 +160,13 @@ static void language_read(reader *r, const json_t *o, const char *part, drt_deco
     l->pad = whole(r, o, "pad_token_id", -1);
 }
 
+static void projector_read(reader *r, const char *name, const char *key, drt_model_config *c) {
+    c->projector = drt_projector_layers(name);
+    if (c->projector < 0 && !r->status)
+        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %s \"%s\" is not one of linear, identity, mlpNx_gelu (N to %d)",
+                             r->name, key, name, DRT_PROJECTOR_LAYERS);
+}
+
 static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
     const json_t *vision = json_object_get(o, "vision_config"), *text = json_object_get(o, "text_config");
     const char *tower = word(vision, "model_type", "clip_vision_model");
@@ -188,8 +195,7 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
                              "it must be \"full\"",
                              r->name, tower);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
-    const char *kind = word(o, "drt_projector", "mlp2x_gelu");
-    c->projector = !strcmp(kind, "linear") ? DRT_PROJECTOR_LINEAR : DRT_PROJECTOR_MLP2X_GELU;
+    projector_read(r, word(o, "drt_projector", "mlp2x_gelu"), "drt_projector", c);
     if (act(r, o, "projector_hidden_act", "gelu") != DRT_ACT_GELU && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG, "%s: projector_hidden_act must be gelu", r->name);
 }
@@ -296,6 +302,11 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
         WITHIN("vision_feature_layer", layer, 0, c->vision.layers);
         if (!status && c->keep_class && !c->vision.family->class_row)
             status = drt_fail(err, DRT_ECONFIG, "%s: a class row is to be kept, but this tower has none", name);
+        WITHIN("projector layers", c->projector, 0, DRT_PROJECTOR_LAYERS);
+        if (!status && !c->projector && c->vision.width != c->language.width)
+            status = drt_fail(err, DRT_ECONFIG,
+                              "%s: projector identity needs a tower and a decoder of one width, not %d and %d", name,
+                              c->vision.width, c->language.width);
     }
     return status;
 }
@@ -303,3 +314,16 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
 int drt_patches(const drt_tower *v) { return (v->image / v->patch) * (v->image / v->patch); }
 int drt_tower_rows(const drt_tower *v) { return drt_patches(v) + v->family->class_row; }
 int drt_visual_rows(const drt_model_config *c) { return drt_patches(&c->vision) + c->keep_class; }
+
+int drt_projector_layers(const char *name) {
+    if (!strcmp(name, "identity")) return 0;
+    if (!strcmp(name, "linear")) return 1;
+    bool mlp = !strncmp(name, "mlp", 3) && name[3] >= '1' && name[3] <= '0' + DRT_PROJECTOR_LAYERS;
+    return mlp && !strcmp(name + 4, "x_gelu") ? name[3] - '0' : -1;
+}
+
+void drt_projector_name(char out[16], int layers) {
+    static const char *const few[] = {"identity", "linear"};
+    snprintf(out, 16, "%s", layers < 2 ? few[layers] : "mlpNx_gelu");
+    if (layers >= 2) out[3] = (char)('0' + layers);
+}

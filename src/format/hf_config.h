@@ -43,14 +43,15 @@ typedef struct {
 
 // CLIP: a vision and a text tower of either family. VISION: the vision tower alone.
 typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LANGUAGE, DRT_MODEL_VISION } drt_model_kind;
-typedef enum { DRT_PROJECTOR_MLP2X_GELU, DRT_PROJECTOR_LINEAR } drt_projector_kind;
+// A projector is that many linear layers with GELU between them: 0 identity, 1 linear, N mlpNx_gelu.
+enum { DRT_PROJECTOR_LAYERS = 8 };
 
 typedef struct {
     drt_model_kind kind;
     drt_tower vision, text;      // LLAVA, VISION: vision; CLIP: both
     drt_decoder_config language; // LLAVA, LANGUAGE
     // LLAVA
-    drt_projector_kind projector;
+    int projector;    // layers
     int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one
     bool keep_class;  // vision_feature_select_strategy "full" of a tower that has a class row
     int image_token;  // id of <image>
@@ -67,6 +68,10 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
 void drt_model_config_write(const drt_model_config *c, drt_text *out);
 // Sizes that cannot be (0 heads, width not divisible, ...) are refused, naming the key.
 drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err);
+
+// "linear", "identity", "mlp3x_gelu", ... -> its layers; -1 if there is no such projector, or too many layers.
+int drt_projector_layers(const char *name);
+void drt_projector_name(char out[16], int layers);
 
 static inline bool drt_has_vision(const drt_model_config *c) { return c->kind != DRT_MODEL_LANGUAGE; }
 static inline bool drt_has_decoder(const drt_model_config *c) {

@@ -68,7 +68,9 @@ static void llava_write(const drt_model_config *c, drt_text *out) {
                     c->image_token, drt_visual_rows(c), c->select_layer,
                     c->keep_class || !c->vision.family->class_row ? "full" : "default",
                     c->language.tied ? "true" : "false");
-    if (c->projector == DRT_PROJECTOR_LINEAR) drt_text_puts(out, ",\n  \"drt_projector\": \"linear\"");
+    char projector[16];
+    drt_projector_name(projector, c->projector);
+    if (c->projector != 2) drt_text_printf(out, ",\n  \"drt_projector\": \"%s\"", projector);
 }
 
 void drt_model_config_write(const drt_model_config *c, drt_text *out) {

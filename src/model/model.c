@@ -30,8 +30,7 @@ static void joint_declare(drt_model *m) {
 static void projector_declare(drt_model *m) {
     const drt_model_config *c = &m->config;
     int64_t in = c->vision.width, d = c->language.width;
-    int n = c->projector == DRT_PROJECTOR_LINEAR ? 1 : 2;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < c->projector; i++) {
         m->projector[i] = drt_param_named(m->params, DRT_PROJECTOR, d, i ? d : in, false, DRT_INIT_UNIFORM, 0,
                                           "multi_modal_projector.linear_%d.weight", i + 1);
         m->projector_b[i] = drt_param_named(m->params, DRT_PROJECTOR, 1, d, true, DRT_INIT_UNIFORM, (float)(i ? d : in),
@@ -153,10 +152,9 @@ drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches
 }
 
 drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *x) {
-    x = drt_linear(t, x, &m->projector[0]->tensor, &m->projector_b[0]->tensor);
-    if (m->projector[1]) {
-        x = drt_activate(t, DRT_GELU, x);
-        x = drt_linear(t, x, &m->projector[1]->tensor, &m->projector_b[1]->tensor);
+    for (int i = 0; i < m->config.projector; i++) {
+        if (i) x = drt_activate(t, DRT_GELU, x);
+        x = drt_linear(t, x, &m->projector[i]->tensor, &m->projector_b[i]->tensor);
     }
     return x;
 }

@@ -44,7 +44,7 @@ typedef struct drt_model {
     drt_param *visual_projection, *text_projection, *text_projection_b;
     drt_param *logit_scale, *logit_bias;
     drt_decoder language;
-    drt_param *projector[2], *projector_b[2]; // LLaVA; [1] absent for `linear`
+    drt_param *projector[DRT_PROJECTOR_LAYERS], *projector_b[DRT_PROJECTOR_LAYERS]; // LLaVA; config.projector of them
     drt_extra extra;
     drt_tokenizer *tokenizer;  // NULL if the folder has none
     drt_preprocess preprocess; // size 0 without a vision tower
@@ -59,8 +59,8 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
 // a wrong shape, or a tensor that belongs nowhere is refused by name.
 drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_options *options, drt_error *err);
 // The starting point of stage 1: vision tower of a CLIP or vision folder, decoder and tokenizer of a LLaMA folder, a
-// new projector whose output is scaled to the root mean square of the word embeddings.
-drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
+// new projector of that many layers whose output is scaled to the root mean square of the word embeddings.
+drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, int projector,
                               int select_layer, const drt_model_options *options, drt_error *err);
 // Writes config.json, model.safetensors (dtype "F32", "BF16" or "F16"), preprocessor_config.json,
 // generation_config.json and copies the tokenizer's files. Each file atomically.

@@ -197,8 +197,9 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
 // several times longer, and so are the visual tokens at first. Whether that is better than no scaling, or than scaling
 // by measured features, is open: docs/results.md has the trials.
 static void scale_projector(drt_model *m) {
+    int last = m->config.projector - 1;
+    if (last < 0) return;
     drt_mat e = m->language.embedding->tensor.value;
-    int last = m->projector[1] ? 1 : 0;
     drt_mat w = m->projector[last]->tensor.value, b = m->projector_b[last]->tensor.value;
     double words = 0, rows = 0;
     for (int64_t i = 0; i < e.rows * e.cols; i++) words += ((float *)e.data)[i] * ((float *)e.data)[i];
@@ -210,7 +211,7 @@ static void scale_projector(drt_model *m) {
     for (int64_t i = 0; i < b.cols; i++) ((float *)b.data)[i] *= (float)factor;
 }
 
-drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, drt_projector_kind projector,
+drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, int projector,
                               int select_layer, const drt_model_options *options, drt_error *err) {
     drt_model_config eye, tongue,
         config = {.kind = DRT_MODEL_LLAVA, .projector = projector, .select_layer = select_layer};

@@ -40,9 +40,9 @@ typedef enum { DRT_PASSES_ALL, DRT_PASSES_SAMPLED } drt_passes_kind;
 // Strings are never NULL once loaded ("" when not given) and belong to the recipe.
 typedef struct {
     drt_task task;
-    char *model;             // Hugging Face folder to start from
-    char *vision, *language; // folders to assemble from when `model` is empty
-    drt_projector_kind projector;
+    char *model;                 // Hugging Face folder to start from
+    char *vision, *language;     // folders to assemble from when `model` is empty
+    char *projector;             // of an assembled model
     int64_t vision_select_layer; // -1 is the last layer, -2 the one before
     char *out;                   // run folder
     char *device;                // as drt_device_open names it
@@ -59,7 +59,8 @@ typedef struct {
         bool group_by_modality;
         int64_t context; // most rows of one sequence
         int64_t limit;   // first n samples, 0: all
-        double shuffled; // task clip: share of pictures whose cells (order.grid) are shuffled, seen by patch_words alone
+        double
+            shuffled; // task clip: share of pictures whose cells (order.grid) are shuffled, seen by patch_words alone
     } data;
     struct {
         int64_t epochs;

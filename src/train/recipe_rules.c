@@ -63,6 +63,10 @@ static drt_status check_parts(const drt_recipe *r, const drt_recipe_key **key, d
     *key = drt_recipe_key_find(r->task == DRT_TASK_LANGUAGE ? "groups.language" : "groups.vision");
     if (learning == 0)
         return drt_fail(err, DRT_ECONFIG, "groups: every part that this task trains is frozen; raise one above 0");
+    *key = drt_recipe_key_find("projector");
+    if (drt_projector_layers(r->projector) < 0)
+        return drt_fail(err, DRT_ECONFIG, "projector: '%s' is not one of linear, identity, mlpNx_gelu (N to %d)",
+                        r->projector, DRT_PROJECTOR_LAYERS);
     *key = drt_recipe_key_find("model");
     if (*r->model && (*r->vision || *r->language))
         return drt_fail(err, DRT_ECONFIG,

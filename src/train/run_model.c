@@ -46,7 +46,7 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
     *out = NULL;
     drt_status status;
     if (*r->model) status = drt_model_open(out, r->model, &o, err);
-    else status = drt_model_assemble(out, r->vision, r->language, r->projector, (int)r->vision_select_layer, &o, err);
+    else status = drt_model_assemble(out, r->vision, r->language, drt_projector_layers(r->projector), (int)r->vision_select_layer, &o, err);
     if (!status && (*out)->config.kind != kind[r->task])
         status =
             drt_fail(err, DRT_ECONFIG, "%s is a %s model, the recipe's task is %s",

@@ -53,6 +53,10 @@ static void parity(const char *folder) {
 
 static void llava(void **state) { (void)state, parity("model/llava"); }
 static void llava_old_names(void **state) { (void)state, parity("model/llava_old"); }
+static void projectors(void **state) {
+    (void)state;
+    parity("model/llava_linear"), parity("model/llava_mlp3"), parity("model/llava_identity");
+}
 static void llama(void **state) { (void)state, parity("model/llama"); }
 static void llama_tied(void **state) { (void)state, parity("model/llama_tied"); }
 
@@ -176,10 +180,9 @@ static void transformers_reads_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llava),          cmocka_unit_test(llava_old_names),
-        cmocka_unit_test(llama),          cmocka_unit_test(llama_tied),
-        cmocka_unit_test(ways_agree),     cmocka_unit_test(cut_steps),
-        cmocka_unit_test(saved_and_read), cmocka_unit_test(transformers_reads_it),
+        cmocka_unit_test(llava),     cmocka_unit_test(llava_old_names), cmocka_unit_test(projectors),
+        cmocka_unit_test(llama),     cmocka_unit_test(llama_tied),      cmocka_unit_test(ways_agree),
+        cmocka_unit_test(cut_steps), cmocka_unit_test(saved_and_read),  cmocka_unit_test(transformers_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
