@@ -25,6 +25,7 @@ struct bench {
     drt_activation act;
     bool ta, tb, acc;
     int head_size;
+    drt_dtype type; // of the operands of products
     // of the limits
     drt_mat square[3];
     char *from, *to;
@@ -54,6 +55,15 @@ static drt_mat matrix(int64_t rows, int64_t cols) {
     float *p = get((size_t)(rows * cols) * sizeof *p);
     for (int64_t i = 0; i < rows * cols; i++) p[i] = (float)((i * 7919 + i / 13) % 2001 - 1000) * 1e-3f;
     return drt_mat_f32(p, rows, cols);
+}
+
+// The same numbers in another type, in place of m.
+static drt_mat stored(bench *b, drt_mat m, drt_dtype type) {
+    if (type == DRT_F32) return m;
+    drt_mat y = {get((size_t)(m.rows * m.cols) * drt_dtype_size(type)), m.rows, m.cols, m.cols, type};
+    b->dev->k->convert(b->dev, m, y);
+    free(m.data);
+    return y;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -100,11 +110,11 @@ static void measure(bench *b, const char *op, const char *shape, double flops, d
     int n = b->repeats;
     double median = t[n / 2], most = flops > 0 ? 2.0 * SIDE * SIDE * SIDE / limit[n / 2] : bytes / limit[n / 2];
     double rate = (flops > 0 ? flops : bytes) / median;
-    printf("{\"op\": \"%s\", \"shape\": \"%s\", \"dtype\": \"f32\", \"device\": \"%s\", \"threads\": %d, "
+    printf("{\"op\": \"%s\", \"shape\": \"%s\", \"dtype\": \"%s\", \"device\": \"%s\", \"threads\": %d, "
            "\"median_us\": %.1f, \"best_us\": %.1f, \"spread\": %.2f, \"%s\": %.1f, \"limit\": %.1f, "
            "\"share\": %.2f}\n",
-           op, shape, b->dev->k->name, b->threads, median * 1e6, t[0] * 1e6, (t[n * 9 / 10] - t[n / 10]) / median,
-           flops > 0 ? "gflops" : "gbs", rate * 1e-9, most * 1e-9, rate / most);
+           op, shape, drt_dtype_name(b->type), b->dev->k->name, b->threads, median * 1e6, t[0] * 1e6,
+           (t[n * 9 / 10] - t[n / 10]) / median, flops > 0 ? "gflops" : "gbs", rate * 1e-9, most * 1e-9, rate / most);
     fflush(stdout);
     if (!b->dev->error.code) return;
     fprintf(stderr, "%s: %s\n", op, b->dev->error.text);
@@ -178,10 +188,36 @@ static void linear(bench *b, int64_t rows, int64_t in, int64_t out) {
         b->m[1] = dw ? matrix(rows, in) : matrix(out, in);
         b->m[2] = dx ? matrix(rows, in) : dw ? matrix(out, in) : matrix(rows, out);
         if (bias) b->m[3] = matrix(1, out);
+        for (int i = 0; i < 2; i++) b->m[i] = stored(b, b->m[i], b->type);
         snprintf(shape, sizeof shape, "%lldx%lld -> %lld", (long long)rows, (long long)in, (long long)out);
         measure(b, op[kind], shape, 2.0 * (double)rows * (double)in * (double)out, 0, run_matmul);
         release(b);
     }
+}
+
+static void run_convert(bench *b) { b->dev->k->convert(b->dev, b->m[0], b->m[1]); }
+
+// 16-bit operands. The limit stays the f32 product, or, of few rows, copying the weights.
+static void half(bench *b) {
+    char shape[100];
+    static const int64_t size[][3] = {
+        {3500, 192, 576}, {3500, 512, 192}, {64, 4096, 4096}, {640, 4096, 4096}, {640, 4096, 11008}};
+    for (b->type = DRT_BF16; b->type <= DRT_F16; b->type++) {
+        for (int i = 0; i < 5; i++) linear(b, size[i][0], size[i][1], size[i][2]);
+        for (int64_t rows = 1; rows <= 16; rows *= 2) {
+            b->ta = b->acc = false, b->tb = true;
+            b->m[0] = matrix(rows, 4096), b->m[2] = matrix(rows, 11008);
+            b->m[1] = stored(b, matrix(11008, 4096), b->type);
+            snprintf(shape, sizeof shape, "%lldx4096 -> 11008", (long long)rows);
+            measure(b, "matmul_few", shape, 0, 2.0 * 11008 * 4096, run_matmul);
+            release(b);
+        }
+    }
+    b->type = DRT_BF16;
+    b->m[0] = matrix(640, 4096), b->m[1] = stored(b, matrix(640, 4096), DRT_BF16);
+    measure(b, "convert", "640x4096", 0, 6.0 * 640 * 4096, run_convert);
+    release(b);
+    b->type = DRT_F32;
 }
 
 // Kernels between the products, on [rows, cols].
@@ -253,12 +289,19 @@ static void attention(bench *b, int sequences, int least, int most, bool causal,
     for (int s = 0; s < sequences; s++)
         for (int32_t r = offsets[s]; r < offsets[s + 1]; r++)
             reach[r] = r - offsets[s] + 1, marks[r] = r - offsets[s] < 64;
-    b->at = (drt_attention){sequences, offsets, offsets, causal ? reach : NULL, heads, kv_heads, size,
-                            1.0f / sqrtf((float)size), visual ? marks : NULL};
+    b->at = (drt_attention){sequences,
+                            offsets,
+                            offsets,
+                            causal ? reach : NULL,
+                            heads,
+                            kv_heads,
+                            size,
+                            1.0f / sqrtf((float)size),
+                            visual ? marks : NULL};
     for (int i = 0; i < 10; i++)
         b->m[i] = matrix(rows, i == 4 || i == 5 ? heads : (i == 1 || i == 2 || i > 7 ? kv_heads : heads) * size);
-    snprintf(shape, sizeof shape, "%dx(%d..%d)%s%s, %d/%d heads of %d", sequences, least, most,
-             causal ? " causal" : "", visual ? " guided" : "", heads, kv_heads, size);
+    snprintf(shape, sizeof shape, "%dx(%d..%d)%s%s, %d/%d heads of %d", sequences, least, most, causal ? " causal" : "",
+             visual ? " guided" : "", heads, kv_heads, size);
     measure(b, "attention", shape, 4 * pairs * heads * size, 0, run_attention);
     run_attention(b);
     measure(b, "attention_back", shape, 10 * pairs * heads * size, 0, run_attention_back);
@@ -332,6 +375,7 @@ int main(int argc, char **argv) {
     attention(&b, 1, 640, 640, true, true, 32, 32, 128);
     attention(&b, 1, 2048, 2048, true, false, 8, 2, 128);
     loss(&b, 64, 32000);
+    half(&b);
     for (int i = 0; i < 3; i++) free(b.square[i].data);
     drt_device_close(b.dev);
     return b.failed;

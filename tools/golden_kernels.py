@@ -80,7 +80,29 @@ def matrix():
     s.case("scale", [3, 5, 0, 0], x=a, y=a * torch.tensor(-0.7, dtype=torch.float32).double())
     x, f = draw(9, 7), draw(9)
     s.case("sum", [9, 7, 1, 0], x=x, s=f, sum=(x * f[:, None]).sum()[None], squares=x.square().sum()[None])
+    half(s)
     s.save()
+
+
+def half(s):
+    """16-bit operands: numbers that the type holds, multiplied as they are."""
+    own = torch.Generator().manual_seed(20251121)
+    numbers = [torch.float32, torch.bfloat16, torch.float16]  # as drt_dtype counts them
+
+    def held(rows, cols, t):
+        return torch.randn(rows, cols, generator=own).to(numbers[t]).double()
+
+    for m, n, k, ta, tb, bias, t, u in [(5, 7, 3, 0, 0, 0, 1, 1), (4, 4, 9, 1, 0, 1, 1, 1), (3, 17, 40, 0, 1, 1, 1, 1),
+                                        (11, 17, 40, 0, 1, 0, 1, 1), (3, 6, 33, 0, 1, 1, 0, 2), (12, 6, 5, 0, 1, 1, 0, 2)]:
+        a, b = held(*((k, m) if ta else (m, k)), t), held(*((n, k) if tb else (k, n)), u)
+        v = held(1, n, 0)
+        c = (a.T if ta else a) @ (b.T if tb else b) + (v if bias else 0)
+        s.case("matmul_half", [m, n, k, ta, tb, bias, 0, 0, t, u], a=a, b=b, bias=v, c=c)
+    for t in (1, 2):
+        src, f = held(6, 21, t), held(9, 1, 0)[:, 0]
+        di, si = torch.randint(4, (9,), generator=own), torch.randint(6, (9,), generator=own)
+        s.case("copy_rows", [4, 6, 21, 9, 15, 0, t], src=src, s=f, di=di, si=si,
+               dst=torch.zeros(4, 21).double().index_add(0, di, src[si] * f[:, None]))
 
 
 def activation():

@@ -14,15 +14,6 @@ static inline float float_of(uint32_t b) {
     return x;
 }
 
-static inline float bf16_up(uint16_t h) { return float_of((uint32_t)h << 16); }
-
-static inline uint16_t bf16_down(float x) {
-    uint32_t b = bits_of(x);
-    uint32_t rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
-    uint32_t nan = b >> 16 | 0x40;
-    return (uint16_t)((b & 0x7fffffff) > 0x7f800000 ? nan : rounded);
-}
-
 static inline float f16_up(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, m = h & 0x3ff;
     if (exponent == 31) return float_of(sign | 0x7f800000 | m << 13);
@@ -45,17 +36,15 @@ static inline uint16_t f16_down(float x) {
     return (uint16_t)(sign | h);
 }
 
-float drt_bf16_to_f32(uint16_t h) { return bf16_up(h); }
-uint16_t drt_f32_to_bf16(float x) { return bf16_down(x); }
 float drt_f16_to_f32(uint16_t h) { return f16_up(h); }
 uint16_t drt_f32_to_f16(float x) { return f16_down(x); }
 
 void drt_bf16_to_f32_n(float *out, const uint16_t *in, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = bf16_up(in[i]);
+    for (int64_t i = 0; i < n; i++) out[i] = drt_bf16_to_f32(in[i]);
 }
 
 void drt_f32_to_bf16_n(uint16_t *out, const float *in, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = bf16_down(in[i]);
+    for (int64_t i = 0; i < n; i++) out[i] = drt_f32_to_bf16(in[i]);
 }
 
 void drt_f16_to_f32_n(float *out, const uint16_t *in, int64_t n) {

@@ -4,9 +4,24 @@
 #define DRT_BASE_HALF_H
 
 #include <stdint.h>
+#include <string.h>
 
-float drt_bf16_to_f32(uint16_t h);
-uint16_t drt_f32_to_bf16(float x);
+// Inline, so that loops over them become vectors.
+static inline float drt_bf16_to_f32(uint16_t h) {
+    uint32_t b = (uint32_t)h << 16;
+    float x;
+    memcpy(&x, &b, 4);
+    return x;
+}
+
+static inline uint16_t drt_f32_to_bf16(float x) {
+    uint32_t b, rounded, nan;
+    memcpy(&b, &x, 4);
+    rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
+    nan = b >> 16 | 0x40;
+    return (uint16_t)((b & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+}
+
 float drt_f16_to_f32(uint16_t h); // subnormals included
 uint16_t drt_f32_to_f16(float x);
 

@@ -10,8 +10,9 @@
 // Conventions
 // - A matrix is rows of tokens: [rows, cols], row-major, `ld` elements from row to row (ld >= cols), so a column
 //   slice is a matrix too. rows may be 0 everywhere: then nothing happens (accumulating outputs stay as they are).
-// - Storage is f32 or bf16; sums, statistics, losses, indices and optimizer state are always f32 (or better).
-//   Kernels of today take f32; a bf16 argument sets dev->error (DRT_EARG) until its kernel exists.
+// - Matrices are f32. Those of weights, and what is multiplied with them, may be stored in 16 bits: `matmul` takes a
+//   and b, `copy_rows` its source, `convert` both sides in any type. A 16-bit argument anywhere else sets dev->error
+//   (DRT_EARG). Numbers are taken as they stand; sums, statistics, losses and optimizer state are f32 or better.
 // - `acc`: false writes the output, true adds to it. Parameter gradients (dw, db) always add.
 // - An output with data == NULL is not computed (frozen or unused).
 // - Same inputs, same thread count: the same bits.
@@ -24,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { DRT_F32, DRT_BF16 } drt_dtype;
+typedef enum { DRT_F32, DRT_BF16, DRT_F16 } drt_dtype;
 
 typedef struct {
     void *data;
@@ -33,6 +34,7 @@ typedef struct {
 } drt_mat;
 
 static inline size_t drt_dtype_size(drt_dtype t) { return t == DRT_F32 ? 4 : 2; }
+static inline const char *drt_dtype_name(drt_dtype t) { return t == DRT_F32 ? "f32" : t == DRT_BF16 ? "bf16" : "f16"; }
 static inline drt_mat drt_mat_f32(float *data, int64_t rows, int64_t cols) {
     return (drt_mat){data, rows, cols, cols, DRT_F32};
 }
@@ -76,17 +78,19 @@ typedef struct drt_device drt_device;
 typedef struct drt_kernels {
     const char *name;
 
-    // c (+)= op(a) op(b) + bias; op is the transpose where ta/tb. bias: [1, cols of c] or data NULL.
-    // Linear layer, weight w [out, in]: y = matmul(x, w^T); dx = matmul(dy, w); dw += matmul(dy^T, x).
+    // c (+)= op(a) op(b) + bias; a and b in any type, each its own; op is the transpose where ta/tb. bias: [1, cols of
+    // c] or data NULL. Linear layer, weight w [out, in]: y = matmul(x, w^T); dx = matmul(dy, w); dw += matmul(dy^T, x).
     void (*matmul)(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
     // out[0, c] (+)= sum over rows of x[r, c]: the bias gradient.
     void (*col_sum)(drt_device *, drt_mat x, bool acc, drt_mat out);
 
     // For i in [0, n): dst[di[i]] (=|+=) s[i] * src[si[i]]. Index array NULL: i itself; factor NULL: 1. A negative
-    // index skips the row i. Rows may repeat in di when acc (summed in the order of i). This one kernel is embedding
-    // lookup, splice, reordering, row selection, pooling, and all their backwards.
+    // index skips the row i. Rows may repeat in di when acc (summed in the order of i). src in any type, dst f32. This
+    // one kernel is embedding lookup, splice, reordering, row selection, pooling, and all their backwards.
     void (*copy_rows)(drt_device *, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
                       int64_t n, bool acc);
+    // y = x, each in any type; to 16 bits: to the nearest, ties to even (base/half.h).
+    void (*convert)(drt_device *, drt_mat x, drt_mat y);
     void (*fill)(drt_device *, drt_mat x, float value);
     // y = a + b (y may be a or b)
     void (*add)(drt_device *, drt_mat a, drt_mat b, drt_mat y);
@@ -150,7 +154,8 @@ struct drt_device {
 };
 
 // name: "cpu", "ref"; threads 0: all cores of this machine. A device serves one thread of the program at a time.
-// DRT_ISA=base|v3|v4 in the environment limits the instruction set of `cpu` (for tests).
+// DRT_ISA=base|v3|v4 in the environment limits the instruction set of `cpu`, bf16 wants its bf16 instructions used even
+// where they are slow (for tests).
 drt_status drt_device_open(drt_device **out, const char *name, int threads, drt_error *err);
 void drt_device_close(drt_device *dev);
 // Sets the sticky error (the first one stays).

@@ -1,16 +1,18 @@
-// Products, row copies, sums: matmul col_sum copy_rows fill add scale sum sum_squares.
+// Products, row copies, sums: matmul col_sum copy_rows convert fill add scale sum sum_squares.
 #include "support/check.h"
 #include "support/kernel_check.h"
 
+#include "base/half.h"
+
 #include <math.h>
 
-// ---- matmul: p = m, n, k, ta, tb, bias, acc, pad
+// ---- matmul: p = m, n, k, ta, tb, bias, acc, pad, type of a, type of b
 
 static void matmul_build(kcase *c) {
     int m = c->p[0], n = c->p[1], k = c->p[2];
     c->ta = c->p[3], c->tb = c->p[4], c->acc = c->p[6], c->pad = c->p[7];
-    karg_in(c, "a", c->ta ? k : m, c->ta ? m : k);
-    karg_in(c, "b", c->tb ? n : k, c->tb ? k : n);
+    karg_stored(c, karg_in(c, "a", c->ta ? k : m, c->ta ? m : k), (drt_dtype)c->p[8]);
+    karg_stored(c, karg_in(c, "b", c->tb ? n : k, c->tb ? k : n), (drt_dtype)c->p[9]);
     if (c->p[5]) karg_in(c, "bias", 1, n);
     else karg_none(c, "bias");
     karg_sum(karg_acc(c, "c", m, n, k));
@@ -25,6 +27,30 @@ static bool matmul_sweep(int i, int p[K_PARAMS]) {
     const int length[] = {7, 5, 5, 2, 2};
     p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2), p[7] = 3 * kchance(i, 2, 2);
     return kgrid(i, p, 5, axis, length);
+}
+// The same with 16-bit operands, around the number of rows from which on cpu expands them.
+static bool half_sweep(int i, int p[K_PARAMS]) {
+    static const int type[][2] = {{DRT_BF16, DRT_BF16}, {DRT_F32, DRT_F16}, {DRT_F32, DRT_BF16}, {DRT_F16, DRT_F16}};
+    static const int m[] = {0, 1, 3, 8, 9, 33, 100}, n[] = {1, 5, 16, 67, 127}, k[] = {0, 1, 17, 64, 129};
+    static const int flag[] = {0, 1};
+    const int *const axis[] = {m, n, k, flag, flag};
+    const int length[] = {7, 5, 5, 2, 2};
+    p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2), p[7] = 3 * kchance(i, 2, 2);
+    memcpy(p + 8, type[kchance(i, 3, 4)], sizeof type[0]);
+    return kgrid(i, p, 5, axis, length);
+}
+// Weights that do not fit in one panel, and reductions that are cut.
+static bool panels_sweep(int i, int p[K_PARAMS]) {
+    static const int shape[][3] = {{10, 300, 4100}, {9, 130, 16400}, {12, 2100, 600}, {2, 130, 16400}};
+    static const int flag[] = {0, 1};
+    static const int which[] = {0, 1, 2, 3};
+    const int *const axis[] = {which, flag, flag};
+    const int length[] = {4, 2, 2};
+    int q[K_PARAMS] = {0};
+    if (!kgrid(i, q, 3, axis, length)) return false;
+    memcpy(p, shape[q[0]], sizeof shape[0]);
+    p[3] = q[1], p[4] = q[2], p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2);
+    return p[8] = p[9] = DRT_BF16, true;
 }
 static bool wrong_acc(kcase *c) { return c->acc = !c->acc, true; }
 static bool no_bias(kcase *c) { return M(c, 2).data ? M(c, 2).data = NULL, true : false; }
@@ -41,6 +67,22 @@ static const ktest matmul = {.name = "matmul",
                              .run = matmul_run,
                              .sweep = matmul_sweep,
                              .wrong = matmul_wrong};
+
+static bool other_type(kcase *c) { // bf16 and f16 share their size
+    drt_mat *b = &M(c, 1);
+    if (b->type == DRT_F32 || !c->p[2]) return false;
+    return b->type = b->type == DRT_BF16 ? DRT_F16 : DRT_BF16, true;
+}
+static const kwrong half_wrong[] = {wrong_acc, no_bias, last_term_missing, other_type, NULL};
+static const ktest matmul_half = {.name = "matmul_half",
+                                  .golden = true,
+                                  .build = matmul_build,
+                                  .run = matmul_run,
+                                  .sweep = half_sweep,
+                                  .wrong = half_wrong};
+static const kwrong panels_wrong[] = {other_type, NULL};
+static const ktest panels = {
+    .name = "matmul_panels", .build = matmul_build, .run = matmul_run, .sweep = panels_sweep, .wrong = panels_wrong};
 
 // Square products are where a forgotten transpose does not run out of bounds. p as above, m = n = k.
 static bool square_sweep(int i, int p[K_PARAMS]) {
@@ -62,8 +104,8 @@ enum { L_X, L_W, L_B, L_DY, L_Y, L_DX, L_DW, L_DB, L_WORK };
 static void linear_build(kcase *c) {
     int rows = c->p[0], in = c->p[1], out = c->p[2];
     c->acc = c->p[3], c->pad = c->p[4];
-    karg_in(c, "x", rows, in);
-    karg_in(c, "w", out, in);
+    karg_stored(c, karg_in(c, "x", rows, in), DRT_F32);
+    karg_stored(c, karg_in(c, "w", out, in), DRT_F32);
     karg_in(c, "b", 1, out);
     karg_in(c, "dy", rows, out);
     karg_sum(karg_out(c, "y", rows, out, in));
@@ -128,7 +170,7 @@ static const ktest col_sum = {.name = "col_sum",
                               .sweep = edges_sweep,
                               .wrong = col_sum_wrong};
 
-// ---- copy_rows: p = rows of dst, rows of src, cols, n, flags, pad
+// ---- copy_rows: p = rows of dst, rows of src, cols, n, flags, pad, type of src
 // flags: 1 di, 2 si, 4 s, 8 acc, 16 some indices are negative. Without acc no destination repeats.
 
 enum { WITH_DI = 1, WITH_SI = 2, WITH_S = 4, WITH_ACC = 8, WITH_SKIPS = 16 };
@@ -137,7 +179,7 @@ static void copy_rows_build(kcase *c) {
     c->acc = flags & WITH_ACC, c->n = n, c->pad = c->p[5];
     // Rows that the call does not name stay, so dst starts with numbers in either case.
     karg_sum(karg_add(c, "dst", to, c->p[2], c->acc ? n : 1));
-    karg_in(c, "src", from, c->p[2]);
+    karg_stored(c, karg_in(c, "src", from, c->p[2]), (drt_dtype)c->p[6]);
     if (flags & WITH_S) karg_vector(c, "s", K_IN, n);
     else karg_none(c, "s");
     if (flags & WITH_DI) c->index[0] = kcase_indices(c, "di", n, to);
@@ -154,8 +196,8 @@ static void copy_rows_run(drt_device *dev, kcase *c) {
 }
 static bool copy_rows_sweep(int i, int p[K_PARAMS]) {
     static const int cols[] = {1, 7, 16, 33, 65, 128}, n[] = {0, 1, 13, 64, 300};
-    static const int flags[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
-                                17, 18, 19, 21, 22, 23, 25, 26, 27, 29, 30, 31};
+    static const int flags[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13,
+                                14, 15, 17, 18, 19, 21, 22, 23, 25, 26, 27, 29, 30, 31};
     const int *const axis[] = {cols, n, flags};
     const int length[] = {6, 5, 28};
     int q[K_PARAMS] = {0};
@@ -163,7 +205,7 @@ static bool copy_rows_sweep(int i, int p[K_PARAMS]) {
     bool fewer = (q[2] & WITH_ACC) && (q[2] & WITH_DI); // many sources to few destinations
     p[0] = fewer ? 5 : q[1] + 1, p[1] = q[2] & WITH_SI ? 11 : q[1] + 1, p[2] = q[0], p[3] = q[1], p[4] = q[2];
     while (p[0] % 7 == 0) p[0]++;
-    p[5] = kchance(i, 0, 3);
+    p[5] = kchance(i, 0, 3), p[6] = kchance(i, 1, 3);
     return true;
 }
 static bool no_factors(kcase *c) { return M(c, 2).data ? M(c, 2).data = NULL, c->n > 0 : false; }
@@ -217,6 +259,29 @@ static const ktest gather = {.name = "gather",
                              .slopes = 1,
                              .slope = {{0, 4}}};
 
+// ---- convert: p = rows, cols, type of x, pad. To f32 here, which is exact; to 16 bits below.
+
+static void convert_build(kcase *c) {
+    c->pad = c->p[3];
+    karg_stored(c, karg_in(c, "x", c->p[0], c->p[1]), (drt_dtype)c->p[2]);
+    karg_out(c, "y", c->p[0], c->p[1], 1)->any = true;
+}
+static void convert_run(drt_device *dev, kcase *c) { dev->k->convert(dev, M(c, 0), M(c, 1)); }
+static bool convert_sweep(int i, int p[K_PARAMS]) {
+    static const int rows[] = {0, 1, 2, 7, 64, 129}, type[] = {DRT_F32, DRT_BF16, DRT_F16};
+    const int *const axis[] = {rows, K_EDGES, type};
+    const int length[] = {6, 15, 3};
+    p[3] = kchance(i, 0, 3);
+    return kgrid(i, p, 3, axis, length);
+}
+static bool wrong_type(kcase *c) {
+    drt_mat *x = &M(c, 0);
+    return x->type == DRT_F32 ? false : (x->type = x->type == DRT_BF16 ? DRT_F16 : DRT_BF16, true);
+}
+static const kwrong convert_wrong[] = {wrong_type, NULL};
+static const ktest convert = {
+    .name = "convert", .build = convert_build, .run = convert_run, .sweep = convert_sweep, .wrong = convert_wrong};
+
 // ---- fill, add, scale: p = rows, cols, acc, pad
 
 static void fill_build(kcase *c) {
@@ -239,12 +304,8 @@ static void add_build(kcase *c) {
 static void add_run(drt_device *dev, kcase *c) { dev->k->add(dev, M(c, 0), M(c, 1), M(c, 2)); }
 static bool one_twice(kcase *c) { return M(c, 1) = M(c, 0), true; }
 static const kwrong add_wrong[] = {one_twice, NULL};
-static const ktest add = {.name = "add",
-                          .golden = true,
-                          .build = add_build,
-                          .run = add_run,
-                          .sweep = edges_sweep,
-                          .wrong = add_wrong};
+static const ktest add = {
+    .name = "add", .golden = true, .build = add_build, .run = add_run, .sweep = edges_sweep, .wrong = add_wrong};
 
 // y is a, or b
 static void add_to_build(kcase *c) {
@@ -290,12 +351,8 @@ static void sum_run(drt_device *dev, kcase *c) {
 }
 static bool ones_for_factors(kcase *c) { return M(c, 1).data ? M(c, 1).data = NULL, true : false; }
 static const kwrong sum_wrong[] = {last_row_missing, ones_for_factors, NULL};
-static const ktest sum = {.name = "sum",
-                          .golden = true,
-                          .build = sum_build,
-                          .run = sum_run,
-                          .sweep = edges_sweep,
-                          .wrong = sum_wrong};
+static const ktest sum = {
+    .name = "sum", .golden = true, .build = sum_build, .run = sum_run, .sweep = edges_sweep, .wrong = sum_wrong};
 
 // 2^24 + 1 is where f32 stops counting.
 static void sums_are_double(void **state) {
@@ -313,6 +370,33 @@ static void sums_are_double(void **state) {
         assert_true(out == 8 * 16777216.0 * 16777216.0 + N - 8);
     }
     free(x);
+}
+
+// To 16 bits every device gives the bits of base/half.h, whatever the length, and writes nothing beside them.
+static void conversion_rounds(void **state) {
+    const kdevices *all = *state;
+    enum { N = 4500, GUARD = 0xabcd };
+    static const float special[] = {0,       -0.0f,    1,      1.00390625f, 1.01171875f, 65519, 65520,    1e30f,
+                                    3.4e38f, INFINITY, 1e-40f, 6e-8f,       -2e-8f,      NAN,   -INFINITY};
+    float *x = malloc(N * sizeof *x);
+    uint16_t *y = malloc((N + 1) * sizeof *y), want;
+    assert_non_null(x), assert_non_null(y);
+    drt_rng rng;
+    drt_rng_init(&rng, 5, 5);
+    for (int i = 0; i < N; i++) x[i] = i < 15 ? special[i] : (float)(drt_rng_normal(&rng) * exp2(i % 40 - 20));
+    for (int i = 0; i < 2 * 4 * all->count; i++) {
+        drt_device *dev = all->at[i / 8].dev;
+        drt_dtype type = i & 1 ? DRT_BF16 : DRT_F16;
+        int64_t n = (int64_t[]){15, 33, 1000, N}[i / 2 % 4];
+        for (int k = 0; k <= N; k++) y[k] = GUARD;
+        dev->k->convert(dev, drt_mat_f32(x, 1, n), (drt_mat){y, 1, n, n, type});
+        for (int64_t k = 0; k < n; k++) {
+            want = type == DRT_BF16 ? drt_f32_to_bf16(x[k]) : drt_f32_to_f16(x[k]);
+            if (y[k] != want) fail_msg("%s: %g became %04x, not %04x", all->at[i / 8].name, (double)x[k], y[k], want);
+        }
+        assert_int_equal(y[n], GUARD);
+    }
+    free(x), free(y);
 }
 
 // An index beyond the rows, or a label beyond the classes, is refused before anything is read.
@@ -338,8 +422,9 @@ static void indices_are_checked(void **state) {
 }
 
 int main(void) {
-    static const ktest *const tests[] = {&matmul, &square, &linear, &col_sum, &copy_rows, &gather,
-                                         &fill,   &add,    &add_to, &scale,   &sum};
-    const struct CMUnitTest extra[] = {cmocka_unit_test(sums_are_double), cmocka_unit_test(indices_are_checked)};
-    return kernel_suite("matrix", tests, sizeof tests / sizeof *tests, extra, 2);
+    static const ktest *const tests[] = {&matmul, &matmul_half, &panels, &square, &linear, &col_sum, &copy_rows,
+                                         &gather, &convert,     &fill,   &add,    &add_to, &scale,   &sum};
+    const struct CMUnitTest extra[] = {cmocka_unit_test(sums_are_double), cmocka_unit_test(indices_are_checked),
+                                       cmocka_unit_test(conversion_rounds)};
+    return kernel_suite("matrix", tests, sizeof tests / sizeof *tests, extra, 3);
 }

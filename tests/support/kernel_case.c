@@ -1,5 +1,7 @@
 #include "support/kernel_case.h"
 
+#include "base/half.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,6 +118,22 @@ karg *karg_in(kcase *c, const char *name, int64_t rows, int64_t cols) {
     return begun(a);
 }
 
+karg *karg_stored(kcase *c, karg *a, drt_dtype type) {
+    a->any = true;
+    if (type == DRT_F32 || !a->m.data) return a;
+    // The same numbers and guards in 16 bits; the allocation still ends where it ended.
+    size_t floats = (a->room + 1) / 2, odd = a->room & 1, first = (size_t)((float *)a->m.data - a->whole);
+    uint16_t *to = kcase_alloc(c, floats * sizeof(float));
+    for (size_t i = 0; i < 2 * floats; i++) to[i] = 0x7fc0; // NaN in both
+    for (size_t i = 0; i < a->room; i++)
+        if (!isnan(a->whole[i]))
+            to[odd + i] = type == DRT_BF16 ? drt_f32_to_bf16(a->whole[i]) : drt_f32_to_f16(a->whole[i]);
+    a->m.data = to + odd + first, a->m.type = type;
+    a->whole = (float *)to, a->room = floats;
+    memcpy(a->start, a->whole, floats * sizeof(float));
+    return a;
+}
+
 karg *karg_later(kcase *c, const char *name, int64_t rows, int64_t cols) {
     return begun(declare(c, name, K_IN, rows, cols, 1));
 }
@@ -182,7 +200,7 @@ void kcase_reset(kcase *c) {
 
 void kcase_poison(kcase *c) {
     for (int i = 0; i < c->args; i++)
-        for (size_t at = 0; c->arg[i].role == K_IN && at < c->arg[i].room; at++) c->arg[i].whole[at] = NAN;
+        if (c->arg[i].role == K_IN) memset(c->arg[i].whole, 0xff, c->arg[i].room * sizeof(float)); // NaN in every type
 }
 
 void kcase_freeze(kcase *c) {
@@ -220,10 +238,10 @@ bool kcase_expect_golden(kcase *c) {
 bool kcase_intact(const kcase *c, char why[K_WHY]) {
     for (int i = 0; i < c->args; i++) {
         const karg *a = &c->arg[i];
-        int64_t first = a->m.data ? (float *)a->m.data - a->whole : 0;
+        int64_t first = a->m.data && a->role != K_IN ? (float *)a->m.data - a->whole : 0;
         for (int64_t at = 0; a->role != K_WORK && at < (int64_t)a->room; at++) {
             int64_t inside = at - first;
-            bool own = inside >= 0 && inside / a->m.ld < a->m.rows && inside % a->m.ld < a->m.cols;
+            bool own = a->role == K_IN || (inside >= 0 && inside / a->m.ld < a->m.rows && inside % a->m.ld < a->m.cols);
             if ((own && a->role != K_IN) || !memcmp(a->whole + at, a->start + at, sizeof(float))) continue;
             snprintf(why, K_WHY, "%s: %s %s was overwritten (offset %lld)", c->name,
                      own ? "the input" : "memory around", a->name, (long long)inside);
@@ -250,7 +268,7 @@ double karg_error(const kcase *c, int i) {
     return worst;
 }
 
-double karg_tolerance(const kcase *c, int i, double step) { return 0x1p-23 * (4 + 2 * sqrt(c->arg[i].n)) / step; }
+double karg_tolerance(const kcase *c, int i, double step) { return rounding_tolerance(DRT_F32, c->arg[i].n) / step; }
 
 bool kcase_accepts(const kcase *c, double step, char why[K_WHY]) {
     for (int i = 0; i < c->args; i++) {

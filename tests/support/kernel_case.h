@@ -11,11 +11,10 @@
 //
 // Tolerance. There is one formula for every kernel, device and shape; an answer is accepted when
 //
-//   |got - expected| <= eps * (4 + 2 sqrt(n)) * magnitude / step
+//   |got - expected| <= rounding_tolerance(DRT_F32, n) * magnitude / step
 //
-// eps        2^-23, the spacing of f32 at 1
-// n          how many terms the longest sum behind one number of the output has: errors of roundings are independent
-//            enough to grow as sqrt(n); 4 and 2 leave room for the last operations and for constants
+// n          how many terms the longest sum behind one number of the output has (support/tolerance.h). 16-bit inputs
+//            change nothing: kernels take their numbers as they stand, and sum in f32
 // magnitude  the largest |expected| in the number's row, but at least `partial`, the size to which sums grow on the
 //            way: where terms cancel, the error is that of the terms. 1 unless the case says otherwise, because inputs
 //            are drawn with standard deviation 1; sqrt(n) where n such terms are added and nothing divides
@@ -27,6 +26,7 @@
 #include "base/rng.h"
 #include "format/safetensors.h"
 #include "kernels/kernels.h"
+#include "support/tolerance.h"
 
 enum { K_ARGS = 16, K_PARAMS = 12, K_INDICES = 4, K_WHY = 400 };
 
@@ -43,6 +43,7 @@ typedef struct {
     float *expected;      // outputs: [rows, cols] without gaps
     double n, partial;    // of the tolerance
     bool raw;             // reaches the kernel as a plain array (or not at all): it has no data type to refuse
+    bool any;             // may be of any type
 } karg;
 
 typedef struct kcase {
@@ -109,7 +110,9 @@ karg *karg_acc(kcase *c, const char *name, int64_t rows, int64_t cols, double n)
 karg *karg_work(kcase *c, const char *name, int64_t rows, int64_t cols);
 karg *karg_none(kcase *c, const char *name);
 karg *karg_vector(kcase *c, const char *name, krole role, int64_t n); // raw, without gaps; not K_WORK
-void karg_drop(karg *a);                                              // the kernel gets data NULL
+// An input that the kernel takes in any type; here it is stored in this one (its numbers rounded to it).
+karg *karg_stored(kcase *c, karg *a, drt_dtype type);
+void karg_drop(karg *a); // the kernel gets data NULL
 // An array of indices; golden cases read it, others get numbers in [0, below).
 int32_t *kcase_indices(kcase *c, const char *name, int64_t n, int64_t below);
 float *kdata(const kcase *c, int i); // of a vector argument: [n, 1] or [1, n] declared with pad 0

@@ -227,7 +227,7 @@ static bool all_present(const kcase *c) {
 
 static void refuse_bf16(drt_device *dev, kcase *c) {
     for (int i = 0; i < c->args; i++) {
-        if (c->arg[i].raw || c->arg[i].role == K_WORK || !c->arg[i].m.data) continue;
+        if (c->arg[i].raw || c->arg[i].any || c->arg[i].role == K_WORK || !c->arg[i].m.data) continue;
         char first[sizeof dev->error.text];
         kcase_reset(c);
         c->arg[i].m.type = DRT_BF16;
@@ -267,16 +267,17 @@ static drt_device *open_one(const char *name, int threads) {
 }
 
 static void open_devices(kdevices *all) {
-    static const char *const isa[] = {"base", "v3", "v4"};
+    enum { SETS = 4 };
+    static const char *const isa[SETS] = {"base", "v3", "v4", "bf16"};
     all->at[all->count++].dev = open_one("ref", 1);
     strcpy(all->at[0].name, "ref");
-    for (int i = 0; i < 4; i++) {
-        int n = all->count, threads = i < 3 ? 2 : 3;
-        if (i < 3) setenv("DRT_ISA", isa[i], 1);
+    for (int i = 0; i <= SETS; i++) {
+        int n = all->count, threads = i < SETS ? 2 : 3;
+        if (i < SETS) setenv("DRT_ISA", isa[i], 1);
         all->at[n].dev = open_one("cpu", threads);
         all->at[n].twin = open_one("cpu", threads);
         unsetenv("DRT_ISA");
-        snprintf(all->at[n].name, sizeof all->at[n].name, "cpu %s", i < 3 ? isa[i] : "3 threads");
+        snprintf(all->at[n].name, sizeof all->at[n].name, "cpu %s", i < SETS ? isa[i] : "3 threads");
         all->count++;
         // An instruction set that the machine lacks gives the table of a lesser one: already there.
         if (i < 3 && all->at[n].dev->k == all->at[n - 1].dev->k) {

@@ -1,12 +1,12 @@
 // Runs kernel cases (kernel_case.h) on every device of the machine: `ref`, `cpu` with two threads once per instruction
-// set, and `cpu` with three threads.
+// set and with bf16 instructions, and `cpu` with three threads.
 // For every ktest of a suite these tests are made:
 //
 //   golden    the answers of PyTorch (tools/golden_kernels.py), on every device
 //   slopes    gradients against finite differences of the same device's forward kernel
 //   sweep     cpu against ref on random inputs in odd shapes; the same bits from a second device
 //             that computed NaN before
-//   bf16      an argument of another data type is refused, the error sticks
+//   bf16      an argument of another data type than the kernel takes is refused, the error sticks
 //
 // Golden, slopes and sweep also prove that they can fail: after a case is accepted, its outputs are spoiled in
 // several ways and wrong kernels are run on it, and each of these answers must be rejected by the same comparison.
@@ -26,7 +26,7 @@ typedef struct {
     struct {
         drt_device *dev, *twin; // the twin is opened like it, and repeats
         char name[24];
-    } at[5]; // at[0] is ref
+    } at[6]; // at[0] is ref
     int count;
     drt_weights *golden;
 } kdevices;

@@ -3,27 +3,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-float *drt_cpu_scratch(drt_device *dev, size_t floats) {
-    drt_cpu_state *state = dev->state;
-    if (floats <= state->floats) return state->scratch;
-    free(state->scratch);
-    state->floats = 0;
+static float *grown(drt_device *dev, float **data, size_t *have, size_t floats) {
+    if (floats <= *have) return *data;
+    free(*data);
+    *have = 0;
     // A quarter more than asked: sizes creep up over the first batches.
     size_t bytes = floats > SIZE_MAX / 8 ? 0 : (floats + floats / 4) * sizeof(float) / 64 * 64 + 64;
-    state->scratch = bytes ? aligned_alloc(64, bytes) : NULL;
-    if (!state->scratch) {
-        drt_device_fail(dev, DRT_ENOMEM, "no memory for %zu floats of kernel scratch; make the batch smaller", floats);
-        return NULL;
-    }
-    state->floats = bytes / sizeof(float);
-    return state->scratch;
+    *data = bytes ? aligned_alloc(64, bytes) : NULL;
+    if (*data) *have = bytes / sizeof(float);
+    else drt_device_fail(dev, DRT_ENOMEM, "no memory for %zu floats of kernel scratch; make the batch smaller", floats);
+    return *data;
+}
+
+float *drt_cpu_scratch(drt_device *dev, size_t floats) {
+    drt_cpu_state *state = dev->state;
+    return grown(dev, &state->scratch.data, &state->scratch.floats, floats);
+}
+
+float *drt_cpu_expanded(drt_device *dev, size_t floats) {
+    drt_cpu_state *state = dev->state;
+    return grown(dev, &state->expanded.data, &state->expanded.floats, floats);
 }
 
 bool drt_cpu_ready(drt_device *dev, const char *kernel, int mats, const drt_mat *mat) {
     if (dev->error.code) return false;
     for (int i = 0; i < mats; i++)
         if (mat[i].data && mat[i].type != DRT_F32) {
-            drt_device_fail(dev, DRT_EARG, "%s: argument %d is bf16, the cpu kernels of today take f32", kernel, i + 1);
+            drt_device_fail(dev, DRT_EARG, "%s: argument %d is %s, it must be f32; convert it first", kernel, i + 1,
+                            drt_dtype_name(mat[i].type));
             return false;
         }
     return true;
@@ -61,15 +68,18 @@ static const drt_kernels *choose(const char *wanted) {
 static void cpu_close(drt_device *dev) {
     drt_cpu_state *state = dev->state;
     drt_pool_close(state->pool);
-    free(state->scratch);
+    drt_bf16_close(state->bf16);
+    free(state->scratch.data);
+    free(state->expanded.data);
     free(state);
     dev->state = NULL;
 }
 
 drt_status drt_cpu_open(drt_device *dev, drt_error *err) {
     const char *wanted = getenv("DRT_ISA");
-    if (wanted && *wanted && strcmp(wanted, "base") && strcmp(wanted, "v3") && strcmp(wanted, "v4"))
-        return drt_fail(err, DRT_ECONFIG, "DRT_ISA='%s' is none of base, v3, v4", wanted);
+    if (wanted && *wanted && strcmp(wanted, "base") && strcmp(wanted, "v3") && strcmp(wanted, "v4") &&
+        strcmp(wanted, "bf16"))
+        return drt_fail(err, DRT_ECONFIG, "DRT_ISA='%s' is none of base, v3, v4, bf16", wanted);
     drt_cpu_state *state = calloc(1, sizeof *state);
     if (!state) return drt_fail(err, DRT_ENOMEM, "no memory for a cpu device");
     state->pool = drt_pool_open(dev->threads);
@@ -79,6 +89,8 @@ drt_status drt_cpu_open(drt_device *dev, drt_error *err) {
     }
     dev->state = state;
     dev->k = choose(wanted && *wanted ? wanted : NULL);
+    bool limited = wanted && *wanted;
+    if (limited ? !strcmp(wanted, "bf16") : drt_bf16_is_fast()) state->bf16 = drt_bf16_open(dev->threads);
     dev->close = cpu_close;
     return DRT_OK;
 }

@@ -5,21 +5,27 @@
 #ifndef DRT_KERNELS_CPU_H
 #define DRT_KERNELS_CPU_H
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
 
 typedef struct {
     drt_pool *pool;
-    float *scratch; // 64-byte aligned; grows, never shrinks
-    size_t floats;
+    struct {
+        float *data; // 64-byte aligned; grows, never shrinks
+        size_t floats;
+    } scratch, expanded;
+    drt_bf16_products *bf16; // NULL: bf16 is multiplied in f32, from expanded copies
 } drt_cpu_state;
 
 // At least `floats` floats, 64-byte aligned, valid until the next call; NULL after drt_device_fail.
 float *drt_cpu_scratch(drt_device *dev, size_t floats);
+// The same from another place: 16-bit operands as f32, while the product itself uses the scratch.
+float *drt_cpu_expanded(drt_device *dev, size_t floats);
 
 // False when nothing should be computed: an earlier error, or a matrix that is not f32 (which sets the error).
 bool drt_cpu_ready(drt_device *dev, const char *kernel, int mats, const drt_mat *mat);
-#define DRT_READY(dev, kernel, ...)                                                                                   \
+#define DRT_READY(dev, kernel, ...)                                                                                    \
     drt_cpu_ready(dev, kernel, (int)(sizeof((drt_mat[]){__VA_ARGS__}) / sizeof(drt_mat)), (drt_mat[]){__VA_ARGS__})
 
 // False, with the error set, when one of n indices is not in [least, limit).
@@ -48,7 +54,14 @@ static inline void drt_cpu_each(drt_device *dev, int64_t parts, drt_pool_body *b
     drt_pool_run(((drt_cpu_state *)dev->state)->pool, parts, 1, body, args);
 }
 
+// The product of any types: f32 by matmul.c, 16 bits by matmul_half.c. DRT_FN(matmul) takes the few rows of
+// generation before it.
 void drt_cpu_matmul(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
+void drt_cpu_matmul_half(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
+// Both of one type: f32, or bf16 where state->bf16 is.
+void drt_cpu_product(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
+// False, with the error set, when the shapes do not fit (bias and c must be f32).
+bool drt_cpu_product_fits(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, drt_mat c);
 
 extern const drt_kernels drt_cpu_table_base;
 #ifdef __x86_64__

@@ -1,8 +1,8 @@
-// Products by oneDNN. dnnl_sgemm is the same code that its matmul primitive runs when the row count is a run-time
-// dimension ("gemm:jit": 215 and 215 GFLOP/s at 3500x192x192 on one Sapphire Rapids core, 200 to 212 for a primitive
-// compiled for the shape), takes every stride and has nothing to create or to cache.
-// We cut a product into pieces for the device's pool and let oneDNN run each on one thread: at 3500 rows 8 pieces
-// are as fast as one (208 to 211 GFLOP/s).
+// Products by oneDNN, f32 here, bf16 by bf16.h. dnnl_sgemm is the same code that its matmul primitive runs when the row
+// count is a run-time dimension ("gemm:jit": 215 and 215 GFLOP/s at 3500x192x192 on one Sapphire Rapids core, 200 to
+// 212 for a primitive compiled for the shape), takes every stride and has nothing to create or to cache. We cut a
+// product into pieces for the device's pool and let oneDNN run each on one thread: at 3500 rows 8 pieces are as fast as
+// one (208 to 211 GFLOP/s).
 #include "kernels/cpu/cpu.h"
 
 #include <dnnl.h>
@@ -19,6 +19,7 @@ typedef struct {
     int64_t k, cut_m, cut_n, cut_k;
     float *partial; // [cut_k][c.rows][c.cols] where cut_k > 1
     _Atomic int *status;
+    const drt_bf16_products *bf16; // a and b are bf16
 } product;
 
 static void start_rows(const product *p, drt_mat c, int64_t column) {
@@ -33,9 +34,14 @@ static void start_rows(const product *p, drt_mat c, int64_t column) {
     }
 }
 
+static int run_product(const product *p, int worker, drt_mat a, drt_mat b, bool add, drt_mat c) {
+    if (p->bf16) return drt_bf16_multiply(p->bf16, worker, p->ta, p->tb, a, b, add, c);
+    return (int)dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', c.rows, c.cols, p->ta ? a.rows : a.cols, 1.0f, a.data,
+                           a.ld, b.data, b.ld, add ? 1.0f : 0.0f, c.data, c.ld);
+}
+
 static void multiply(const void *args, int64_t first, int64_t end, int worker) {
     const product *p = args;
-    (void)worker;
     for (int64_t i = first; i < end; i++) {
         int64_t im = i / p->cut_n % p->cut_m, in = i % p->cut_n, ik = i / p->cut_n / p->cut_m;
         int64_t m0 = drt_part_first(p->c.rows, im, p->cut_m), m1 = drt_part_first(p->c.rows, im + 1, p->cut_m);
@@ -44,24 +50,22 @@ static void multiply(const void *args, int64_t first, int64_t end, int worker) {
         drt_mat c = p->c;
         if (p->partial) c = drt_mat_f32(p->partial + ik * c.rows * c.cols, c.rows, c.cols);
         c = drt_mat_part(c, m0, m1 - m0, n0, n1 - n0);
-        const float *a = p->ta ? drt_row(p->a, k0) + m0 : drt_row(p->a, m0) + k0;
-        const float *b = p->tb ? drt_row(p->b, n0) + k0 : drt_row(p->b, k0) + n0;
         // Filling c with the bias and adding the product beats a second pass over c.
         bool start = !p->partial && (p->bias.data || !p->k);
         if (start) start_rows(p, c, n0);
         if (!p->k) continue;
-        float keep = start || (p->add && !p->partial) ? 1.0f : 0.0f;
+        bool add = start || (p->add && !p->partial);
         // oneDNN packs a transposed a down its columns; where ld is a multiple of 4096 bytes these share a cache set,
         // and shorter columns help: 133 against 191 GFLOP/s at 1024x192x3568 (ld 1040: 202 and 206).
         int64_t block = p->ta ? REDUCTION_BLOCK : k1 - k0;
-        dnnl_status_t status = dnnl_success;
-        for (int64_t t = k0; t < k1 && status == dnnl_success; t += block, keep = 1.0f) {
+        int status = dnnl_success;
+        for (int64_t t = k0; t < k1 && status == dnnl_success; t += block, add = true) {
             int64_t depth = k1 - t < block ? k1 - t : block;
-            const float *at = a + (p->ta ? (t - k0) * p->a.ld : t - k0), *bt = b + (p->tb ? t - k0 : (t - k0) * p->b.ld);
-            status = dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', c.rows, c.cols, depth, 1.0f, at, p->a.ld, bt,
-                                p->b.ld, keep, c.data, c.ld);
+            drt_mat a = p->ta ? drt_mat_part(p->a, t, depth, m0, m1 - m0) : drt_mat_part(p->a, m0, m1 - m0, t, depth);
+            drt_mat b = p->tb ? drt_mat_part(p->b, n0, n1 - n0, t, depth) : drt_mat_part(p->b, t, depth, n0, n1 - n0);
+            status = run_product(p, worker, a, b, add, c);
         }
-        if (status != dnnl_success) atomic_store(p->status, (int)status);
+        if (status != dnnl_success) atomic_store(p->status, status);
     }
 }
 
@@ -104,17 +108,22 @@ static void cut(const drt_device *dev, product *p) {
     }
 }
 
-void drt_cpu_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
-    if (!DRT_READY(dev, "matmul", a, b, bias, c) || !c.data || !c.rows || !c.cols) return;
+bool drt_cpu_product_fits(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, drt_mat c) {
+    if (!DRT_READY(dev, "matmul, bias and result", bias, c)) return false;
     int64_t m = ta ? a.cols : a.rows, k = ta ? a.rows : a.cols, n = tb ? b.rows : b.cols;
-    if (m != c.rows || n != c.cols || k != (tb ? b.cols : b.rows) || (bias.data && bias.cols != n)) {
-        drt_device_fail(dev, DRT_EARG, "matmul: [%lld, %lld] times [%lld, %lld] does not make [%lld, %lld]",
-                        (long long)m, (long long)k, (long long)(tb ? b.cols : b.rows), (long long)n,
-                        (long long)c.rows, (long long)c.cols);
-        return;
-    }
+    if (m == c.rows && n == c.cols && k == (tb ? b.cols : b.rows) && (!bias.data || bias.cols == n)) return true;
+    drt_device_fail(dev, DRT_EARG, "matmul: [%lld, %lld] times [%lld, %lld] does not make [%lld, %lld]", (long long)m,
+                    (long long)k, (long long)(tb ? b.cols : b.rows), (long long)n, (long long)c.rows,
+                    (long long)c.cols);
+    return false;
+}
+
+void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
+    int64_t m = c.rows, k = ta ? a.rows : a.cols, n = c.cols;
+    if (!m || !n) return;
     _Atomic int status = dnnl_success;
     product p = {.ta = ta, .tb = tb, .add = acc, .a = a, .b = b, .c = c, .bias = bias, .k = k, .status = &status};
+    if (a.type == DRT_BF16) p.bf16 = ((drt_cpu_state *)dev->state)->bf16;
     cut(dev, &p);
     if (p.cut_k > 1 && !(p.partial = drt_cpu_scratch(dev, (size_t)(p.cut_k * m * n)))) return;
     int before = omp_get_max_threads();
@@ -126,4 +135,9 @@ void drt_cpu_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt
         drt_device_fail(dev, status == dnnl_out_of_memory ? DRT_ENOMEM : DRT_EARG,
                         "matmul: oneDNN refuses [%lld, %lld] times [%lld, %lld] with status %d", (long long)m,
                         (long long)k, (long long)k, (long long)n, (int)status);
+}
+
+void drt_cpu_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
+    if (a.type == DRT_F32 && b.type == DRT_F32) drt_cpu_product(dev, ta, tb, a, b, bias, acc, c);
+    else drt_cpu_matmul_half(dev, ta, tb, a, b, bias, acc, c);
 }

@@ -1,17 +1,19 @@
 // Products, row copies, sums.
 #include "kernels/ref/ref.h"
 
+#include "base/half.h"
+
 void ref_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
-    REF_F32(dev, a, b, bias, c);
+    REF_F32(dev, bias, c);
     if (!c.data) return;
-    const float *pa = a.data, *pb = b.data, *pbias = bias.data;
+    const float *pbias = bias.data;
     int64_t inner = ta ? a.rows : a.cols;
     // op(a)[i, k] = a[i*ai + k*ak], op(b)[k, j] = b[k*bk + j*bj]
     int64_t ai = ta ? 1 : a.ld, ak = ta ? a.ld : 1, bk = tb ? 1 : b.ld, bj = tb ? b.ld : 1;
     for (int64_t i = 0; i < c.rows; i++) {
         for (int64_t j = 0; j < c.cols; j++) {
             double s = pbias ? pbias[j] : 0;
-            for (int64_t k = 0; k < inner; k++) s += (double)pa[i * ai + k * ak] * pb[k * bk + j * bj];
+            for (int64_t k = 0; k < inner; k++) s += ref_number(a, i * ai + k * ak) * ref_number(b, k * bk + j * bj);
             ref_put(drt_row(c, i) + j, s, acc);
         }
     }
@@ -29,7 +31,7 @@ void ref_col_sum(drt_device *dev, drt_mat x, bool acc, drt_mat out) {
 
 void ref_copy_rows(drt_device *dev, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
                    int64_t n, bool acc) {
-    REF_F32(dev, dst, src);
+    REF_F32(dev, dst);
     if (!dst.data) return;
     if (!ref_indices_fit(dev, "copy_rows, destination", di, n, INT32_MIN, dst.rows)) return;
     if (!ref_indices_fit(dev, "copy_rows, source", si, n, INT32_MIN, src.rows)) return;
@@ -37,10 +39,21 @@ void ref_copy_rows(drt_device *dev, drt_mat dst, const int32_t *di, drt_mat src,
         int64_t to = di ? di[i] : i, from = si ? si[i] : i;
         if (to < 0 || from < 0) continue;
         float factor = s ? s[i] : 1;
-        const float *x = drt_row(src, from);
         float *y = drt_row(dst, to);
-        for (int64_t c = 0; c < dst.cols; c++) y[c] = (acc ? y[c] : 0) + factor * x[c];
+        for (int64_t c = 0; c < dst.cols; c++)
+            y[c] = (acc ? y[c] : 0) + factor * (float)ref_number(src, from * src.ld + c);
     }
+}
+
+void ref_convert(drt_device *dev, drt_mat x, drt_mat y) {
+    if (dev->error.code || !y.data) return;
+    for (int64_t r = 0; r < y.rows; r++)
+        for (int64_t c = 0; c < y.cols; c++) {
+            float v = (float)ref_number(x, r * x.ld + c);
+            int64_t i = r * y.ld + c;
+            if (y.type == DRT_F32) ((float *)y.data)[i] = v;
+            else ((uint16_t *)y.data)[i] = y.type == DRT_BF16 ? drt_f32_to_bf16(v) : drt_f32_to_f16(v);
+        }
 }
 
 void ref_fill(drt_device *dev, drt_mat x, float value) {

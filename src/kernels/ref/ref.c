@@ -1,14 +1,25 @@
 #include "kernels/ref/ref.h"
 
+#include "base/half.h"
+
 bool ref_are_f32(drt_device *dev, const char *kernel, const drt_mat *m, int n) {
     if (dev->error.code) return false;
     for (int i = 0; i < n; i++) {
         if (!m[i].data || m[i].type == DRT_F32) continue;
-        drt_device_fail(dev, DRT_EARG, "%s: matrix %d is bf16; the ref device computes in f32 only, convert it first",
-                        kernel, i + 1);
+        drt_device_fail(dev, DRT_EARG, "%s: matrix %d is %s, it must be f32; convert it first", kernel, i + 1,
+                        drt_dtype_name(m[i].type));
         return false;
     }
     return true;
+}
+
+double ref_number(drt_mat m, int64_t i) {
+    switch (m.type) {
+    case DRT_BF16: return drt_bf16_to_f32(((const uint16_t *)m.data)[i]);
+    case DRT_F16: return drt_f16_to_f32(((const uint16_t *)m.data)[i]);
+    case DRT_F32: break;
+    }
+    return ((const float *)m.data)[i];
 }
 
 bool ref_indices_fit(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int64_t least,
@@ -27,6 +38,7 @@ const drt_kernels drt_kernels_ref = {
     .matmul = ref_matmul,
     .col_sum = ref_col_sum,
     .copy_rows = ref_copy_rows,
+    .convert = ref_convert,
     .fill = ref_fill,
     .add = ref_add,
     .scale = ref_scale,

@@ -18,6 +18,9 @@ bool ref_are_f32(drt_device *dev, const char *kernel, const drt_mat *m, int n);
 bool ref_indices_fit(drt_device *dev, const char *kernel, const int32_t *index, int64_t n, int64_t least,
                      int64_t limit);
 
+// Element i of a matrix's memory, of any type.
+double ref_number(drt_mat m, int64_t i);
+
 // Writes or adds: the last step of every kernel with `acc`.
 static inline void ref_put(float *at, double x, bool acc) { *at = (float)(acc ? *at + x : x); }
 
@@ -26,6 +29,7 @@ void ref_matmul(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bi
 void ref_col_sum(drt_device *, drt_mat x, bool acc, drt_mat out);
 void ref_copy_rows(drt_device *, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
                    int64_t n, bool acc);
+void ref_convert(drt_device *, drt_mat x, drt_mat y);
 void ref_fill(drt_device *, drt_mat x, float value);
 void ref_add(drt_device *, drt_mat a, drt_mat b, drt_mat y);
 void ref_scale(drt_device *, float alpha, drt_mat x, bool acc, drt_mat y);

@@ -1,6 +1,7 @@
 // Copies, sums and other kernels that only move rows: bound by memory.
 #include "kernels/cpu/cpu.h"
 
+#include "kernels/cpu/isa/half.h"
 #include "kernels/cpu/isa/simd.h"
 #include "kernels/cpu/isa/table.h"
 
@@ -60,6 +61,22 @@ static void put_row(float *y, const float *x, int64_t n, float f, bool acc) {
     }
 }
 
+// The same from a row of any type, a run at a time.
+static void put_any(float *y, drt_mat x, int64_t row, int64_t col, int64_t n, float f, bool acc) {
+    enum { RUN = 256 };
+    float room[RUN];
+    if (x.type == DRT_F32) {
+        put_row(y, drt_row(x, row) + col, n, f, acc);
+        return;
+    }
+    const uint16_t *from = (const uint16_t *)x.data + row * x.ld + col;
+    for (int64_t i = 0; i < n; i += RUN) {
+        int64_t m = n - i < RUN ? n - i : RUN;
+        drt_expand(from + i, x.type, room, m);
+        put_row(y + i, room, m, f, acc);
+    }
+}
+
 static void scale_pieces(const void *args, int64_t first, int64_t end, int worker) {
     const whole *w = args;
     (void)worker;
@@ -89,7 +106,7 @@ static void copy_pieces(const void *args, int64_t first, int64_t end, int worker
     for (int64_t i = first; i < end; i++) {
         int64_t to = k->di ? k->di[i] : i, from = k->si ? k->si[i] : i;
         if (to >= 0 && from >= 0)
-            put_row(drt_row(k->dst, to), drt_row(k->src, from), k->dst.cols, k->s ? k->s[i] : 1.0f, k->acc);
+            put_any(drt_row(k->dst, to), k->src, from, 0, k->dst.cols, k->s ? k->s[i] : 1.0f, k->acc);
     }
 }
 
@@ -104,14 +121,14 @@ static void scatter_parts(const void *args, int64_t first, int64_t end, int work
         for (int64_t i = 0; i < k->n; i++) {
             int64_t to = k->di[i], from = k->si ? k->si[i] : i;
             if (to >= 0 && from >= 0)
-                put_row(drt_row(k->dst, to) + c0, drt_row(k->src, from) + c0, c1 - c0, k->s ? k->s[i] : 1.0f, true);
+                put_any(drt_row(k->dst, to) + c0, k->src, from, c0, c1 - c0, k->s ? k->s[i] : 1.0f, true);
         }
     }
 }
 
 void DRT_FN(copy_rows)(drt_device *dev, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
                        int64_t n, bool acc) {
-    if (!DRT_READY(dev, "copy_rows", dst, src) || !dst.data || !n) return;
+    if (!DRT_READY(dev, "copy_rows, destination", dst) || !dst.data || !n) return;
     if (di && !drt_cpu_indices_good(dev, "copy_rows, destination", di, n, INT32_MIN, dst.rows)) return;
     if (si && !drt_cpu_indices_good(dev, "copy_rows, source", si, n, INT32_MIN, src.rows)) return;
     copy k = {dst, src, di, si, s, n, 1, acc};

@@ -5,9 +5,10 @@
 
 const drt_kernels DRT_FN(table) = {
     .name = "cpu/" DRT_TEXT(DRT_ISA),
-    .matmul = drt_cpu_matmul,
+    .matmul = DRT_FN(matmul),
     .col_sum = DRT_FN(col_sum),
     .copy_rows = DRT_FN(copy_rows),
+    .convert = DRT_FN(convert),
     .fill = DRT_FN(fill),
     .add = DRT_FN(add),
     .scale = DRT_FN(scale),

@@ -32,9 +32,11 @@ INLINE void drt_add_parts(float *out, const float *sums, int64_t parts, int64_t 
     }
 }
 
+void DRT_FN(matmul)(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
 void DRT_FN(col_sum)(drt_device *, drt_mat x, bool acc, drt_mat out);
 void DRT_FN(copy_rows)(drt_device *, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
                        int64_t n, bool acc);
+void DRT_FN(convert)(drt_device *, drt_mat x, drt_mat y);
 void DRT_FN(fill)(drt_device *, drt_mat x, float value);
 void DRT_FN(add)(drt_device *, drt_mat a, drt_mat b, drt_mat y);
 void DRT_FN(scale)(drt_device *, float alpha, drt_mat x, bool acc, drt_mat y);

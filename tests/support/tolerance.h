@@ -1,0 +1,18 @@
+// How far two correct programs may be apart, from rounding alone: one formula for every test that compares numbers.
+#ifndef DRT_TESTS_TOLERANCE_H
+#define DRT_TESTS_TOLERANCE_H
+
+#include "kernels/kernels.h"
+
+#include <math.h>
+
+// The spacing of a type's numbers at 1.
+static inline double type_spacing(drt_dtype type) {
+    return type == DRT_F32 ? 0x1p-23 : type == DRT_F16 ? 0x1p-10 : 0x1p-7;
+}
+
+// Of a sum of n terms that are rounded to `type`, relative to the size of the sum: errors of roundings are independent
+// enough to grow as sqrt(n); 4 and 2 leave room for the last operations and for constants.
+static inline double rounding_tolerance(drt_dtype type, double n) { return type_spacing(type) * (4 + 2 * sqrt(n)); }
+
+#endif
