@@ -118,7 +118,7 @@ def llava_expected(folder, model=None):
     model = model or llava(folder)
     c = model.config
     patches = (c.vision_config.image_size // c.vision_config.patch_size) ** 2
-    rows = patches + (c.vision_feature_select_strategy == "full")
+    rows = patches + (c.vision_feature_select_strategy == "full" and c.vision_config.model_type == "clip_vision_model")
     images = sum(i == IMAGE for ids, _ in SAMPLES for i in ids)
     pixels = torch.randn(images, 3, c.vision_config.image_size, c.vision_config.image_size, generator=torch.Generator().manual_seed(3))
     out, logits, loss, words, seen = {"pixels": pixels}, [], 0, 0, 0

@@ -23,7 +23,7 @@ drt_tensor *drt_text_order_loss(drt_tape *t, const drt_forward *f, drt_score *sc
 // guided.c: METHODS 2.3. One minus the attention that rows predicting the response spend on the image.
 drt_tensor *drt_guided_objective(drt_tape *t, const drt_forward *f, drt_score *score);
 
-// contrastive.c: CLIP's symmetric InfoNCE over the batch, hard negative captions included.
+// contrastive.c: CLIP's symmetric InfoNCE over the batch, or SigLIP's sigmoid loss; hard negative captions included.
 drt_tensor *drt_contrastive_objective(drt_tape *t, const drt_forward *f, drt_score *score);
 
 // patch_words.c: what covers this patch? Cross-entropy of linear heads on the patch features LLaVA will read; it makes

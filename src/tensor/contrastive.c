@@ -1,4 +1,6 @@
-// CLIP's symmetric InfoNCE. With z = s a b^T, s = exp(log_scale): the loss is the mean over i of CE(z[i, :], i) and of
+// CLIP's symmetric InfoNCE and SigLIP's pairwise sigmoid loss, over rows a and b of length 1.
+//
+// InfoNCE: With z = s a b^T, s = exp(log_scale): the loss is the mean over i of CE(z[i, :], i) and of
 // CE(z[:n, i], i), halved. Extra rows of b (hard negatives) stand only in the first.
 #include "tensor/ops.h"
 
@@ -89,5 +91,74 @@ drt_tensor *drt_contrastive_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_
         for (int64_t i = 0; i < n; i++) *hit += hits[i] / (float)n;
     }
     if (learns) drt_tape_record(t, contrastive_back, c, y, NULL);
+    return y;
+}
+
+// ---- SigLIP: every pair is a question of its own -------------------------------------------------------------------
+// With z = s a b^T + bias and y = 1 where i = j, -1 elsewhere: the mean over i of the sum over j of log(1 + e^(-y z)).
+
+typedef struct {
+    drt_tensor *a, *b, *log_scale, *bias, *y;
+    drt_mat z; // [n, m]; the backward turns it into its gradient
+    float scale;
+} pairs;
+
+static void sigmoid_back(drt_tape *t, void *context) {
+    pairs *c = context;
+    drt_device *dev = drt_tape_device(t);
+    const drt_mat none = {0};
+    int64_t n = c->z.rows, m = c->z.cols;
+    float g = *(float *)c->y->grad.data / (float)n, bias = drt_scalar(c->bias);
+    double slope = 0, lift = 0; // d loss / d log_scale = sum of dz (z - bias); d loss / d bias = sum of dz
+    for (int64_t i = 0; i < n; i++) {
+        float *z = drt_row(c->z, i);
+        for (int64_t j = 0; j < m; j++) {
+            float y = i == j ? 1 : -1, dz = -y * g / (1 + expf(y * z[j]));
+            slope += (double)dz * (z[j] - bias);
+            lift += dz;
+            z[j] = dz * c->scale;
+        }
+    }
+    if (c->log_scale->needs_grad) drt_grad_scalar(t, c->log_scale, (float)slope);
+    if (c->bias->needs_grad) drt_grad_scalar(t, c->bias, (float)lift);
+    bool acc;
+    drt_mat da = drt_grad_target(t, c->a, &acc);
+    if (da.data) dev->k->matmul(dev, false, false, c->z, c->b->value, none, acc, da);
+    drt_mat db = drt_grad_target(t, c->b, &acc);
+    if (db.data) dev->k->matmul(dev, true, false, c->z, c->a->value, none, acc, db);
+}
+
+drt_tensor *drt_sigmoid_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_tensor *log_scale, drt_tensor *bias,
+                             float *hit) {
+    if (!a || !b || !log_scale || !bias || drt_tape_failed(t, NULL)) return NULL;
+    int64_t n = a->value.rows, m = b->value.rows, d = a->value.cols;
+    if (n < 1 || m < n || b->value.cols != d) {
+        drt_tape_fail(t, DRT_EARG, "sigmoid loss: a is %lld x %lld, b %lld x %lld", (long long)n, (long long)d,
+                      (long long)m, (long long)b->value.cols);
+        return NULL;
+    }
+    bool learns = a->needs_grad || b->needs_grad || log_scale->needs_grad || bias->needs_grad;
+    drt_tensor *y = drt_tensor_new(t, 1, 1, learns), *z = drt_tensor_new(t, n, m, false);
+    pairs *c = drt_tape_alloc(t, 1, sizeof *c);
+    if (!y || !z || !c) return NULL;
+    *c = (pairs){a, b, log_scale, bias, y, z->value, expf(drt_scalar(log_scale))};
+    drt_device *dev = drt_tape_device(t);
+    dev->k->matmul(dev, false, true, a->value, b->value, (drt_mat){0}, false, z->value);
+    double loss = 0;
+    int64_t hits = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float *row = drt_row(z->value, i);
+        int64_t best = 0;
+        for (int64_t j = 0; j < m; j++) {
+            row[j] = c->scale * row[j] + drt_scalar(bias);
+            double x = i == j ? -row[j] : row[j];
+            loss += (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
+            if (row[j] > row[best]) best = j;
+        }
+        hits += best == i;
+    }
+    *(float *)y->value.data = (float)(loss / (double)n);
+    if (hit) *hit = (float)hits / (float)n;
+    if (learns) drt_tape_record(t, sigmoid_back, c, y, NULL);
     return y;
 }

@@ -62,6 +62,11 @@ drt_tensor *drt_guided_loss(drt_tape *t, drt_tensor *const *mass, const float *c
 // from n on are extra negatives for a. log_scale [1, 1]: the logits are exp(log_scale) * a b^T.
 // hit (may be NULL): share of rows of a whose own row of b is the nearest.
 drt_tensor *drt_contrastive_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_tensor *log_scale, float *hit);
+// SigLIP's pairwise loss (Zhai et al. 2023, eq. 1), the arguments as above and a bias [1, 1]: each pair of a row of a and
+// a row of b is a question of its own, answered by the sigmoid of exp(log_scale) * a b^T + bias; extra rows of b match
+// nothing. The mean over the rows of a.
+drt_tensor *drt_sigmoid_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_tensor *log_scale, drt_tensor *bias,
+                             float *hit);
 // sum of weight[i] * term[i]; with log_variance[i] (tensors [1, 1], array or entries may be NULL) the term counts
 // weight*exp(-s)*term + share[i]*s/2: homoscedastic uncertainty weighting (Kendall et al. 2018). share[i]: the part of
 // the step's term that this one is (NULL: 1, a step is one batch), so that s/2 counts once a step.

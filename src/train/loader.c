@@ -56,21 +56,25 @@ static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_ar
     return DRT_OK;
 }
 
-// A caption for CLIP: bos, tokens, eos, cut to the tower's positions.
+// A caption, cut to the tower's positions. CLIP: bos, tokens, eos. SigLIP: tokens, the tokenizer's eos (its config
+// names CLIP's), and padding to the last position, which is the row that is read.
 static drt_status add_text(const drt_loader *l, const char *text, drt_arena *arena, drt_sample *s, drt_error *err) {
     const drt_tower *c = &l->m->config.text;
     drt_token *token = NULL;
     int n = 0;
     drt_status status = drt_tokenizer_encode(l->m->tokenizer, text, strlen(text), &token, &n, err);
     if (status) return status;
-    if (n > c->positions - 2) n = c->positions - 2;
-    int32_t *id = drt_arena_array(arena, n + 2, sizeof *id);
+    int front = c->family->causal, eos = front ? c->eos : drt_tokenizer_eos(l->m->tokenizer), most = c->positions - 1;
+    if (n > most - front) n = most - front;
+    int size = front ? n + 2 : c->positions;
+    int32_t *id = drt_arena_array(arena, size, sizeof *id);
     if (id) {
-        id[0] = c->bos;
-        for (int i = 0; i < n; i++) id[i + 1] = token[i].id;
-        id[n + 1] = c->eos;
+        for (int i = 0; i < size; i++) id[i] = c->pad;
+        if (front) id[0] = c->bos;
+        for (int i = 0; i < n; i++) id[front + i] = token[i].id;
+        id[front + n] = eos;
         s->text[s->texts] = id;
-        s->text_size[s->texts++] = n + 2;
+        s->text_size[s->texts++] = size;
     }
     free(token);
     return id ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a caption");

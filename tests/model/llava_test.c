@@ -57,6 +57,10 @@ static void projectors(void **state) {
     (void)state;
     parity("model/llava_linear"), parity("model/llava_mlp3"), parity("model/llava_identity");
 }
+static void llava_siglip(void **state) {
+    (void)state;
+    parity("model/llava_siglip"), parity("model/llava_siglip_bare");
+}
 static void llama(void **state) { (void)state, parity("model/llama"); }
 static void llama_tied(void **state) { (void)state, parity("model/llama_tied"); }
 
@@ -121,9 +125,10 @@ static void cut_steps(void **state) {
 
 // What drt writes it reads again to the bit, and as bf16 within its rounding.
 static void saved_and_read(void **state) {
-    static const char *const folders[] = {"model/llava", "model/llava_old", "model/llama_tied", "model/clip"};
+    static const char *const folders[] = {"model/llava",  "model/llava_old",    "model/llama_tied",       "model/clip",
+                                          "model/siglip", "model/llava_siglip", "model/llava_siglip_bare"};
     (void)state;
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[300];
         drt_error err = {0};
         drt_model *a, *b;
@@ -154,8 +159,9 @@ static void transformers_reads_it(void **state) {
     char command[1500];
     snprintf(command, sizeof command, "%s -c 'import torch, transformers' 2>/dev/null", python);
     if (system(command)) skip();
-    static const char *const folders[] = {"model/llava", "model/llava_old"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const folders[] = {"model/llava", "model/llava_old", "model/llava_siglip",
+                                          "model/llava_siglip_bare"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         rig r;
         char golden[100], path[400];
         drt_error err = {0};
@@ -180,9 +186,11 @@ static void transformers_reads_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llava),     cmocka_unit_test(llava_old_names), cmocka_unit_test(projectors),
-        cmocka_unit_test(llama),     cmocka_unit_test(llama_tied),      cmocka_unit_test(ways_agree),
-        cmocka_unit_test(cut_steps), cmocka_unit_test(saved_and_read),  cmocka_unit_test(transformers_reads_it),
+        cmocka_unit_test(llava),          cmocka_unit_test(llava_old_names),
+        cmocka_unit_test(projectors),     cmocka_unit_test(llava_siglip),
+        cmocka_unit_test(llama),          cmocka_unit_test(llama_tied),
+        cmocka_unit_test(ways_agree),     cmocka_unit_test(cut_steps),
+        cmocka_unit_test(saved_and_read), cmocka_unit_test(transformers_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -195,7 +195,8 @@ static double slice_gap(rig *r, const char *name, const drt_slice *s) {
     drt_mat g = s->param->tensor.grad;
     bool vector = g.rows == 1;
     const float *have = (const float *)g.data + s->row * (vector ? 1 : g.cols);
-    int64_t n = vector ? (s->ndim == 1 ? s->shape[0] : 1) : s->rows * g.cols, count;
+    int64_t n = 1, count;
+    for (int i = 0; i < s->ndim; i++) n *= s->shape[i];
     double sum = 0;
     if (has(r, name)) {
         const float *want = rig_numbers(r, name, &count);

@@ -159,6 +159,10 @@ static drt_tensor *contrast(drt_tape *t, drt_tensor *const *leaf, const void *c)
     (void)c;
     return drt_contrastive_loss(t, drt_unit_rows(t, leaf[0]), drt_unit_rows(t, leaf[1]), leaf[2], NULL);
 }
+static drt_tensor *paired(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_sigmoid_loss(t, drt_unit_rows(t, leaf[0]), drt_unit_rows(t, leaf[1]), leaf[2], leaf[3], NULL);
+}
 static drt_tensor *balanced(drt_tape *t, drt_tensor *const *leaf, const void *c) {
     (void)c;
     drt_tensor *term[] = {bench_project(t, leaf[0], 1), bench_project(t, drt_activate(t, DRT_SILU, leaf[0]), 2)};
@@ -174,6 +178,9 @@ static void losses(void **state) {
     slope_check(&(slope){"contrastive", 3, {5, 5, 1}, {3, 3, 1}, .build = contrast});
     slope_check(&(slope){"contrastive, more texts", 3, {3, 7, 1}, {5, 5, 1}, .build = contrast});
     slope_check(&(slope){"contrastive of one", 3, {1, 2, 1}, {3, 3, 1}, .build = contrast});
+    slope_check(&(slope){"sigmoid", 4, {5, 5, 1, 1}, {3, 3, 1, 1}, .build = paired});
+    slope_check(&(slope){"sigmoid, more texts", 4, {3, 7, 1, 1}, {5, 5, 1, 1}, .build = paired});
+    slope_check(&(slope){"sigmoid of one", 4, {1, 1, 1, 1}, {3, 3, 1, 1}, .build = paired});
     slope_check(&(slope){"total", 2, {3, 2}, {2, 1}, .build = balanced});
 }
 

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/model/{clip_odd,siglip,siglip_odd,llava_siglip,llava_siglip_bare}: tiny random Hugging Face folders
+and what `transformers` computes with them, for tests/model/pair_test.c and llava_test.c.
+
+    python tools/golden_vision.py            (needs torch, transformers, safetensors; seconds)
+
+The parts are golden_model.py's: weights at which every path matters, gradients named as drt names the parameter.
+"""
+import torch
+from transformers import (CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig,
+                          LlavaForConditionalGeneration, SiglipConfig, SiglipModel, SiglipTextConfig,
+                          SiglipVisionConfig)
+
+from golden_model import gradients, llava_expected, llava_old_name, randomize, save, write_folder
+
+IMAGES = 3
+
+
+def texts_of(text, seed):
+    """CLIP: bos, some words, eos, of any length. SigLIP: some words, padding to the last position."""
+    g = torch.Generator().manual_seed(seed)
+    for k in range(IMAGES):
+        n = 1 + 2 * k
+        words = torch.randint(3, text.vocab_size - 3, (n,), generator=g).tolist()
+        if text.model_type == "clip_text_model":
+            yield [text.bos_token_id, *words, text.eos_token_id]
+        else:
+            yield words + [text.pad_token_id] * (text.max_position_embeddings - n)
+
+
+def pair_expected(folder, model, seed):
+    write_folder(folder, randomize(model, seed))
+    vision, texts = model.config.vision_config, list(texts_of(model.config.text_config, seed))
+    side = vision.image_size
+    pixels = torch.randn(IMAGES, 3, side, side, generator=torch.Generator().manual_seed(seed + 1))
+    seen = model.vision_model(pixel_values=pixels, output_hidden_states=True)
+    read = torch.cat([model.text_model(input_ids=torch.tensor([t])).pooler_output for t in texts])
+    own, siglip = torch.arange(IMAGES), model.config.model_type == "siglip"
+    image, text = (seen.pooler_output, read) if siglip else (model.visual_projection(seen.pooler_output), model.text_projection(read))
+    image, text = torch.nn.functional.normalize(image, dim=-1), torch.nn.functional.normalize(text, dim=-1)
+    logits = model.logit_scale.exp() * image @ text.T + (model.logit_bias if siglip else 0)
+    if siglip:
+        whole = model(input_ids=torch.tensor(texts), pixel_values=pixels, return_loss=True)
+        assert (whole.logits_per_image - logits).abs().max() < 1e-5
+        loss = whole.loss
+    else:
+        loss = (torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)) / 2
+    loss.backward()
+    out = {"pixels": pixels, "hidden": torch.stack(seen.hidden_states), "pooled_images": seen.pooler_output,
+           "images": image, "texts": text, "logits": logits, "loss": loss}
+    out |= {f"ids.{k}": torch.tensor(t) for k, t in enumerate(texts)}
+    gradients(model, out)
+    save(folder, out)
+
+
+def clip_odd():
+    vision = CLIPVisionConfig(hidden_size=21, intermediate_size=11, num_hidden_layers=2, num_attention_heads=3, image_size=17,
+                              patch_size=4, hidden_act="gelu", layer_norm_eps=1e-3)
+    text = CLIPTextConfig(hidden_size=6, intermediate_size=9, num_hidden_layers=2, num_attention_heads=1, vocab_size=23,
+                          max_position_embeddings=13, bos_token_id=21, eos_token_id=22, pad_token_id=0, hidden_act="gelu")
+    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=5))
+
+
+def siglip(vision, text):
+    return SiglipModel(SiglipConfig(text_config=SiglipTextConfig(**text).to_dict(),
+                                    vision_config=SiglipVisionConfig(**vision).to_dict()))
+
+
+SIGLIP = [  # of two odd sizes; in both the patches leave pixels over, as 384 / 14 does
+    (dict(hidden_size=18, intermediate_size=25, num_hidden_layers=3, num_attention_heads=3, image_size=17, patch_size=5),
+     dict(hidden_size=14, intermediate_size=19, num_hidden_layers=2, num_attention_heads=2, vocab_size=30,
+          max_position_embeddings=7, projection_size=18, pad_token_id=1)),
+    (dict(hidden_size=10, intermediate_size=33, num_hidden_layers=2, num_attention_heads=1, image_size=13, patch_size=3,
+          layer_norm_eps=1e-3),
+     dict(hidden_size=15, intermediate_size=8, num_hidden_layers=2, num_attention_heads=5, vocab_size=21,
+          max_position_embeddings=11, projection_size=10, pad_token_id=0, hidden_act="gelu")),
+]
+
+
+def llava(vision, layer):
+    text = LlamaConfig(hidden_size=18, intermediate_size=22, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1,
+                       vocab_size=37, max_position_embeddings=96)
+    return randomize(LlavaForConditionalGeneration(LlavaConfig(
+        vision_config=SiglipVisionConfig(**vision), text_config=text, image_token_index=36, vision_feature_layer=layer,
+        vision_feature_select_strategy="full")), 13)
+
+
+if __name__ == "__main__":
+    pair_expected("clip_odd", clip_odd(), 31)
+    for folder, sizes, seed in zip(("siglip", "siglip_odd"), SIGLIP, (37, 41)):
+        pair_expected(folder, siglip(*sizes), seed)
+    model = llava(SIGLIP[0][0], -2)
+    write_folder("llava_siglip", model)
+    llava_expected("llava_siglip", model)
+    model = llava(dict(SIGLIP[1][0], vision_use_head=False), -1)
+    write_folder("llava_siglip_bare", model, llava_old_name)
+    llava_expected("llava_siglip_bare", model)
