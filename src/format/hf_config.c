@@ -1,6 +1,7 @@
 #include "format/hf_config.h"
 
 #include "base/file.h"
+#include "format/hf_llava.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -207,6 +208,11 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
     json_t *o = json_loads(json, JSON_REJECT_DUPLICATES, &at);
     if (!o) return drt_fail(err, DRT_EFORMAT, "%s:%d:%d: %s", name, at.line, at.column, at.text);
     const char *type = word(o, "model_type", "");
+    if (drt_is_original_llava(o)) {
+        drt_status status = drt_original_llava_parse(c, o, name, err);
+        json_decref(o);
+        return status;
+    }
     if (!strcmp(type, "llava") && json_object_get(o, "text_config")) {
         c->kind = DRT_MODEL_LLAVA;
         llava_read(&r, o, c);
@@ -219,11 +225,10 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
         c->kind = DRT_MODEL_LANGUAGE;
         language_read(&r, o, "", &c->language);
     } else
-        r.status = drt_fail(
-            err, DRT_ECONFIG,
-            "%s: model_type \"%s\" is not one of llava (Hugging Face layout), clip, clip_vision_model, siglip, "
-            "siglip_vision_model, llama",
-            name, type);
+        r.status = drt_fail(err, DRT_ECONFIG,
+                            "%s: model_type \"%s\" is not one of llava, clip, clip_vision_model, siglip, "
+                            "siglip_vision_model, llama",
+                            name, type);
     snprintf(c->conversation, sizeof c->conversation, "%s", word(o, "drt_template", ""));
     json_decref(o);
     return r.status ? r.status : drt_model_config_check(c, name, err);

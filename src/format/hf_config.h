@@ -54,7 +54,11 @@ typedef struct {
     int projector;    // layers
     int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one
     bool keep_class;  // vision_feature_select_strategy "full" of a tower that has a class row
-    int image_token;  // id of <image>
+    int image_token;  // id of <image>; -1: the vocabulary has none
+    bool pad;         // image_aspect_ratio "pad" of an original LLaVA
+    // Original LLaVA: the folder or name of the vision tower; "": the tower is in the model's own folder and config.
+    char tower[256];
+    bool tower_inside; // its weights are those among the model's, its folder gives the sizes only
 
     // drt_template: how conversations are written; "": see drt_template_choose
     char conversation[24];

@@ -97,6 +97,8 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
         return drt_fail(err, DRT_ENOMEM, "no memory for a model");
     }
     m->config = *config;
+    m->dtype = "F32";
+    m->added = (drt_added_tokens){-1, -1};
     if (drt_has_vision(config)) {
         m->preprocess = drt_preprocess_clip;
         m->preprocess.size = config->vision.image;

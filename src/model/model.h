@@ -13,6 +13,8 @@
 #include "format/image.h"
 #include "format/tokenizer.h"
 #include "model/decoder.h"
+#include "model/files.h"
+#include "model/image_token.h"
 #include "model/tower.h"
 
 // Parts that training adds beside the model; they are saved in directed.safetensors (drt_directed_save) and never in
@@ -33,6 +35,9 @@ typedef struct {
     // Numbers in the files that will fill the towers and the decoder (0: nothing will). These then start as 0, and a
     // config that describes more is refused before memory is taken for it.
     int64_t stored;
+    // Folders of an original LLaVA's vision tower and language model where its own does not tell (model/files.h); NULL.
+    const char *vision, *decoder;
+    bool image_row; // LLaVA: a vocabulary without <image> gets a row for it (model/image_token.h)
 } drt_model_options;
 
 typedef struct drt_model {
@@ -49,14 +54,16 @@ typedef struct drt_model {
     drt_tokenizer *tokenizer;  // NULL if the folder has none
     drt_preprocess preprocess; // size 0 without a vision tower
     const drt_template *how;   // how conversations are written when nobody says otherwise; NULL: unknown
-    char *folder;              // where it came from; NULL for a new one
+    char *folder;              // where its tokenizer came from; NULL for a new one
+    const char *dtype;         // of the files it came from: "F32", "BF16" or "F16"; "F32" if they are mixed, or new
+    drt_added_tokens added;    // what image_row added to the tokenizer; -1: nothing
 } drt_model;
 
 // Declares and allocates a model of these sizes, weights initialised from options->seed.
 drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
                          drt_error *err);
-// Opens a Hugging Face folder: config.json, *.safetensors, tokenizer.json, preprocessor_config.json. A missing tensor,
-// a wrong shape, or a tensor that belongs nowhere is refused by name.
+// Opens a folder in any layout of model/layout.h: config.json, *.safetensors or pytorch_model*.bin, tokenizer.json,
+// preprocessor_config.json. A missing tensor, a wrong shape, or a tensor that belongs nowhere is refused by name.
 drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_options *options, drt_error *err);
 // The starting point of stage 1: vision tower of a CLIP or vision folder, decoder and tokenizer of a LLaMA folder, a
 // new projector of that many layers whose output is scaled to the root mean square of the word embeddings.
@@ -65,6 +72,11 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
 // Writes config.json, model.safetensors (dtype "F32", "BF16" or "F16"), preprocessor_config.json,
 // generation_config.json and copies the tokenizer's files. Each file atomically.
 drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err);
+// The same in another layout. DRT_LAYOUT_LLAVA of a LLaVA: the tower in FOLDER/vision_tower with its own config.
+drt_status drt_model_save_as(const drt_model *m, const char *folder, drt_layout layout, const char *dtype,
+                             drt_error *err);
+// Whether the files of `folder` hold exactly m's weights rounded to `dtype`. DRT_EIO: the first tensor that differs.
+drt_status drt_model_compare(const drt_model *m, const char *folder, const char *dtype, drt_error *err);
 void drt_model_close(drt_model *m);
 // The template to write conversations with: `wanted`, or the model's own where that is NULL (drt_template_choose).
 // DRT_ECONFIG: the model has no tokenizer, its chat template is none that drt knows, or the tokenizer lacks a token.

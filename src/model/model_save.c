@@ -2,16 +2,13 @@
 #include "model/model.h"
 
 #include "base/file.h"
+#include "base/half.h"
+#include "format/hf_llava.h"
 #include "format/safetensors.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *prefix_of(const drt_model *m, drt_group g) {
-    if (m->config.kind != DRT_MODEL_LLAVA) return "";
-    return g == DRT_VISION ? "vision_tower." : g == DRT_LANGUAGE ? "language_model." : "";
-}
 
 typedef struct {
     drt_st_entry *entry;
@@ -24,7 +21,9 @@ static void entries_free(entries *e) {
     free(e->name);
 }
 
-static drt_status entries_make(entries *e, const drt_model *m, const char *dtype, drt_error *err) {
+// The tensors of the groups in `with`, named as in that layout of such a model.
+static drt_status entries_make(entries *e, const drt_model *m, const bool with[DRT_GROUPS], drt_layout layout,
+                               const drt_model_config *c, const char *dtype, drt_error *err) {
     const drt_params *p = m->params;
     e->entry = calloc((size_t)p->slices + 1, sizeof *e->entry);
     e->name = calloc((size_t)p->slices + 1, sizeof *e->name);
@@ -33,9 +32,10 @@ static drt_status entries_make(entries *e, const drt_model *m, const char *dtype
         const drt_slice *s = &p->slice[i];
         drt_mat v = s->param->tensor.value;
         drt_st_entry *out = &e->entry[e->n];
+        if (!with[s->param->group]) continue;
         out->ndim = s->ndim;
         memcpy(out->shape, s->shape, sizeof s->shape);
-        snprintf(e->name[e->n], sizeof *e->name, "%s%s", prefix_of(m, s->param->group), s->name);
+        drt_layout_name(e->name[e->n], sizeof *e->name, layout, c, s);
         out->name = e->name[e->n];
         out->dtype = dtype;
         out->stored = "F32";
@@ -43,6 +43,19 @@ static drt_status entries_make(entries *e, const drt_model *m, const char *dtype
         e->n++;
     }
     return DRT_OK;
+}
+
+static drt_status write_weights(const drt_model *m, const bool with[DRT_GROUPS], drt_layout layout,
+                                const drt_model_config *c, const char *folder, const char *dtype, drt_error *err) {
+    entries e = {0};
+    drt_status status = drt_make_folders(folder, err);
+    if (!status) status = entries_make(&e, m, with, layout, c, dtype, err);
+    char *path = drt_path_join(folder, "model.safetensors");
+    if (!status && !path) status = drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) status = drt_safetensors_write(path, e.entry, e.n, NULL, err);
+    free(path);
+    entries_free(&e);
+    return status;
 }
 
 static drt_status write_text(const char *folder, const char *name, drt_text *text, drt_error *err) {
@@ -68,7 +81,7 @@ static drt_status copy_file(const char *from, const char *to, const char *name, 
     return status;
 }
 
-static drt_status write_processor(const drt_model *m, const char *folder, drt_error *err) {
+static drt_status write_processor(const drt_model *m, const char *folder, bool alone, drt_error *err) {
     const drt_preprocess *p = &m->preprocess;
     drt_text t = {0};
     drt_text_printf(&t,
@@ -82,7 +95,7 @@ static drt_status write_processor(const drt_model *m, const char *folder, drt_er
                     (double)p->std[0], (double)p->std[1], (double)p->std[2],
                     p->aspect == DRT_ASPECT_PAD ? "pad" : "square");
     drt_status status = write_text(folder, "preprocessor_config.json", &t, err);
-    if (status || m->config.kind != DRT_MODEL_LLAVA) return status;
+    if (status || alone || m->config.kind != DRT_MODEL_LLAVA) return status;
     drt_text_printf(
         &t,
         "{\n  \"processor_class\": \"LlavaProcessor\",\n  \"image_token\": \"<image>\",\n  \"patch_size\": %d,\n"
@@ -91,30 +104,107 @@ static drt_status write_processor(const drt_model *m, const char *folder, drt_er
     return write_text(folder, "processor_config.json", &t, err);
 }
 
-drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err) {
-    static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                                  "chat_template.jinja", "chat_template.json"};
-    if (!drt_weight_is_float(dtype)) return drt_fail(err, DRT_EARG, "dtype '%s' is not F32, BF16 or F16", dtype);
-    entries e = {0};
-    drt_text config = {0};
-    drt_status status = drt_make_folders(folder, err);
-    if (!status) status = entries_make(&e, m, dtype, err);
-    char *path = drt_path_join(folder, "model.safetensors");
-    if (!status && !path) status = drt_fail(err, DRT_ENOMEM, "no memory");
-    if (!status) status = drt_safetensors_write(path, e.entry, e.n, NULL, err);
-    free(path);
-    entries_free(&e);
-    if (!status && drt_has_vision(&m->config)) status = write_processor(m, folder, err);
-    if (!status && drt_has_decoder(&m->config)) {
+// What goes with the words: the ids of generation, and the tokenizer's files with what was added to them.
+static drt_status write_words(const drt_model *m, const char *folder, drt_error *err) {
+    static const char *const files[] = {"tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
+                                        "chat_template.jinja", "chat_template.json",    "tokenizer.model",
+                                        "added_tokens.json"};
+    drt_status status = DRT_OK;
+    if (drt_has_decoder(&m->config)) {
         drt_text g = {0};
         drt_text_printf(&g, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d\n}\n", m->config.language.bos,
                         m->config.language.eos);
         status = write_text(folder, "generation_config.json", &g, err);
     }
-    for (int i = 0; !status && m->folder && i < 5; i++) status = copy_file(m->folder, folder, tokenizer_files[i], err);
+    for (size_t i = 0; !status && m->folder && i < sizeof files / sizeof *files; i++)
+        status = copy_file(m->folder, folder, files[i], err);
+    if (!status && m->folder && m->added.image >= 0) status = drt_added_tokens_write(&m->added, m->folder, folder, err);
+    return status;
+}
+
+// The vision tower of an original LLaVA: a folder of its own inside `folder`.
+static drt_status write_tower(const drt_model *m, const char *folder, const char *name, const char *dtype,
+                              drt_error *err) {
+    static const bool vision[DRT_GROUPS] = {[DRT_VISION] = true};
+    drt_model_config c = m->config;
+    drt_text config = {0};
+    char *inner = drt_path_join(folder, name);
+    c.kind = DRT_MODEL_VISION;
+    *c.conversation = 0;
+    drt_status status = inner ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) status = write_weights(m, vision, DRT_LAYOUT_HF, &c, inner, dtype, err);
+    if (!status) status = write_processor(m, inner, true, err);
+    if (!status) drt_model_config_write(&c, &config);
+    if (!status) status = write_text(inner, "config.json", &config, err);
+    free(inner);
+    return status;
+}
+
+drt_status drt_model_save_as(const drt_model *m, const char *folder, drt_layout layout, const char *dtype,
+                             drt_error *err) {
+    static const char tower[] = "vision_tower";
+    const bool original = layout == DRT_LAYOUT_LLAVA && m->config.kind == DRT_MODEL_LLAVA;
+    bool with[DRT_GROUPS];
+    drt_text config = {0};
+    memset(with, 1, sizeof with);
+    with[DRT_VISION] = !original;
+    if (!drt_weight_is_float(dtype)) return drt_fail(err, DRT_EARG, "dtype '%s' is not F32, BF16 or F16", dtype);
+    drt_model_config c = m->config;
+    c.pad = m->preprocess.aspect == DRT_ASPECT_PAD;
+    drt_status status = original ? drt_original_llava_write(&c, tower, &config, err) : DRT_OK;
+    if (!original) drt_model_config_write(&c, &config);
+    if (!status) status = write_weights(m, with, original ? layout : DRT_LAYOUT_HF, &c, folder, dtype, err);
+    if (!status && original) status = write_tower(m, folder, tower, dtype, err);
+    else if (!status && drt_has_vision(&m->config)) status = write_processor(m, folder, false, err);
+    if (!status) status = write_words(m, folder, err);
     // Last: a folder without it is no model yet.
-    if (!status) drt_model_config_write(&m->config, &config);
-    if (!status) status = write_text(folder, "config.json", &config, err);
+    if (!status) return write_text(folder, "config.json", &config, err);
+    drt_text_free(&config);
+    return status;
+}
+
+drt_status drt_model_save(const drt_model *m, const char *folder, const char *dtype, drt_error *err) {
+    return drt_model_save_as(m, folder, DRT_LAYOUT_HF, dtype, err);
+}
+
+// The numbers of a slice, rounded to dtype, against those of the file, all of it exact.
+static bool same_numbers(const float *x, const drt_weight *w, const char *dtype) {
+    enum { CHUNK = 4096 };
+    float want[CHUNK], have[CHUNK];
+    uint16_t half[CHUNK];
+    int64_t n = drt_weight_elements(w);
+    int size = drt_weight_dtype_size(dtype);
+    if (strcmp(w->dtype, dtype)) return false;
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t m = n - at < CHUNK ? n - at : CHUNK;
+        memcpy(want, x + at, (size_t)m * sizeof *want);
+        if (!strcmp(dtype, "BF16")) drt_f32_to_bf16_n(half, want, m), drt_bf16_to_f32_n(want, half, m);
+        if (!strcmp(dtype, "F16")) drt_f32_to_f16_n(half, want, m), drt_f16_to_f32_n(want, half, m);
+        drt_weight_numbers(have, dtype, (const char *)w->bytes + at * size, m);
+        if (memcmp(want, have, (size_t)m * sizeof *want)) return false;
+    }
+    return true;
+}
+
+drt_status drt_model_compare(const drt_model *m, const char *folder, const char *dtype, drt_error *err) {
+    drt_model_files f;
+    drt_status status = drt_model_files_open(&f, folder, NULL, NULL, err);
+    for (int i = 0; !status && i < m->params->slices; i++) {
+        const drt_slice *s = &m->params->slice[i];
+        drt_mat v = s->param->tensor.value;
+        const drt_weight *found = drt_model_files_find(&f, s);
+        status = drt_layout_fits(s, found, folder, err);
+        if (!status) status = drt_layout_finite(found, err); // a number too large for F16 is infinite there
+        if (!status && !same_numbers((const float *)v.data + s->row * (v.rows == 1 ? 1 : v.cols), found, dtype))
+            status = drt_fail(err, DRT_EIO,
+                              "%s: tensor '%s' reads back with other numbers than were written; is the "
+                              "disk sound?",
+                              found->file, found->name);
+    }
+    int part = 0, at = 0;
+    const drt_weight *stranger = status ? NULL : drt_model_files_stranger(&f, &part, &at);
+    if (stranger) status = drt_model_files_refuse(stranger, err);
+    drt_model_files_close(&f);
     return status;
 }
 

@@ -1,0 +1,195 @@
+#include "model/files.h"
+
+#include "base/file.h"
+#include "format/hf_llava.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static drt_status add_part(drt_model_files *f, const char *path, bool whole, drt_error *err) {
+    drt_files_part *p = &f->part[f->parts];
+    *p = (drt_files_part){.whole = whole};
+    drt_status status = drt_weights_open(&p->weights, path, err);
+    if (status) return status;
+    f->parts++;
+    p->folder = strdup(path);
+    p->used = calloc((size_t)drt_weights_count(p->weights) + 1, sizeof *p->used);
+    return p->folder && p->used ? DRT_OK : drt_fail(err, DRT_ENOMEM, "%s: no memory for its list of tensors", path);
+}
+
+// Sets *out to FOLDER/NAME if that is a folder; frees what it held.
+static bool try_folder(char **out, const char *folder, const char *name) {
+    free(*out);
+    *out = drt_path_join(folder, name);
+    return *out && drt_is_folder(*out);
+}
+
+// The folder of an original LLaVA's tower in f->vision, or NULL where a tower known by name has its weights inside.
+static drt_status find_tower(drt_model_files *f, const char *folder, const char *wanted, drt_error *err) {
+    drt_model_config *c = &f->config, eye;
+    const char *slash = strrchr(c->tower, '/'), *last = slash ? slash + 1 : c->tower;
+    char *beside = NULL;
+    bool found = false;
+    if (wanted) {
+        f->vision = strdup(wanted);
+        found = f->vision != NULL;
+    } else {
+        beside = drt_path_join(folder, "..");
+        found = beside && (try_folder(&f->vision, folder, c->tower) || try_folder(&f->vision, folder, last) ||
+                           try_folder(&f->vision, beside, last));
+        free(beside);
+    }
+    if (!found) {
+        free(f->vision);
+        f->vision = NULL;
+        if (c->tower_inside && drt_tower_known(&c->vision, c->tower)) return DRT_OK;
+        return drt_fail(err, DRT_EIO,
+                        "%s: its vision tower '%s' is not here; download that model and put it beside this folder as "
+                        "'%s', or name its folder with --vision",
+                        folder, c->tower, last);
+    }
+    drt_status status = drt_model_config_read(&eye, f->vision, err);
+    if (!status && (!drt_has_vision(&eye) || !eye.vision.family))
+        status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower of its own", f->vision);
+    if (!status) c->vision = eye.vision;
+    return status;
+}
+
+// Whether the folder's only weights are mm_projector.bin, as stage 1 of the original LLaVA leaves it; *path is its
+// path.
+static drt_status projector_file(char **path, const char *folder, drt_error *err) {
+    *path = drt_path_join(folder, "mm_projector.bin");
+    if (!*path) return drt_fail(err, DRT_ENOMEM, "no memory");
+    if (drt_file_exists(*path)) return DRT_OK;
+    free(*path);
+    *path = NULL;
+    return DRT_OK;
+}
+
+static drt_status open_original(drt_model_files *f, const char *folder, const char *vision, const char *language,
+                                drt_error *err) {
+    char *projector = NULL, *text = NULL;
+    bool all[DRT_GROUPS] = {[DRT_PROJECTOR] = true, [DRT_LANGUAGE] = true, [DRT_VISION] = f->config.tower_inside};
+    drt_status status = find_tower(f, folder, vision, err);
+    if (!status) status = projector_file(&projector, folder, err);
+    if (!status && !(text = strdup(language ? language : folder))) status = drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) {
+        status = add_part(f, text, true, err);
+        if (status == DRT_EIO && projector && !language)
+            status = drt_fail(err, DRT_EIO,
+                              "%s: holds mm_projector.bin and no other weights; name the folder of the language model "
+                              "it was trained on with --language",
+                              folder);
+    }
+    if (!status) memcpy(f->part[0].holds, all, sizeof all);
+    if (!status && projector) {
+        status = add_part(f, projector, true, err);
+        f->part[f->parts - 1].holds[DRT_PROJECTOR] = !status;
+    }
+    if (!status && f->vision) {
+        bool inside = f->config.tower_inside;
+        if (!inside) status = add_part(f, f->vision, false, err);
+        if (!status && !inside) f->part[f->parts - 1].holds[DRT_VISION] = true;
+    }
+    f->text = text;
+    free(projector);
+    return status ? status : drt_model_config_check(&f->config, folder, err);
+}
+
+drt_status drt_model_files_open(drt_model_files *f, const char *folder, const char *vision, const char *language,
+                                drt_error *err) {
+    *f = (drt_model_files){0};
+    drt_status status = drt_model_config_read(&f->config, folder, err);
+    if (!status && *f->config.tower) status = open_original(f, folder, vision, language, err);
+    else if (!status) {
+        status = add_part(f, folder, true, err);
+        if (!status) memset(f->part[0].holds, 1, sizeof f->part[0].holds);
+        f->text = strdup(folder);
+        f->vision = strdup(folder);
+        if (!status && (!f->text || !f->vision)) status = drt_fail(err, DRT_ENOMEM, "no memory");
+    }
+    if (status) drt_model_files_close(f);
+    return status;
+}
+
+drt_status drt_model_files_pair(drt_model_files *f, const drt_model_config *like, const char *vision,
+                                const char *language, drt_error *err) {
+    drt_model_config eye, tongue;
+    *f = (drt_model_files){.config = *like};
+    drt_status status = drt_model_config_read(&eye, vision, err);
+    if (!status) status = drt_model_config_read(&tongue, language, err);
+    if (!status && (!drt_has_vision(&eye) || !eye.vision.family))
+        status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower", vision);
+    if (!status && !drt_has_decoder(&tongue)) status = drt_fail(err, DRT_ECONFIG, "%s: has no decoder", language);
+    if (status) return status;
+    f->config.kind = DRT_MODEL_LLAVA;
+    f->config.vision = eye.vision;
+    f->config.language = tongue.language;
+    memcpy(f->config.conversation, tongue.conversation, sizeof tongue.conversation);
+    f->vision = strdup(vision);
+    f->text = strdup(language);
+    if (!f->vision || !f->text) status = drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) status = add_part(f, vision, false, err);
+    if (!status) f->part[0].holds[DRT_VISION] = true;
+    if (!status) status = add_part(f, language, tongue.kind == DRT_MODEL_LANGUAGE, err);
+    if (!status) f->part[1].holds[DRT_LANGUAGE] = true;
+    if (!status) status = drt_model_config_check(&f->config, "the assembled model", err);
+    if (status) drt_model_files_close(f);
+    return status;
+}
+
+void drt_model_files_close(drt_model_files *f) {
+    for (int i = 0; i < f->parts; i++) {
+        drt_weights_close(f->part[i].weights);
+        free(f->part[i].folder), free(f->part[i].used);
+    }
+    free(f->vision), free(f->text);
+    *f = (drt_model_files){0};
+}
+
+int64_t drt_model_files_numbers(const drt_model_files *f) {
+    int64_t n = 0;
+    for (int p = 0; p < f->parts; p++)
+        for (int i = 0; i < drt_weights_count(f->part[p].weights); i++)
+            n += drt_weight_elements(drt_weights_at(f->part[p].weights, i));
+    return n;
+}
+
+const char *drt_model_files_dtype(const drt_model_files *f) {
+    const char *all = NULL;
+    for (int p = 0; p < f->parts; p++)
+        for (int i = 0; i < drt_weights_count(f->part[p].weights); i++) {
+            const char *own = drt_weights_at(f->part[p].weights, i)->dtype;
+            if (!drt_weight_is_float(own)) continue;
+            if (all && strcmp(all, own)) return "F32";
+            all = own;
+        }
+    return all && !strcmp(all, "BF16") ? "BF16" : all && !strcmp(all, "F16") ? "F16" : "F32";
+}
+
+const drt_weight *drt_model_files_find(drt_model_files *f, const drt_slice *slice) {
+    for (int i = 0; i < f->parts; i++) {
+        drt_files_part *p = &f->part[i];
+        const drt_weight *found = p->holds[slice->param->group] ? drt_layout_find(p->weights, slice) : NULL;
+        if (!found) continue;
+        p->used[found - drt_weights_at(p->weights, 0)] = true;
+        return found;
+    }
+    return NULL;
+}
+
+const drt_weight *drt_model_files_stranger(const drt_model_files *f, int *part, int *at) {
+    for (; *part < f->parts; ++*part, *at = 0) {
+        const drt_files_part *p = &f->part[*part];
+        while (p->whole && *at < drt_weights_count(p->weights)) {
+            const drt_weight *t = drt_weights_at(p->weights, *at);
+            if (!p->used[(*at)++] && !drt_layout_needless(&f->config, t->name)) return t;
+        }
+    }
+    return NULL;
+}
+
+drt_status drt_model_files_refuse(const drt_weight *stranger, drt_error *err) {
+    return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' belongs to no part of the model that config.json describes",
+                    stranger->file, stranger->name);
+}
