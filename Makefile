@@ -3,10 +3,11 @@
 # make test       builds and runs every test; the last line is "N passed, N failed"
 # make asan       the same tests under AddressSanitizer and UBSan
 # make demo       shapes, two models, two stages, report in out/demo/
+# make parity     golden files made anew by transformers (PYTHON), drt and the committed ones against them
 # make bench      one JSON line per kernel and model step
 # make tiny-models   trains models/ anew (hours); they are committed
 # make install PREFIX=/usr/local
-# Variables: CC, BUILD (folder, default build), PREFIX, DESTDIR, T (test name filter)
+# Variables: CC, BUILD (folder, default build), PREFIX, DESTDIR, T (test name filter), PYTHON (default python3)
 
 BUILD  ?= build
 PREFIX ?= /usr/local
@@ -42,7 +43,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*_test.c))
 SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
 .SECONDARY:
-.PHONY: all deps test asan demo bench tiny-models install clean check
+.PHONY: all deps test asan parity demo bench tiny-models install clean check
 all: $(BUILD)/drt $(BUILD)/libdrt.so
 
 deps:
@@ -83,6 +84,10 @@ asan: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-asan CFLAGS="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests-built
 	@BUILD=build-asan tools/run_tests.sh $(T)
+PYTHON ?= python3
+parity:
+	@$(MAKE) --no-print-directory -j$$(nproc) tests-built
+	@BUILD=$(BUILD) OMP_NUM_THREADS=1 $(PYTHON) tools/parity.py
 BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%: bench/%.c $(BUILD)/libdrt.a
 	@mkdir -p $(@D)

@@ -50,19 +50,12 @@ bool drt_assistant_sees(const drt_assistant *a) { return drt_picture_size(a->mod
 
 // *pixels [drt_picture_size], malloc'ed; NULL without a picture.
 static drt_status read_picture(const drt_assistant *a, const drt_ask *ask, float **pixels, drt_error *err) {
-    drt_image image = {0}, ready = {0};
     if (!ask->image && !ask->image_bytes) return DRT_OK;
     if (ask->image && ask->image_bytes) return drt_fail(err, DRT_EARG, "a picture as a file and as bytes; give one");
     *pixels = malloc((size_t)drt_picture_size(a->model) * sizeof **pixels + 1);
     if (!*pixels) return drt_fail(err, DRT_ENOMEM, "no memory for a picture");
-    if (ask->image || !drt_assistant_sees(a))
-        return drt_picture_read(a->model, ask->image ? ask->image : "the picture", *pixels, err);
-    drt_status status = drt_image_decode(&image, ask->image_bytes, ask->image_size, "the picture", err);
-    if (!status) status = drt_image_prepare(&image, &a->model->preprocess, &ready, err);
-    if (!status) drt_image_patches(&ready, &a->model->preprocess, a->model->config.vision.patch, *pixels);
-    drt_image_free(&image);
-    drt_image_free(&ready);
-    return status;
+    if (ask->image) return drt_picture_read(a->model, ask->image, *pixels, err);
+    return drt_picture_decode(a->model, ask->image_bytes, ask->image_size, "the picture", *pixels, err);
 }
 
 static drt_status find_template(const drt_assistant *a, const drt_ask *ask, drt_template *out, drt_error *err) {

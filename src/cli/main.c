@@ -21,6 +21,7 @@ static const struct {
     {"new", drt_cli_new, "make a model with random weights from a config"},
     {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
     {"convert", drt_cli_convert, "write a model again as f32 or bf16"},
+    {"verify", drt_cli_verify, "compare a model with what transformers computes, stage by stage"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -118,15 +118,20 @@ static void turn_text(const drt_template *how, const drt_turn *turns, int i, int
     }
 }
 
-static void add_turn(script *s, const drt_template *how, const drt_turn *turns, int i, int images, bool in_front) {
-    size_t from = s->text.size;
-    turn_text(how, turns, i, images, in_front, &s->text);
-    if (!images || s->text.failed || s->text.size == from) return;
+// Notes where the placeholders behind `from` stand; there is room for `images` of them.
+static void mark_images(script *s, size_t from, int images) {
+    if (s->text.failed || s->text.size == from) return;
     for (const char *p = s->text.bytes + from; (p = strstr(p, DRT_IMAGE_PLACEHOLDER)); p += PLACEHOLDER) {
         size_t at = (size_t)(p - s->text.bytes);
         if (s->images < images) s->image[s->images] = (span){at, at + PLACEHOLDER};
         s->images++;
     }
+}
+
+static void add_turn(script *s, const drt_template *how, const drt_turn *turns, int i, int images, bool in_front) {
+    size_t from = s->text.size;
+    turn_text(how, turns, i, images, in_front, &s->text);
+    if (images) mark_images(s, from, images);
 }
 
 static void add_end(script *s, const char *end) {
@@ -291,6 +296,22 @@ drt_status drt_conversation_prompt(const drt_template *how, const drt_tokenizer 
     for (int i = 0; i < left; i++) placeholders += count(t[i].text);
     if (placeholders && !how->caption) bad = check_images(t, left, images, err);
     return bad ? bad : encode(how, tok, t, left, images, true, out, err);
+}
+
+drt_status drt_prompt_encode(const drt_tokenizer *tok, const char *text, int images, drt_encoded *out, drt_error *err) {
+    script s = {.eos = eos_name};
+    drt_status bad = DRT_OK;
+    *out = (drt_encoded){0};
+    s.image = calloc((size_t)images + 1, sizeof *s.image);
+    drt_text_puts(&s.text, text);
+    if (!s.image || s.text.failed) bad = drt_fail(err, DRT_ENOMEM, "no memory for a prompt");
+    else mark_images(&s, 0, images);
+    if (!bad && s.images != images)
+        bad = drt_fail(err, DRT_EDATA, "%d images, but %d placeholders " DRT_IMAGE_PLACEHOLDER, images, s.images);
+    if (!bad) bad = encode_script(&s, tok, out, err);
+    script_free(&s);
+    if (bad) drt_encoded_free(out);
+    return bad;
 }
 
 drt_status drt_conversation_text(const drt_template *how, const drt_turn *turns, int n, int images, drt_text *out,

@@ -59,6 +59,10 @@ drt_status drt_conversation_encode(const drt_template *how, const drt_tokenizer 
 drt_status drt_conversation_prompt(const drt_template *how, const drt_tokenizer *tok, const drt_turn *turns, int n,
                                    int images, drt_encoded *out, drt_error *err);
 
+// A prompt that another program has written: its text as it stands, with `images` placeholders. Every label is
+// DRT_IGNORE.
+drt_status drt_prompt_encode(const drt_tokenizer *tok, const char *text, int images, drt_encoded *out, drt_error *err);
+
 // The text that drt_conversation_encode tokenises, appended to *out ("</s>" as it stands in the template).
 drt_status drt_conversation_text(const drt_template *how, const drt_turn *turns, int n, int images, drt_text *out,
                                  drt_error *err);

@@ -23,6 +23,18 @@ drt_status drt_picture_read(const drt_model *m, const char *path, float *out, dr
     return status;
 }
 
+drt_status drt_picture_decode(const drt_model *m, const void *bytes, size_t size, const char *name, float *out,
+                              drt_error *err) {
+    drt_image image = {0}, ready = {0};
+    if (!drt_picture_size(m)) return no_tower(m, name, err);
+    drt_status status = drt_image_decode(&image, bytes, size, name, err);
+    if (!status) status = drt_image_prepare(&image, &m->preprocess, &ready, err);
+    if (!status) drt_image_patches(&ready, &m->preprocess, m->config.vision.patch, out);
+    drt_image_free(&image);
+    drt_image_free(&ready);
+    return status;
+}
+
 drt_status drt_picture_black(const drt_model *m, float *out, drt_error *err) {
     drt_image black = {0};
     if (!drt_picture_size(m)) return no_tower(m, "a black picture", err);

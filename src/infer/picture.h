@@ -9,6 +9,9 @@ int64_t drt_picture_size(const drt_model *m);
 // Reads, prepares (m->preprocess: pad or square) and cuts the picture at `path` into out [drt_picture_size].
 // DRT_ECONFIG: the model has no vision tower.
 drt_status drt_picture_read(const drt_model *m, const char *path, float *out, drt_error *err);
+// The same from the bytes of a picture file; `name` stands for it in messages.
+drt_status drt_picture_decode(const drt_model *m, const void *bytes, size_t size, const char *name, float *out,
+                              drt_error *err);
 // The picture that a blind model is shown: every pixel 0 before normalisation, as large as the model wants it.
 drt_status drt_picture_black(const drt_model *m, float *out, drt_error *err);
 

@@ -261,6 +261,7 @@ drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, co
     drt_decoder_rows *kept = drt_tape_alloc(t, 1, sizeof *kept);
     if (!x || !run || !kept) return NULL;
     *kept = *rows;
+    drt_tape_show(t, "splice", -1, x);
     for (int i = 0; i < s->layers; i++) {
         bool last = i == s->layers - 1, guided = mass && rows->visual;
         run[i] = (layer_run){m, kept, i, last, rows->offsets, rows->reach, rows->position, guided};
@@ -270,7 +271,10 @@ drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, co
         drt_tensor *m_l = NULL;
         x = drt_block(t, layer_forward, &run[i], x, &shape, &m_l);
         if (mass) mass[i] = m_l;
+        drt_tape_show(t, "decoder", i + 1, x);
         if (!x) return NULL;
     }
-    return drt_rms_norm(t, x, &m->final->tensor, s->eps);
+    x = drt_rms_norm(t, x, &m->final->tensor, s->eps);
+    drt_tape_show(t, "final", -1, x);
+    return x;
 }

@@ -45,6 +45,7 @@ drt_status drt_encoder_declare(drt_encoder *e, const drt_tower *size, drt_params
     // CLIP's own initialisation: residual branches shrink with depth.
     double in = pow(d, -0.5) * pow(2.0 * size->layers, -0.5), out = pow(d, -0.5), fc = pow(2.0 * d, -0.5);
     e->size = size;
+    e->name = group == DRT_VISION ? "vision" : "text";
     e->layer = calloc((size_t)size->layers, sizeof *e->layer);
     if (!e->layer) return drt_fail(err, DRT_ENOMEM, "no memory for %d layers", size->layers);
     for (int i = 0; i < size->layers; i++) {
@@ -115,6 +116,7 @@ drt_tensor *drt_encoder_run(drt_tape *t, const drt_encoder *e, int from, int to,
         a.scale = 1 / sqrtf((float)a.head_size);
         run[i] = (layer_run){s, &e->layer[i], a};
         x = drt_block(t, layer_forward, &run[i], x, &shape, NULL);
+        drt_tape_show(t, e->name, i + 1, x);
     }
     return x;
 }

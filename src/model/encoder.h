@@ -14,6 +14,7 @@ typedef struct {
 
 typedef struct {
     const drt_tower *size;
+    const char *name; // "vision" or "text", for observers
     drt_encoder_layer *layer;
 } drt_encoder;
 

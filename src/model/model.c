@@ -158,6 +158,7 @@ drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *x) {
         if (i) x = drt_activate(t, DRT_GELU, x);
         x = drt_linear(t, x, &m->projector[i]->tensor, &m->projector_b[i]->tensor);
     }
+    drt_tape_show(t, "projector", -1, x);
     return x;
 }
 

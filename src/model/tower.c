@@ -104,7 +104,9 @@ drt_tensor *drt_vision_hidden(drt_tape *t, const drt_vision *v, drt_mat patches,
     int32_t *offsets = image_offsets(t, v, images);
     if (!offsets) return NULL;
     drt_tensor *x = embed(t, v, patches, images, offsets);
+    drt_tape_show(t, "vision.embedding", -1, x);
     if (v->pre) x = drt_layer_norm(t, x, &v->pre->tensor, &v->pre_b->tensor, v->size.eps);
+    drt_tape_show(t, "vision", 0, x);
     return drt_encoder_run(t, &v->encoder, 0, layers, x, (int)images, offsets, NULL, recompute);
 }
 

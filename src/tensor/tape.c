@@ -24,6 +24,8 @@ struct drt_tape {
     int64_t n, room;
     free_buffer *pool;
     bool record;
+    drt_tap tap;
+    void *user;
     drt_error error;
 };
 
@@ -48,6 +50,15 @@ void drt_tape_free(drt_tape *t) {
     drt_arena_free(t->grads);
     free(t->nodes);
     free(t);
+}
+
+void drt_tape_set_tap(drt_tape *t, drt_tap tap, void *user) {
+    t->tap = tap;
+    t->user = user;
+}
+
+void drt_tape_show(drt_tape *t, const char *stage, int index, const drt_tensor *x) {
+    if (t->tap && x && !drt_tape_failed(t, NULL)) t->tap(t->user, stage, index, x->value);
 }
 
 void drt_tape_begin(drt_tape *t, bool record) {

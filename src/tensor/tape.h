@@ -49,6 +49,13 @@ void drt_tape_fail(drt_tape *t, drt_status code, const char *format, ...) __attr
 // DRT_OK, or the first failure of the tape or its device, copied into err (NULL allowed).
 drt_status drt_tape_failed(const drt_tape *t, drt_error *err);
 
+// An observer of a run, for comparing it with another program's stage by stage. `index` counts a stage's layers, -1
+// where there is but one. The value is valid during the call.
+typedef void (*drt_tap)(void *user, const char *stage, int index, drt_mat value);
+void drt_tape_set_tap(drt_tape *t, drt_tap tap, void *user); // tap NULL: nobody looks
+// Shows x to the observer, if there is one and nothing has failed.
+void drt_tape_show(drt_tape *t, const char *stage, int index, const drt_tensor *x);
+
 // Runs the recorded operations in reverse from the scalar `loss` (its gradient is 1).
 void drt_backward(drt_tape *t, drt_tensor *loss);
 

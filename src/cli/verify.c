@@ -1,0 +1,70 @@
+// drt verify: a model against a golden file, stage by stage.
+#include "cli/commands.h"
+#include "cli/open.h"
+#include "cli/options.h"
+
+#include "eval/verify.h"
+
+#include <stdio.h>
+
+static const char help[] =
+    "drt verify MODEL --golden FILE [--json]\n"
+    "\n"
+    "Runs MODEL on the picture and prompt of a golden file and compares every stage with what another program\n"
+    "computed: tokens, pixels, patch embedding, every vision layer, projector, splice, every decoder layer, logits,\n"
+    "greedy tokens. Prints a certificate and names the first stage that differs. Exit status: 0 all agree, 1 not.\n"
+    "tools/golden_verify.py makes golden files from any LLaVA folder or decoder that transformers loads:\n"
+    "\n"
+    "  python3 tools/golden_verify.py MODEL golden.safetensors --image cup.jpg --prompt \"USER: <image>\\n...\"\n"
+    "\n"
+    "  --golden FILE   what to compare with\n"
+    "  --json          the certificate as JSON\n"
+    "  --device NAME   cpu (default), or ref: slow and plain\n"
+    "  --threads N     default: all cores\n"
+    "\n"
+    "  drt verify models/llava-1.5-7b-hf --golden golden.safetensors\n";
+
+static drt_status run(const char *model, const char *golden, bool json, drt_tape *tape, bool *same, drt_error *err) {
+    const drt_model_options inference = {0};
+    drt_model *m = NULL;
+    drt_certificate c = {0};
+    drt_text text = {0};
+    drt_status status = drt_model_open(&m, model, &inference, err);
+    if (!status) status = drt_verify(m, tape, golden, &c, err);
+    if (!status) {
+        (json ? drt_certificate_json : drt_certificate_table)(&c, &text);
+        *same = !c.first;
+        if (text.failed) status = drt_fail(err, DRT_ENOMEM, "no memory for a certificate");
+        else fputs(text.bytes, stdout);
+    }
+    drt_text_free(&text);
+    drt_certificate_free(&c);
+    drt_model_close(m);
+    return status;
+}
+
+int drt_cli_verify(int argc, char **argv) {
+    const char *model = NULL, *golden = NULL, *name = "cpu", *threads = NULL;
+    bool json = false, same = false;
+    const drt_option options[] = {
+        {"--golden", &golden, NULL, true},
+        {"--json", NULL, &json, false},
+        {"--device", &name, NULL, false},
+        {"--threads", &threads, NULL, false},
+    };
+    int n_rest = 1,
+        rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &model, &n_rest, help);
+    if (rc) return rc == 1 ? 0 : rc;
+    if (!n_rest) {
+        fprintf(stderr, "drt verify: which model? Give its folder first.\nTry: drt verify --help\n");
+        return 2;
+    }
+    drt_error err = {0};
+    drt_device *dev;
+    drt_tape *tape;
+    if (!drt_cli_open("verify", name, threads, &dev, &tape)) return 2;
+    drt_status status = run(model, golden, json, tape, &same, &err);
+    if (status) fprintf(stderr, "drt verify: %s\n", err.text);
+    drt_cli_close(dev, tape);
+    return status || !same;
+}

@@ -1,0 +1,185 @@
+// drt verify on a tiny LLaVA: the certificate holds, and whatever is spoilt is named as the first stage that differs.
+#include "support/check.h"
+
+#include "base/file.h"
+#include "data/conversation.h"
+#include "eval/verify.h"
+#include "format/safetensors.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+
+#define FOLDER "tests/golden/verify/model"
+#define GOLDEN "tests/golden/verify/golden.safetensors"
+
+typedef struct {
+    drt_device *dev;
+    drt_tape *t;
+    drt_model *m;
+} world;
+
+static void open_world(world *w, const char *device) {
+    drt_error err = {0};
+    const drt_model_options nothing_learns = {0};
+    check_ok(drt_device_open(&w->dev, device, 2, &err));
+    assert_non_null(w->t = drt_tape_new(w->dev, &err));
+    check_ok(drt_model_open(&w->m, FOLDER, &nothing_learns, &err));
+}
+
+static void close_world(world *w) {
+    drt_model_close(w->m);
+    drt_tape_free(w->t);
+    drt_device_close(w->dev);
+}
+
+static void the_certificate_holds(void **state) {
+    (void)state;
+    static const char *const devices[] = {"ref", "cpu"};
+    for (int d = 0; d < 2; d++) {
+        world w;
+        drt_error err = {0};
+        drt_certificate c;
+        drt_text table = {0}, json = {0};
+        open_world(&w, devices[d]);
+        check_ok(drt_verify(w.m, w.t, GOLDEN, &c, &err));
+        drt_certificate_table(&c, &table);
+        if (c.first) fail_msg("%s", table.bytes);
+        assert_int_equal(c.n, 15); // tokens, pixels, 5 of vision, projector, splice, 3 layers, final, logits, greedy
+        for (int i = 1; i < c.n - 1; i++) assert_true(c.stage[i].tolerance > 0 && c.stage[i].tolerance < 1e-4);
+        assert_string_equal(c.stage[c.n - 1].name, "greedy");
+        assert_int_equal(c.stage[c.n - 1].rows, 32);
+        assert_non_null(strstr(table.bytes, "All 15 stages agree."));
+        drt_certificate_json(&c, &json);
+        json_t *root = json_loads(json.bytes, 0, NULL);
+        assert_true(json_is_true(json_object_get(root, "ok")) && json_is_null(json_object_get(root, "first")));
+        assert_int_equal(json_array_size(json_object_get(root, "stages")), 15);
+        json_decref(root);
+        drt_text_free(&table), drt_text_free(&json);
+        drt_certificate_free(&c);
+        close_world(&w);
+    }
+}
+
+// Makes the numbers of a tensor wrong by one part in 200.
+static void spoil(drt_model *m, const char *name) {
+    for (int i = 0; i < m->params->slices; i++) {
+        const drt_slice *s = &m->params->slice[i];
+        if (strcmp(s->name, name)) continue;
+        drt_mat v = s->param->tensor.value;
+        float *x = (float *)v.data + s->row * (v.rows == 1 ? 1 : v.cols);
+        int64_t n = 1;
+        for (int k = 0; k < s->ndim; k++) n *= s->shape[k];
+        for (int64_t k = 0; k < n; k++) x[k] *= 1.005f;
+        return;
+    }
+    fail_msg("no tensor %s", name);
+}
+
+static void what_is_spoilt_is_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *tensor, *first; // "": nothing that LLaVA reads
+    } cases[] = {{"vision_model.embeddings.patch_embedding.weight", "vision.embedding"},
+                 {"vision_model.pre_layrnorm.weight", "vision.0"},
+                 {"vision_model.encoder.layers.0.self_attn.v_proj.weight", "vision.1"},
+                 {"vision_model.encoder.layers.1.mlp.fc1.bias", "vision.2"},
+                 {"vision_model.encoder.layers.2.layer_norm1.weight", "vision.3"},
+                 {"vision_model.encoder.layers.3.mlp.fc2.weight", ""},
+                 {"multi_modal_projector.linear_2.bias", "projector"},
+                 {"model.embed_tokens.weight", "splice"},
+                 {"model.layers.0.self_attn.k_proj.weight", "decoder.1"},
+                 {"model.layers.1.mlp.gate_proj.weight", "decoder.2"},
+                 {"model.layers.2.self_attn.o_proj.weight", "decoder.3"},
+                 {"model.norm.weight", "final"},
+                 {"lm_head.weight", "logits"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world w;
+        drt_error err = {0};
+        drt_certificate c;
+        open_world(&w, "cpu");
+        spoil(w.m, cases[i].tensor);
+        check_ok(drt_verify(w.m, w.t, GOLDEN, &c, &err));
+        assert_string_equal(c.first ? c.first->name : "", cases[i].first);
+        if (c.first) {
+            drt_text table = {0};
+            char line[80];
+            assert_true(c.first->difference > c.first->tolerance && isfinite(c.first->difference));
+            drt_certificate_table(&c, &table);
+            snprintf(line, sizeof line, "The first stage that differs is %s, by ", cases[i].first);
+            assert_non_null(strstr(table.bytes, line));
+            drt_text_free(&table);
+        }
+        drt_certificate_free(&c);
+        close_world(&w);
+    }
+}
+
+// Pixels that differ are named, and the rest is judged on the golden ones.
+static void pixels_do_not_hide_the_rest(void **state) {
+    (void)state;
+    world w;
+    drt_error err = {0};
+    drt_certificate c;
+    open_world(&w, "cpu");
+    w.m->preprocess.aspect = DRT_ASPECT_SQUARE;
+    check_ok(drt_verify(w.m, w.t, GOLDEN, &c, &err));
+    assert_string_equal(c.first->name, "pixels");
+    for (int i = 0; i < c.n; i++) assert_int_equal(c.stage[i].ok, &c.stage[i] != c.first);
+    drt_certificate_free(&c);
+    close_world(&w);
+}
+
+static void other_goldens_are_refused_or_fail(void **state) {
+    (void)state;
+    world w;
+    drt_error err = {0};
+    drt_certificate c;
+    char *folder = test_folder("verify"), *path = drt_path_join(folder, "golden.safetensors");
+    const int64_t text[] = {1, 5, 6}, far[] = {1, 100000}, two[] = {DRT_IMAGE_TOKEN, 1, DRT_IMAGE_TOKEN},
+                  one[] = {DRT_IMAGE_TOKEN, 1};
+    const float layer[3 * 18] = {0};
+    const char *const metadata[] = {"prompt", "x", NULL};
+    open_world(&w, "cpu");
+#define ENTRY(name_, dtype_, ndim_, data, ...)                                                                         \
+    {.name = name_, .dtype = dtype_, .ndim = ndim_, .shape = {__VA_ARGS__}, .bytes = data}
+#define WRITE(...)                                                                                                     \
+    do {                                                                                                               \
+        const drt_st_entry entries[] = {__VA_ARGS__};                                                                  \
+        check_ok(drt_safetensors_write(path, entries, sizeof entries / sizeof *entries, metadata, &err));              \
+    } while (0)
+    WRITE(ENTRY("stage.x", "F32", 1, layer, 1));
+    check_refused(drt_verify(w.m, w.t, path, &c, &err), DRT_EFORMAT, "no `ids`");
+    WRITE(ENTRY("ids", "I64", 1, far, 2));
+    check_refused(drt_verify(w.m, w.t, path, &c, &err), DRT_EDATA, "belongs to another model");
+    WRITE(ENTRY("ids", "I64", 1, two, 3));
+    check_refused(drt_verify(w.m, w.t, path, &c, &err), DRT_EDATA, "more than one picture");
+    WRITE(ENTRY("ids", "I64", 1, one, 2), ENTRY("stage.x", "F32", 1, layer, 1));
+    check_refused(drt_verify(w.m, w.t, path, &c, &err), DRT_EDATA, "1 images, but 0 placeholders");
+    // stages of another shape, and one too many
+    WRITE(ENTRY("ids", "I64", 1, text, 3), ENTRY("stage.decoder.1", "F32", 2, layer, 3, 17),
+          ENTRY("stage.decoder.2", "F32", 2, layer, 3, 18), ENTRY("stage.decoder.4", "F32", 2, layer, 3, 18));
+    check_ok(drt_verify(w.m, w.t, path, &c, &err));
+    assert_int_equal(c.n, 4);
+    const char *const names[] = {"tokens", "decoder.1", "decoder.2", "decoder.4"};
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(c.stage[i].name, names[i]);
+        assert_false(c.stage[i].ok);
+    }
+    assert_non_null(strstr(c.stage[1].note, "the golden file has 3 x 17"));
+    assert_non_null(strstr(c.stage[3].note, "computes no such stage"));
+    drt_certificate_free(&c);
+    check_refused(drt_verify(w.m, w.t, "no/such.safetensors", &c, &err), DRT_EIO, "no/such");
+    close_world(&w);
+    free(path), free(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_certificate_holds),
+        cmocka_unit_test(what_is_spoilt_is_named),
+        cmocka_unit_test(pixels_do_not_hide_the_rest),
+        cmocka_unit_test(other_goldens_are_refused_or_fail),
+    };
+    return cmocka_run_group_tests_name("verify", tests, NULL, NULL);
+}
