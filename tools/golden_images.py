@@ -8,7 +8,8 @@
 Needs numpy, pillow >= 13 (its resize chooses the order of passes) and transformers. Lines of expected.txt:
   decode FILE WIDTH HEIGHT HASH                   Image.open(FILE).convert("RGB")
   resize FILE WIDTH HEIGHT HASH                   the same, .resize((WIDTH, HEIGHT), BICUBIC)
-  prepare FILE SIZE square|pad HASH HASH          CLIPImageProcessor after LLaVA's padding: uint8; patches of 7 in f32
+  prepare FILE SIZE square|pad HASH HASH TOWER    TOWER's (clip, siglip) image processor after LLaVA's padding: uint8;
+                                                  patches of 7 in f32
 HASH is drt_hash of src/base/rng.c over the RGB bytes, rows from the top, or over the f32 of drt_image_patches.
 """
 import io
@@ -22,9 +23,10 @@ import PIL
 from PIL import Image
 
 try:
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil as Processor
-except ImportError:  # transformers 4, where the PIL one was the only one
-    from transformers import CLIPImageProcessor as Processor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil as Clip
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil as Siglip
+except ImportError:  # transformers 4, where the PIL ones were the only ones
+    from transformers import CLIPImageProcessor as Clip, SiglipImageProcessor as Siglip
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden", "images")
 PATCH = 7
@@ -171,24 +173,38 @@ OTHERS = [("1x1.png", 5, 9), ("1x37.png", 6, 7), ("53x1.png", 7, 30), ("2x3.png"
           ("scene.jpg", 504, 311), ("40x301.png", 30, 100), ("40x301.png", 30, 299)]
 PREPARE = [("scene.jpg", 336), ("scene.jpg", 56), ("420.jpg", 35), ("420.jpg", 140), ("1x1.png", 14), ("1x37.png", 28),
            ("53x1.png", 28), ("40x301.png", 28), ("301x40.png", 28), ("40x301.png", 63), ("301x40.png", 63),
-           ("rgba8.png", 42), ("2x3.png", 21)]
+           ("rgba8.png", 42), ("2x3.png", 21), ("scene.jpg", 384), ("grey1.png", 30), ("grey8.png", 23), ("la8.png", 33),
+           ("palette8.png", 28), ("palette4-interlaced.png", 35), ("grey16.png", 25), ("rgb16.png", 21), ("cmyk.jpg", 40),
+           ("grey.jpg", 37), ("420-progressive.jpg", 50), ("turned.jpg", 45), ("lossy-alpha.webp", 49),
+           ("lossless.webp", 31)]
 
 
-def padded(image):
+def padded(image, mean):
+    """LLaVA's expand2square."""
     side = max(image.size)
-    out = Image.new("RGB", (side, side), (122, 116, 104))
+    out = Image.new("RGB", (side, side), tuple(int(255 * x) for x in mean))
     out.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return out
 
 
-def prepared(image, size, aspect):
-    image = padded(image) if aspect == "pad" else image
-    how = Processor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+def prepared(image, size, aspect, tower):
+    """Of an RGB picture, as LLaVA hands it over: alpha is dropped. (The processors of transformers 5 lay a picture that is
+    transparent, or whose info still names a transparent colour, on white first; those of LLaVA's transformers did not.)"""
+    image.info.pop("transparency", None)
+    square = {"height": size, "width": size}
+    how = Clip(size={"shortest_edge": size}, crop_size=square) if tower == "clip" else Siglip(size=square)
+    image = padded(image, how.image_mean) if aspect == "pad" else image
     pixels = how(image, return_tensors="np", do_rescale=False, do_normalize=False)["pixel_values"][0]
     values = how(image, return_tensors="np")["pixel_values"][0]
     n = size // PATCH
+    values = values[:, :n * PATCH, :n * PATCH]
     rows = values.reshape(3, n, PATCH, n, PATCH).transpose(1, 3, 0, 2, 4)
     return drt_hash(pixels.astype(np.uint8).transpose(1, 2, 0).tobytes()), drt_hash(rows.astype("<f4").tobytes())
+
+
+def prepare_lines(name, image, size):
+    return ["prepare %s %d %s %s %s %s" % (name, size, aspect, *prepared(image, size, aspect, tower), tower)
+            for tower in ("clip", "siglip") for aspect in ("square", "pad")]
 
 
 def expected():
@@ -202,8 +218,7 @@ def expected():
         out = pictures[name].resize((width, height), Image.BICUBIC)
         lines.append("resize %s %d %d %s" % (name, width, height, drt_hash(out.tobytes())))
     for name, size in PREPARE:
-        for aspect in ("square", "pad"):
-            lines.append("prepare %s %d %s %s %s" % (name, size, aspect, *prepared(pictures[name], size, aspect)))
+        lines += prepare_lines(name, pictures[name], size)
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 #define DRT_FORMAT_IMAGE_H
 
 #include "base/error.h"
+#include "base/text.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -41,18 +42,30 @@ drt_status drt_image_write(const drt_image *image, const char *path, drt_error *
 // the caller's.
 drt_status drt_image_resize_bicubic(const drt_image *in, int width, int height, drt_image *out, drt_error *err);
 
-// What stands in preprocessor_config.json, as far as CLIP needs it.
+// What stands in preprocessor_config.json, as far as CLIP and SigLIP need it.
 typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect; // LLaVA's image_aspect_ratio
+// CLIP's: the shortest edge to `size`, then the middle. SigLIP's: both sides to `size`, whatever the shape was.
+typedef enum { DRT_FIT_CROP, DRT_FIT_SQUASH } drt_fit;
 typedef struct {
-    int size;          // crop side in pixels; the shortest edge is resized to it
-    drt_aspect aspect; // SQUARE: shortest edge + centre crop; PAD: onto a square of the mean colour first
+    int size;          // side of the square that comes out
+    drt_aspect aspect; // SQUARE: as it is; PAD: onto a square of the mean colour first
+    drt_fit fit;
     float mean[3], std[3];
 } drt_preprocess;
-extern const drt_preprocess drt_preprocess_clip; // 336 px, CLIP's mean and standard deviation, SQUARE
+extern const drt_preprocess drt_preprocess_clip;   // 336 px, CLIP's mean and standard deviation, SQUARE, CROP
+extern const drt_preprocess drt_preprocess_siglip; // 384 px, both 1/2, SQUARE, SQUASH
 
-// The uint8 picture that the model sees, size x size: padded (PAD, with int(mean * 255)), the shortest edge resized to
-// `size` and the other to int(size * long / short), the middle cropped, top = (height - size) / 2, left alike. *out is
-// new and the caller's. DRT_EARG: size < 1; DRT_ENOMEM: a padded square of more than 2^28 pixels.
+// Reads FOLDER/preprocessor_config.json, or processor_config.json, over what *p holds; neither: *p stays. Steps that
+// drt does not do (other filters, no crop, no normalisation, crop_size apart from size) are refused: DRT_ECONFIG.
+drt_status drt_preprocess_read(drt_preprocess *p, const char *folder, drt_error *err);
+drt_status drt_preprocess_parse(drt_preprocess *p, const char *json, const char *name, drt_error *err);
+// The text of a preprocessor_config.json that transformers reads; image_aspect_ratio is LLaVA's and ours.
+void drt_preprocess_write(const drt_preprocess *p, drt_text *out);
+
+// The uint8 picture that the model sees, size x size: padded (PAD, with int(mean * 255)); then CROP: the shortest edge
+// resized to `size` and the other to int(size * long / short), the middle cropped, top = (height - size) / 2, left
+// alike; SQUASH: resized to size x size. *out is new and the caller's. DRT_EARG: size < 1; DRT_ENOMEM: a padded square
+// of more than 2^28 pixels.
 drt_status drt_image_prepare(const drt_image *in, const drt_preprocess *how, drt_image *out, drt_error *err);
 // Normalised pixels as patch rows: row = patch (row-major over the picture), column = channel, y, x inside the patch
 // (the order of CLIP's patch convolution weight). out: [(size/patch)^2, 3*patch*patch] f32, caller's memory; pixels

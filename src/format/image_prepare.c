@@ -1,4 +1,5 @@
-// From a picture to what a CLIP tower sees: LLaVA's padding, then the steps of HF's CLIPImageProcessor.
+// From a picture to what a tower sees: LLaVA's padding, then the steps of HF's CLIPImageProcessor or
+// SiglipImageProcessor.
 #include "format/image_internal.h"
 
 #include <string.h>
@@ -8,6 +9,14 @@ const drt_preprocess drt_preprocess_clip = {
     .aspect = DRT_ASPECT_SQUARE,
     .mean = {0.48145466f, 0.4578275f, 0.40821073f},
     .std = {0.26862954f, 0.26130258f, 0.27577711f},
+};
+
+const drt_preprocess drt_preprocess_siglip = {
+    .size = 384,
+    .aspect = DRT_ASPECT_SQUARE,
+    .fit = DRT_FIT_SQUASH,
+    .mean = {0.5f, 0.5f, 0.5f},
+    .std = {0.5f, 0.5f, 0.5f},
 };
 
 // The picture in the middle of a square of int(mean * 255); an odd difference leaves the extra line below or right.
@@ -27,7 +36,7 @@ static drt_status pad(const drt_image *in, const float mean[3], drt_image *out, 
 }
 
 // Shortest edge to how->size, the other int(size * long / short); then the middle, top = (height - size) / 2.
-static drt_status fit(const drt_image *in, int size, drt_image *out, drt_error *err) {
+static drt_status crop(const drt_image *in, int size, drt_image *out, drt_error *err) {
     int64_t narrow = in->width < in->height ? in->width : in->height;
     int64_t width = (int64_t)size * in->width / narrow, height = (int64_t)size * in->height / narrow;
     if (width > INT32_MAX || height > INT32_MAX)
@@ -48,7 +57,8 @@ drt_status drt_image_prepare(const drt_image *in, const drt_preprocess *how, drt
         status = pad(in, how->mean, &square, err);
         in = &square;
     }
-    if (!status) status = fit(in, how->size, out, err);
+    if (!status && how->fit == DRT_FIT_CROP) status = crop(in, how->size, out, err);
+    else if (!status) status = drt_image_resize_bicubic(in, how->size, how->size, out, err);
     drt_image_free(&square);
     if (status) drt_image_free(out);
     return status;

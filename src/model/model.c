@@ -100,7 +100,7 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
     m->dtype = "F32";
     m->added = (drt_added_tokens){-1, -1};
     if (drt_has_vision(config)) {
-        m->preprocess = drt_preprocess_clip;
+        m->preprocess = config->vision.family == &drt_siglip ? drt_preprocess_siglip : drt_preprocess_clip;
         m->preprocess.size = config->vision.image;
     }
     status = drt_template_choose(&m->how, config->conversation, NULL, err);

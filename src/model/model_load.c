@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "model/files.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,29 +43,15 @@ static drt_status weights_load(drt_model *m, drt_model_files *f, drt_error *err)
     return stranger ? drt_model_files_refuse(stranger, err) : status;
 }
 
-// preprocessor_config.json: size, mean, std, and drt's own image_aspect_ratio.
 static drt_status preprocess_load(drt_model *m, const char *folder, drt_error *err) {
+    int size = m->preprocess.size;
+    // No folder: a tower known by its name, whose pictures are its family's.
+    drt_status status = folder ? drt_preprocess_read(&m->preprocess, folder, err) : DRT_OK;
+    if (!status && m->preprocess.size != size)
+        status =
+            drt_fail(err, DRT_ECONFIG, "%s: preprocessor_config.json makes pictures of %d pixels, the tower takes %d",
+                     folder, m->preprocess.size, size);
     if (m->config.pad) m->preprocess.aspect = DRT_ASPECT_PAD;
-    if (!folder) return DRT_OK; // a tower known by its name: CLIP's numbers
-    char *path = drt_path_join(folder, "preprocessor_config.json"), *text = NULL;
-    json_error_t at;
-    drt_status status = DRT_OK;
-    if (path && drt_file_exists(path) && !(status = drt_file_read(&text, NULL, path, 1 << 20, err))) {
-        json_t *o = json_loads(text, 0, &at), *mean = json_object_get(o, "image_mean"),
-               *std = json_object_get(o, "image_std");
-        if (!o) status = drt_fail(err, DRT_EFORMAT, "%s:%d:%d: %s", path, at.line, at.column, at.text);
-        for (int i = 0; i < 3 && json_array_size(mean) == 3 && json_array_size(std) == 3; i++) {
-            m->preprocess.mean[i] = (float)json_number_value(json_array_get(mean, (size_t)i));
-            m->preprocess.std[i] = (float)json_number_value(json_array_get(std, (size_t)i));
-            if (!status && !(m->preprocess.std[i] > 0))
-                status = drt_fail(err, DRT_ECONFIG, "%s: image_std must be above 0", path);
-        }
-        const char *aspect = json_string_value(json_object_get(o, "image_aspect_ratio"));
-        if (aspect && !strcmp(aspect, "pad")) m->preprocess.aspect = DRT_ASPECT_PAD;
-        json_decref(o);
-    }
-    free(text);
-    free(path);
     return status;
 }
 

@@ -82,25 +82,16 @@ static drt_status copy_file(const char *from, const char *to, const char *name, 
 }
 
 static drt_status write_processor(const drt_model *m, const char *folder, bool alone, drt_error *err) {
-    const drt_preprocess *p = &m->preprocess;
     drt_text t = {0};
-    drt_text_printf(&t,
-                    "{\n  \"image_processor_type\": \"CLIPImageProcessor\",\n  \"do_convert_rgb\": true,\n"
-                    "  \"do_resize\": true,\n  \"size\": {\"shortest_edge\": %d},\n  \"resample\": 3,\n"
-                    "  \"do_center_crop\": true,\n  \"crop_size\": {\"height\": %d, \"width\": %d},\n"
-                    "  \"do_rescale\": true,\n  \"rescale_factor\": 0.00392156862745098,\n  \"do_normalize\": true,\n"
-                    "  \"image_mean\": [%.9g, %.9g, %.9g],\n  \"image_std\": [%.9g, %.9g, %.9g],\n"
-                    "  \"image_aspect_ratio\": \"%s\"\n}\n",
-                    p->size, p->size, p->size, (double)p->mean[0], (double)p->mean[1], (double)p->mean[2],
-                    (double)p->std[0], (double)p->std[1], (double)p->std[2],
-                    p->aspect == DRT_ASPECT_PAD ? "pad" : "square");
+    drt_preprocess_write(&m->preprocess, &t);
     drt_status status = write_text(folder, "preprocessor_config.json", &t, err);
     if (status || alone || m->config.kind != DRT_MODEL_LLAVA) return status;
+    bool class_row = m->config.vision.family->class_row;
     drt_text_printf(
         &t,
         "{\n  \"processor_class\": \"LlavaProcessor\",\n  \"image_token\": \"<image>\",\n  \"patch_size\": %d,\n"
-        "  \"num_additional_image_tokens\": 1,\n  \"vision_feature_select_strategy\": \"%s\"\n}\n",
-        m->config.vision.patch, m->config.keep_class ? "full" : "default");
+        "  \"num_additional_image_tokens\": %d,\n  \"vision_feature_select_strategy\": \"%s\"\n}\n",
+        m->config.vision.patch, class_row, m->config.keep_class || !class_row ? "full" : "default");
     return write_text(folder, "processor_config.json", &t, err);
 }
 
