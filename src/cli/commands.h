@@ -10,7 +10,9 @@ int drt_cli_eval(int argc, char **argv);
 int drt_cli_probe(int argc, char **argv);
 int drt_cli_new(int argc, char **argv);
 int drt_cli_tokenizer(int argc, char **argv);
+int drt_cli_assemble(int argc, char **argv);
 int drt_cli_convert(int argc, char **argv);
+int drt_cli_inspect(int argc, char **argv);
 int drt_cli_verify(int argc, char **argv);
 int drt_cli_demo(int argc, char **argv);
 

@@ -1,58 +1,57 @@
-// drt convert: the same model in another type of number.
+// drt convert: the same model in another layout, in another type of number.
 #include "cli/commands.h"
+#include "cli/open.h"
 #include "cli/options.h"
 
-#include "base/file.h"
 #include "model/model.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char help[] =
-    "drt convert IN OUT [--dtype f32|bf16]\n"
+    "drt convert IN OUT [--layout hf|llava] [--dtype f32|f16|bf16] [--vision DIR] [--language DIR]\n"
     "\n"
-    "Writes the Hugging Face folder IN again as OUT with weights of the given type (default bf16),\n"
-    "reads OUT back and compares before it says done.\n"
+    "Writes the model in folder IN again as OUT, reads OUT back and compares every number before it says\n"
+    "done. IN may be in any layout that drt reads, safetensors or pytorch_model.bin.\n"
     "\n"
-    "  drt convert out/run/model models/mine --dtype bf16\n";
-
-// Largest relative difference that rounding to bf16 can make.
-static const double bf16_step = 1.0 / 256;
-
-static drt_status compare(const drt_model *a, const drt_model *b, bool half, drt_error *err) {
-    for (int i = 0; i < a->params->slices; i++) {
-        drt_mat x = a->params->slice[i].param->tensor.value, y = b->params->slice[i].param->tensor.value;
-        for (int64_t k = 0; k < x.rows * x.cols; k++) {
-            double p = ((float *)x.data)[k], q = ((float *)y.data)[k], d = p > q ? p - q : q - p, most = p < 0 ? -p : p;
-            if (d > (half ? bf16_step * most + 1e-38 : 0))
-                return drt_fail(err, DRT_EIO, "'%s' reads back as %g instead of %g", a->params->slice[i].name, q, p);
-        }
-    }
-    return DRT_OK;
-}
+    "  --layout hf       one folder for transformers: LlavaForConditionalGeneration, CLIPModel, ... (default)\n"
+    "  --layout llava    the original LLaVA's: names with mm_projector, the tower in OUT/vision_tower\n"
+    "  --dtype T         type of the numbers (default: that of IN). f16 holds nothing above 65504, bf16 rounds to\n"
+    "                    8 bits; what already is of the type stays the same to the last bit\n"
+    "  --vision DIR      the vision tower of an original LLaVA whose config names it elsewhere\n"
+    "  --language DIR    the language model under a folder that holds mm_projector.bin alone\n"
+    "\n"
+    "An original LLaVA has no <image> in its vocabulary. With --layout hf it gets one: a row in the embedding\n"
+    "and the output projection, an entry in the tokenizer's files.\n"
+    "\n"
+    "  drt convert out/run/model models/mine --dtype bf16\n"
+    "  drt convert llava-v1.5-7b llava-hf --vision clip-vit-large-patch14-336\n";
 
 int drt_cli_convert(int argc, char **argv) {
-    const char *folder[2] = {NULL, NULL}, *dtype = "bf16";
-    const drt_option options[] = {{"--dtype", &dtype, NULL, false}};
-    int n = 2, rc = drt_options_parse(argc, argv, options, 1, folder, &n, help);
+    static const char *const layouts[] = {"hf", "llava"};
+    const char *folder[2] = {NULL, NULL}, *name = NULL, *layout = "hf", *dtype = NULL;
+    drt_model_options o = {0};
+    const drt_option options[] = {{"--dtype", &name, NULL, false},
+                                  {"--layout", &layout, NULL, false},
+                                  {"--vision", &o.vision, NULL, false},
+                                  {"--language", &o.decoder, NULL, false}};
+    int n = 2, rc = drt_options_parse(argc, argv, options, 4, folder, &n, help), which;
     if (rc) return rc == 1 ? 0 : 2;
-    bool half = !strcmp(dtype, "bf16");
-    if (n < 2 || (!half && strcmp(dtype, "f32"))) {
-        fputs(n < 2 ? "drt convert: IN and OUT are wanted\n" : "drt convert: --dtype is f32 or bf16\n", stderr);
-        fputs("Try: drt convert --help\n", stderr);
+    if (n < 2 || !strcmp(folder[0], folder[1])) {
+        fputs("drt convert: IN and OUT are wanted, two folders\nTry: drt convert --help\n", stderr);
         return 2;
     }
+    if ((which = drt_cli_word("convert", "--layout", layout, layouts, 2)) < 0) return 2;
+    if (name && !(dtype = drt_cli_dtype("convert", name))) return 2;
     drt_error err = {0};
-    const drt_model_options nothing_learns = {0};
-    drt_model *in = NULL, *out = NULL;
-    drt_status status = drt_model_open(&in, folder[0], &nothing_learns, &err);
-    if (!status) status = drt_model_save(in, folder[1], half ? "BF16" : "F32", &err);
-    if (!status) status = drt_model_open(&out, folder[1], &nothing_learns, &err);
-    if (!status) status = compare(in, out, half, &err);
-    if (!status) printf("%s: %d tensors as %s, read back and compared\n", folder[1], in->params->slices, dtype);
+    drt_model *m = NULL;
+    o.image_row = which == DRT_LAYOUT_HF;
+    drt_status status = drt_model_open(&m, folder[0], &o, &err);
+    if (!status && !dtype) dtype = m->dtype;
+    if (!status) status = drt_cli_save(m, folder[1], (drt_layout)which, dtype, &err);
+    if (!status) printf("%s: %d tensors as %s, read back and compared\n", folder[1], m->params->slices, dtype);
     else fprintf(stderr, "drt convert: %s\n", err.text);
-    drt_model_close(in);
-    drt_model_close(out);
+    if (!status && m->added.image >= 0) printf("added <image> to the vocabulary as id %d\n", m->added.image);
+    drt_model_close(m);
     return status ? 1 : 0;
 }

@@ -20,7 +20,9 @@ static const struct {
     {"probe", drt_cli_probe, "what a vision tower's patch features tell about a picture"},
     {"new", drt_cli_new, "make a model with random weights from a config"},
     {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
-    {"convert", drt_cli_convert, "write a model again as f32 or bf16"},
+    {"assemble", drt_cli_assemble, "join a vision tower and a language model: where stage 1 begins"},
+    {"convert", drt_cli_convert, "write a model in another layout or type of number"},
+    {"inspect", drt_cli_inspect, "what is in a model's folder, and what would stop it"},
     {"verify", drt_cli_verify, "compare a model with what transformers computes, stage by stage"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

@@ -1,11 +1,13 @@
 #include "cli/open.h"
 
+#include "base/file.h"
 #include "cli/options.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool drt_cli_open(const char *command, const char *name, const char *threads, drt_device **dev, drt_tape **tape) {
     drt_error err = {0};
@@ -57,4 +59,19 @@ bool drt_cli_real(const char *command, const char *option, const char *value, do
     }
     fprintf(stderr, "drt %s: %s wants a number from %g to %g, not '%s'\n", command, option, least, most, value);
     return false;
+}
+
+drt_status drt_cli_save(const drt_model *m, const char *folder, drt_layout layout, const char *dtype, drt_error *err) {
+    drt_status status = drt_model_save_as(m, folder, layout, dtype, err);
+    if (!status) status = drt_model_compare(m, folder, dtype, err);
+    char *config = status ? drt_path_join(folder, "config.json") : NULL;
+    if (config) unlink(config); // what does not read back is no model
+    free(config);
+    return status;
+}
+
+const char *drt_cli_dtype(const char *command, const char *name) {
+    static const char *const words[] = {"f32", "f16", "bf16"}, *const dtypes[] = {"F32", "F16", "BF16"};
+    int which = drt_cli_word(command, "--dtype", name, words, 3);
+    return which < 0 ? NULL : dtypes[which];
 }

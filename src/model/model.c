@@ -85,8 +85,8 @@ static drt_status stored_enough(const drt_model *m, int64_t stored, drt_error *e
                     want, (double)stored);
 }
 
-drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
-                         drt_error *err) {
+drt_status drt_model_declare(drt_model **out, const drt_model_config *config, const drt_model_options *options,
+                             drt_error *err) {
     *out = NULL;
     drt_status status = drt_model_config_check(config, "model", err);
     if (status) return status;
@@ -105,6 +105,19 @@ drt_status drt_model_new(drt_model **out, const drt_model_config *config, const 
     }
     status = drt_template_choose(&m->how, config->conversation, NULL, err);
     if (!status) status = declare(m, options, err);
+    if (status) {
+        drt_model_close(m);
+        return status;
+    }
+    *out = m;
+    return DRT_OK;
+}
+
+drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
+                         drt_error *err) {
+    drt_model *m;
+    drt_status status = drt_model_declare(&m, config, options, err);
+    *out = NULL;
     if (!status && options->stored) status = stored_enough(m, options->stored, err);
     if (!status) status = drt_params_allocate(m->params, options->learns, err);
     if (status) {

@@ -62,6 +62,9 @@ typedef struct drt_model {
 // Declares and allocates a model of these sizes, weights initialised from options->seed.
 drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
                          drt_error *err);
+// The first half of that: parts, parameters and their names, without memory for weights.
+drt_status drt_model_declare(drt_model **out, const drt_model_config *config, const drt_model_options *options,
+                             drt_error *err);
 // Opens a folder in any layout of model/layout.h: config.json, *.safetensors or pytorch_model*.bin, tokenizer.json,
 // preprocessor_config.json. A missing tensor, a wrong shape, or a tensor that belongs nowhere is refused by name.
 drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_options *options, drt_error *err);
