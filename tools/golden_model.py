@@ -146,11 +146,15 @@ def llava_expected(folder, model=None):
 def llama_expected(folder, **more):
     c = LlamaConfig(hidden_size=24, intermediate_size=23, num_hidden_layers=2, num_attention_heads=4, vocab_size=29,
                     max_position_embeddings=64, **more)
-    model = randomize(LlamaForCausalLM(c), 11)
+    decoder_expected(folder, randomize(LlamaForCausalLM(c), 11))
+
+
+def decoder_expected(folder, model, **more):
+    """Folder of a causal LM; logits, loss and gradients of three texts; `more`: further tensors."""
     write_folder(folder, model)
     out, logits, loss = {}, [], 0
     for k, n in enumerate((7, 1, 13)):
-        ids = torch.randint(0, c.vocab_size, (1, n), generator=torch.Generator().manual_seed(k))
+        ids = torch.randint(0, model.config.vocab_size, (1, n), generator=torch.Generator().manual_seed(k))
         y = model(input_ids=ids).logits[0]
         logits.append(y)
         loss = loss + torch.nn.functional.cross_entropy(y[:-1], ids[0, 1:], reduction="sum")
@@ -158,7 +162,7 @@ def llama_expected(folder, **more):
         out[f"s.{k}.p.0.labels"] = torch.cat([torch.tensor([IGNORE]), ids[0, 1:]])
     loss = loss / 18
     loss.backward()
-    out |= {"logits": torch.cat(logits), "loss": loss}
+    out |= {"logits": torch.cat(logits), "loss": loss} | more
     gradients(model, out)
     save(folder, out)
 

@@ -21,8 +21,7 @@ drt_tensor *drt_word_loss(drt_tape *t, const drt_forward *f, drt_pass_kind kind,
     if (!weight || !hit) return NULL;
     for (int64_t i = 0; i < w->n; i++) weight[i] = 1.0f / (float)f->totals->words[kind];
     drt_tensor *x = w->n == f->batch->selected ? f->states : drt_select(t, f->states, w->at, w->n);
-    drt_tensor *loss =
-        drt_linear_cross_entropy(t, x, &f->model->language.head->tensor, NULL, w->label, weight, NULL, hit);
+    drt_tensor *loss = drt_decoder_loss(t, &f->model->language, x, w->label, weight, NULL, hit);
     for (int64_t i = 0; i < w->n; i++) score->hits += hit[i];
     score->count += (double)w->n;
     return loss;

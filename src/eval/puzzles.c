@@ -68,7 +68,7 @@ static drt_status walk_open(walk *w) {
     drt_status status = drt_model_template(w->m, w->o->how, &w->align.how, w->err);
     if (status) return status;
     w->align.ask = w->align.how;
-    w->align.context = c->language.positions;
+    w->align.context = drt_decoder_context(&c->language);
     w->align.image_rows = drt_visual_rows(c);
     w->pack.patches_side = v->image / v->patch;
     w->pack.patch_numbers = 3 * v->patch * v->patch;

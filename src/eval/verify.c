@@ -178,8 +178,7 @@ static drt_status forward(run *r) {
                                    .select = p.select,
                                    .selected = r->rows};
     x = drt_decoder_run(r->t, &m->language, x, &rows, NULL);
-    if (x && golden_stage(r, "logits"))
-        drt_tape_show(r->t, "logits", -1, drt_linear(r->t, x, &m->language.head->tensor, NULL));
+    if (x && golden_stage(r, "logits")) drt_tape_show(r->t, "logits", -1, drt_decoder_logits(r->t, &m->language, x));
     drt_tape_set_tap(r->t, NULL, NULL);
     drt_status status = drt_tape_failed(r->t, r->err);
     return status ? status : r->status;
@@ -213,7 +212,7 @@ static drt_status read_ids(run *r) {
     if (r->images > 1) return bad(r, "more than one picture");
     if (r->images && r->m->config.kind != DRT_MODEL_LLAVA) return bad(r, "shows a picture, and this model has no eyes");
     r->rows = drt_id_rows(r->m, r->id, r->n);
-    if (r->rows > r->m->config.language.positions) return bad(r, "is longer than the model can read");
+    if (r->rows > drt_decoder_context(&r->m->config.language)) return bad(r, "is longer than the model can read");
     return DRT_OK;
 }
 
@@ -304,7 +303,7 @@ static drt_status check_greedy(run *r) {
     const drt_weight *greedy = drt_weights_find(r->golden, "greedy"),
                      *margin = drt_weights_find(r->golden, "greedy_margin");
     if (!greedy || strcmp(greedy->dtype, "I64") || greedy->ndim != 1) return DRT_OK;
-    int64_t left = r->m->config.language.positions - r->rows;
+    int64_t left = drt_decoder_context(&r->m->config.language) - r->rows;
     int n = greedy->shape[0] < left ? (int)greedy->shape[0] : (int)left, parted = 0;
     int32_t drawn = -1;
     drt_status status = continue_greedily(r, greedy, n, &parted, &drawn);

@@ -1,56 +1,10 @@
-#include "format/hf_config.h"
-
 #include "base/file.h"
+#include "format/hf_config_read.h"
 #include "format/hf_llava.h"
 
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-typedef struct {
-    const char *name, *part; // file; "vision_config." or ""
-    drt_error *err;
-    drt_status status;
-} reader;
-
-static int whole(reader *r, const json_t *o, const char *key, int standard) {
-    const json_t *v = json_object_get(o, key);
-    if (!v || json_is_null(v)) return standard;
-    if (json_is_array(v)) v = json_array_get(v, 0); // LLaMA-3 lists several eos ids; the first is the document's end
-    if (json_is_integer(v) && json_integer_value(v) >= -1000 && json_integer_value(v) <= 1 << 30)
-        return (int)json_integer_value(v);
-    if (!r->status)
-        r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a whole number that a model could have", r->name,
-                             r->part, key);
-    return standard;
-}
-
-static double real(reader *r, const json_t *o, const char *key, double standard) {
-    const json_t *v = json_object_get(o, key);
-    if (!v || json_is_null(v)) return standard;
-    if (json_is_number(v)) return json_number_value(v);
-    if (!r->status) r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a number", r->name, r->part, key);
-    return standard;
-}
-
-static const char *word(const json_t *o, const char *key, const char *standard) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : standard;
-}
-
-static drt_act act(reader *r, const json_t *o, const char *key, const char *standard) {
-    const char *s = word(o, key, standard);
-    if (!strcmp(s, "gelu")) return DRT_ACT_GELU;
-    if (!strcmp(s, "quick_gelu")) return DRT_ACT_QUICK_GELU;
-    if (!strcmp(s, "silu")) return DRT_ACT_SILU;
-    if (!strcmp(s, "gelu_pytorch_tanh")) return DRT_ACT_GELU_TANH;
-    if (!r->status)
-        r->status =
-            drt_fail(r->err, DRT_ECONFIG, "%s: %s%s \"%s\" is not one of gelu, quick_gelu, gelu_pytorch_tanh, silu",
-                     r->name, r->part, key, s);
-    return DRT_ACT_GELU;
-}
+const char *const drt_act_names[DRT_ACTS] = {"gelu", "quick_gelu", "silu", "gelu_pytorch_tanh"};
 
 // ---- towers --------------------------------------------------------------------------------------------------------
 
@@ -91,13 +45,12 @@ static const drt_tower siglip_text = {
     .positions = 64, .bos = 49406, .eos = 49407, .pad = 1};
 
 static void tower_read(reader *r, const json_t *o, const char *part, drt_tower *t) {
-    static const char *const acts[] = {"gelu", "quick_gelu", "silu", "gelu_pytorch_tanh"};
     r->part = part;
     t->width = whole(r, o, "hidden_size", t->width);
     t->ffn = whole(r, o, "intermediate_size", t->ffn);
     t->layers = whole(r, o, "num_hidden_layers", t->layers);
     t->heads = whole(r, o, "num_attention_heads", t->heads);
-    t->act = act(r, o, "hidden_act", acts[t->act]);
+    t->act = act(r, o, "hidden_act", t->act);
     t->eps = (float)real(r, o, "layer_norm_eps", (double)t->eps);
 }
 
@@ -129,37 +82,7 @@ static void pair_read(reader *r, const json_t *o, const drt_family *family, drt_
     if (family->class_row) c->vision.joint = c->text.joint = whole(r, o, "projection_dim", c->vision.joint);
 }
 
-// ---- decoders ------------------------------------------------------------------------------------------------------
-
-static void language_read(reader *r, const json_t *o, const char *part, drt_decoder_config *l) {
-    r->part = part;
-    const char *type = word(o, "model_type", "llama");
-    if (strcmp(type, "llama") && !r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %smodel_type \"%s\": this version runs llama decoders", r->name,
-                             part, type);
-    l->width = whole(r, o, "hidden_size", 4096);
-    l->ffn = whole(r, o, "intermediate_size", 11008);
-    l->layers = whole(r, o, "num_hidden_layers", 32);
-    l->heads = whole(r, o, "num_attention_heads", 32);
-    l->kv_heads = whole(r, o, "num_key_value_heads", l->heads);
-    l->head_size = whole(r, o, "head_dim", l->heads > 0 ? l->width / l->heads : 0);
-    l->vocab = whole(r, o, "vocab_size", 32000);
-    l->positions = whole(r, o, "max_position_embeddings", 2048);
-    l->eps = (float)real(r, o, "rms_norm_eps", 1e-6);
-    // transformers 5 keeps theta in rope_parameters
-    const json_t *rope = json_object_get(o, "rope_parameters"), *scaling = json_object_get(o, "rope_scaling");
-    l->rope_theta = real(r, json_is_object(rope) ? rope : o, "rope_theta", 10000);
-    const char *kind = word(json_is_object(scaling) ? scaling : rope, "rope_type", word(scaling, "type", "default"));
-    if (strcmp(kind, "default") && !r->status)
-        r->status =
-            drt_fail(r->err, DRT_ECONFIG, "%s: %srope scaling \"%s\" is not supported yet", r->name, part, kind);
-    if (act(r, o, "hidden_act", "silu") != DRT_ACT_SILU && !r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG, "%s: %shidden_act must be silu", r->name, part);
-    l->tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
-    l->bos = whole(r, o, "bos_token_id", 1);
-    l->eos = whole(r, o, "eos_token_id", 2);
-    l->pad = whole(r, o, "pad_token_id", -1);
-}
+// ---- models --------------------------------------------------------------------------------------------------------
 
 static void projector_read(reader *r, const char *name, const char *key, drt_model_config *c) {
     c->projector = drt_projector_layers(name);
@@ -177,11 +100,10 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
                              "%s: vision_config.model_type \"%s\" is not clip_vision_model or siglip_vision_model",
                              r->name, tower);
     vision_read(r, vision, "vision_config.", siglip ? &drt_siglip : &drt_clip, &c->vision);
-    language_read(r, text, "text_config.", &c->language);
-    // LLaVA's own text_config defaults: LLaMA with the sizes above and a longer context.
-    if (!json_object_get(text, "rms_norm_eps")) c->language.eps = 1e-6f;
-    if (!json_object_get(text, "tie_word_embeddings"))
-        c->language.tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
+    drt_decoder_config_parse(r, text, "text_config.", word(text, "model_type", "llama"), &c->language);
+    c->language.tied |= truth(o, "tie_word_embeddings", false); // as transformers: either may say so
+    // Its LLaVA has an output projection of its own, without bias whatever the decoder: Phi's survives under our key.
+    c->language.head_bias &= truth(text, "drt_head_bias", false);
     r->part = "";
     if (json_array_size(json_object_get(o, "vision_feature_layer")) > 1 && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG,
@@ -197,7 +119,7 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
                              r->name, tower);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
     projector_read(r, word(o, "drt_projector", "mlp2x_gelu"), "drt_projector", c);
-    if (act(r, o, "projector_hidden_act", "gelu") != DRT_ACT_GELU && !r->status)
+    if (act(r, o, "projector_hidden_act", DRT_ACT_GELU) != DRT_ACT_GELU && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG, "%s: projector_hidden_act must be gelu", r->name);
 }
 
@@ -221,13 +143,13 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
     } else if (!strcmp(type, "clip_vision_model") || !strcmp(type, "siglip_vision_model")) {
         c->kind = DRT_MODEL_VISION;
         vision_read(&r, o, "", *type == 's' ? &drt_siglip : &drt_clip, &c->vision);
-    } else if (!strcmp(type, "llama")) {
+    } else if (drt_is_decoder(type)) {
         c->kind = DRT_MODEL_LANGUAGE;
-        language_read(&r, o, "", &c->language);
+        drt_decoder_config_parse(&r, o, "", type, &c->language);
     } else
         r.status = drt_fail(err, DRT_ECONFIG,
                             "%s: model_type \"%s\" is not one of llava, clip, clip_vision_model, siglip, "
-                            "siglip_vision_model, llama",
+                            "siglip_vision_model, " DRT_DECODERS,
                             name, type);
     snprintf(c->conversation, sizeof c->conversation, "%s", word(o, "drt_template", ""));
     json_decref(o);
@@ -244,14 +166,6 @@ drt_status drt_model_config_read(drt_model_config *c, const char *folder, drt_er
 }
 
 // ---- checks --------------------------------------------------------------------------------------------------------
-
-static drt_status within(const char *name, const char *key, int v, int least, int most, drt_error *err) {
-    if (v >= least && v <= most) return DRT_OK;
-    return drt_fail(err, DRT_ECONFIG, "%s: %s is %d, outside [%d, %d]", name, key, v, least, most);
-}
-
-#define WITHIN(key, v, least, most)                                                                                    \
-    if (!status) status = within(name, key, v, least, most, err)
 
 static drt_status tower_check(const drt_tower *v, bool vision, const char *name, drt_error *err) {
     drt_status status = v->family ? DRT_OK : drt_fail(err, DRT_EARG, "%s: a tower of no family", name);
@@ -273,24 +187,6 @@ static drt_status tower_check(const drt_tower *v, bool vision, const char *name,
     return status;
 }
 
-static drt_status language_check(const drt_decoder_config *l, const char *name, drt_error *err) {
-    drt_status status = DRT_OK;
-    WITHIN("hidden_size", l->width, 1, 1 << 17);
-    WITHIN("intermediate_size", l->ffn, 1, 1 << 20);
-    WITHIN("num_hidden_layers", l->layers, 1, 1024);
-    WITHIN("num_attention_heads", l->heads, 1, 1 << 12);
-    WITHIN("num_key_value_heads", l->kv_heads, 1, l->heads);
-    WITHIN("head_dim", l->head_size, 2, 1 << 12);
-    WITHIN("vocab_size", l->vocab, 1, 1 << 24);
-    // Rotary angles are a table: a GB of them is more than any model needs.
-    WITHIN("max_position_embeddings", l->positions, 1, (1 << 28) / l->head_size);
-    if (!status && l->heads % l->kv_heads)
-        status = drt_fail(err, DRT_ECONFIG, "%s: num_attention_heads %d is not a multiple of num_key_value_heads %d",
-                          name, l->heads, l->kv_heads);
-    if (!status && l->head_size % 2) status = drt_fail(err, DRT_ECONFIG, "%s: head_dim %d is odd", name, l->head_size);
-    return status;
-}
-
 drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err) {
     drt_status status = DRT_OK;
     if (drt_has_vision(c)) status = tower_check(&c->vision, true, name, err);
@@ -301,7 +197,7 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
     if (!status && c->kind == DRT_MODEL_CLIP && !c->vision.family->class_row && !c->vision.head)
         status =
             drt_fail(err, DRT_ECONFIG, "%s: vision_use_head is false: pictures have no embedding to compare", name);
-    if (!status && drt_has_decoder(c)) status = language_check(&c->language, name, err);
+    if (!status && drt_has_decoder(c)) status = drt_decoder_config_check(&c->language, name, err);
     if (!status && c->kind == DRT_MODEL_LLAVA) {
         int layer = c->select_layer < 0 ? c->vision.layers + 1 + c->select_layer : c->select_layer;
         WITHIN("vision_feature_layer", layer, 0, c->vision.layers);

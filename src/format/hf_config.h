@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 typedef enum { DRT_ACT_GELU, DRT_ACT_QUICK_GELU, DRT_ACT_SILU, DRT_ACT_GELU_TANH } drt_act; // hidden_act
+enum { DRT_ACTS = 4 };
+extern const char *const drt_act_names[DRT_ACTS];
 
 // What families of towers differ in; everything else is one code (model/tower.h).
 typedef struct {
@@ -33,12 +35,45 @@ typedef struct {
     int bos, eos, pad;    // text; CLIP reads the row of the first eos (model/tower.h has the old rule)
 } drt_tower;
 
+// Families of decoders, by Hugging Face's model_type: what their tensors are called and which keys their configs have.
+// LLAMA: LLaMA-2, LLaMA-3, Vicuna, TinyLlama. QWEN2: Qwen1.5, Qwen2, Qwen2.5. PHI: Phi-1, Phi-1.5, Phi-2.
+typedef enum {
+    DRT_LLAMA,
+    DRT_MISTRAL,
+    DRT_QWEN2,
+    DRT_GEMMA,
+    DRT_PHI3,
+    DRT_PHI,
+    DRT_DECODER_FAMILIES
+} drt_decoder_family;
+
+// How rotary angles are stretched for a longer context. DYNAMIC begins behind max_position_embeddings, where this
+// version does not go: plain.
 typedef struct {
+    enum { DRT_ROPE_PLAIN, DRT_ROPE_LINEAR, DRT_ROPE_DYNAMIC, DRT_ROPE_LLAMA3, DRT_ROPES } kind;
+    double factor;
+    double low, high; // LLAMA3: pairs of fewer than `low` turns in `original` rows are stretched, of more than `high`
+    int original;     // not
+} drt_rope_scaling;
+
+// What a decoder computes: everything in which the families differ.
+typedef struct {
+    drt_decoder_family family;
     int width, layers, heads, kv_heads, head_size, ffn, vocab, positions;
-    float eps;
+    int rotary; // channels of a head that turn, from the first on
     double rope_theta;
-    bool tied; // the output projection is the embedding
-    int bos, eos, pad;
+    drt_rope_scaling scaling;
+    int window, window_from; // layers from window_from on see only the last `window` rows; 0: all rows, everywhere
+    drt_act act;
+    float eps;
+    bool gated;                                   // down(act(gate) * up), else down(act(up))
+    bool parallel;                                // the feed-forward reads what attention reads, not what it leaves
+    bool layer_norm;                              // with bias, in place of RMS norms
+    bool norm_from_one;                           // the norm's factor is 1 + its weight
+    bool words_scaled;                            // a word's row is its embedding times sqrt(width)
+    bool qkv_bias, out_bias, mlp_bias, head_bias; // which maps have biases
+    bool tied;                                    // the output projection is the embedding
+    int bos, eos, pad;                            // -1: none
 } drt_decoder_config;
 
 // CLIP: a vision and a text tower of either family. VISION: the vision tower alone.
@@ -81,6 +116,9 @@ static inline bool drt_has_vision(const drt_model_config *c) { return c->kind !=
 static inline bool drt_has_decoder(const drt_model_config *c) {
     return c->kind == DRT_MODEL_LLAVA || c->kind == DRT_MODEL_LANGUAGE;
 }
+// Rows that a sequence may have: max_position_embeddings, or a shorter sliding window, which this version does not
+// slide.
+int drt_decoder_context(const drt_decoder_config *l);
 // Patches of one image; rows of it in the tower; rows a LLaVA image takes in the decoder.
 int drt_patches(const drt_tower *v);
 int drt_tower_rows(const drt_tower *v);

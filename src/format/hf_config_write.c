@@ -1,6 +1,4 @@
-#include "format/hf_config.h"
-
-static const char *const act_names[] = {"gelu", "quick_gelu", "silu", "gelu_pytorch_tanh"};
+#include "format/hf_config_read.h"
 
 // The keys of a tower's config, one a line after `indent`; no braces.
 static void tower_write(const drt_tower *v, bool vision, const char *indent, drt_text *out) {
@@ -23,7 +21,7 @@ static void tower_write(const drt_tower *v, bool vision, const char *indent, drt
     else if (vision) drt_text_printf(out, "%s\"vision_use_head\": %s,\n", indent, v->head ? "true" : "false");
     else drt_text_printf(out, "%s\"projection_size\": %d,\n", indent, v->joint);
     drt_text_printf(out, "%s\"hidden_act\": \"%s\",\n%s\"layer_norm_eps\": %.9g,\n%s\"attention_dropout\": 0.0", indent,
-                    act_names[v->act], indent, (double)v->eps, indent);
+                    drt_act_names[v->act], indent, (double)v->eps, indent);
 }
 
 static void sub_config(const drt_tower *v, bool vision, drt_text *out) {
@@ -32,34 +30,11 @@ static void sub_config(const drt_tower *v, bool vision, drt_text *out) {
     drt_text_puts(out, "\n  }");
 }
 
-// The keys of LlamaConfig, one a line after `indent`; no braces.
-static void language_write(const drt_decoder_config *l, const char *indent, drt_text *out) {
-    const struct {
-        const char *key;
-        int value;
-    } keys[] = {{"hidden_size", l->width},
-                {"intermediate_size", l->ffn},
-                {"num_hidden_layers", l->layers},
-                {"num_attention_heads", l->heads},
-                {"num_key_value_heads", l->kv_heads},
-                {"head_dim", l->head_size},
-                {"vocab_size", l->vocab},
-                {"max_position_embeddings", l->positions},
-                {"bos_token_id", l->bos},
-                {"eos_token_id", l->eos}};
-    drt_text_printf(out, "%s\"model_type\": \"llama\",\n%s\"hidden_act\": \"silu\",\n", indent, indent);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        drt_text_printf(out, "%s\"%s\": %d,\n", indent, keys[i].key, keys[i].value);
-    if (l->pad >= 0) drt_text_printf(out, "%s\"pad_token_id\": %d,\n", indent, l->pad);
-    drt_text_printf(out, "%s\"rms_norm_eps\": %.9g,\n%s\"rope_theta\": %.17g,\n%s\"attention_bias\": false,\n", indent,
-                    (double)l->eps, indent, l->rope_theta, indent);
-    drt_text_printf(out, "%s\"tie_word_embeddings\": %s", indent, l->tied ? "true" : "false");
-}
-
 static void llava_write(const drt_model_config *c, drt_text *out) {
     sub_config(&c->vision, true, out);
     drt_text_puts(out, ",\n  \"text_config\": {\n");
-    language_write(&c->language, "    ", out);
+    drt_decoder_config_write(&c->language, "    ", out);
+    if (c->language.head_bias) drt_text_puts(out, ",\n    \"drt_head_bias\": true");
     drt_text_printf(out,
                     "\n  },\n  \"image_token_index\": %d,\n  \"image_seq_length\": %d,\n"
                     "  \"projector_hidden_act\": \"gelu\",\n  \"multimodal_projector_bias\": true,\n"
@@ -76,13 +51,13 @@ static void llava_write(const drt_model_config *c, drt_text *out) {
 void drt_model_config_write(const drt_model_config *c, drt_text *out) {
     const drt_family *family = c->vision.family;
     const char *architecture = c->kind == DRT_MODEL_LLAVA      ? "LlavaForConditionalGeneration"
-                               : c->kind == DRT_MODEL_LANGUAGE ? "LlamaForCausalLM"
+                               : c->kind == DRT_MODEL_LANGUAGE ? drt_decoder_architecture(&c->language)
                                                                : family->architecture[c->kind == DRT_MODEL_VISION];
     drt_text_printf(out, "{\n  \"architectures\": [\"%s\"],\n  \"torch_dtype\": \"float32\",\n", architecture);
     if (c->kind == DRT_MODEL_LLAVA) {
         drt_text_puts(out, "  \"model_type\": \"llava\",\n");
         llava_write(c, out);
-    } else if (c->kind == DRT_MODEL_LANGUAGE) language_write(&c->language, "  ", out);
+    } else if (c->kind == DRT_MODEL_LANGUAGE) drt_decoder_config_write(&c->language, "  ", out);
     else if (c->kind == DRT_MODEL_VISION) tower_write(&c->vision, true, "  ", out);
     else {
         drt_text_printf(out, "  \"model_type\": \"%s\",\n", family->pair);

@@ -61,14 +61,14 @@ static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
         return drt_fail(err, DRT_EARG, "prompt %d has %d places for images and brings %d", i + 1, images, p->images);
     for (int k = 0; k < p->choices; k++)
         if (p->choice[k].n < 1) return drt_fail(err, DRT_EARG, "prompt %d: choice %d is empty", i + 1, k + 1);
-    int64_t rows = drt_id_rows(w->model, p->id, p->n), left = w->model->config.language.positions - rows;
+    int context = drt_decoder_context(&w->model->config.language);
+    int64_t rows = drt_id_rows(w->model, p->id, p->n), left = context - rows;
     int64_t wanted = w->o->max_new_tokens > 0 && most < 1 ? 1 : most;
     if (left < wanted)
         return drt_fail(err, DRT_EDATA,
                         "prompt %d takes %lld rows of the %d that %s can read, and no answer fits behind it; "
                         "shorten the text or start the conversation anew",
-                        i + 1, (long long)rows, w->model->config.language.positions,
-                        w->model->folder ? w->model->folder : "the model");
+                        i + 1, (long long)rows, context, w->model->folder ? w->model->folder : "the model");
     w->writer[i].budget = w->o->max_new_tokens < left ? w->o->max_new_tokens : (int)left;
     int64_t more = w->writer[i].budget > most ? w->writer[i].budget : most;
     if (rows + more > *room) *room = rows + more;

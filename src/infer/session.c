@@ -19,9 +19,9 @@ drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *
     if (!drt_has_decoder(&model->config))
         return drt_fail(err, DRT_ECONFIG,
                         "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", name);
-    if (sequences < 1 || room < 1 || room > size->positions)
+    if (sequences < 1 || room < 1 || room > drt_decoder_context(size))
         return drt_fail(err, DRT_EARG, "%d sequences of %lld rows: %s has %d positions", sequences, (long long)room,
-                        name, size->positions);
+                        name, drt_decoder_context(size));
     drt_session *s = calloc(1, sizeof *s);
     if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for a session");
     *s = (drt_session){model, tape, NULL};
@@ -184,7 +184,7 @@ drt_status drt_session_feed(drt_session *s, const drt_feed *feeds, int n, drt_ma
     *logits = (drt_mat){0};
     drt_status status = run(s, feeds, n, false, &p, &states, err);
     if (status) return status;
-    drt_tensor *y = drt_linear(s->tape, states, &s->model->language.head->tensor, NULL);
+    drt_tensor *y = drt_decoder_logits(s->tape, &s->model->language, states);
     status = settle(s, feeds, n, false, err);
     if (!status) *logits = y->value;
     return status;
@@ -196,8 +196,7 @@ drt_status drt_session_score(drt_session *s, const drt_feed *feeds, int n, doubl
     drt_status status = run(s, feeds, n, true, &p, &states, err);
     if (status) return status;
     float *loss = drt_tape_alloc(s->tape, 2 * p.selected, sizeof *loss), *weight = loss + p.selected;
-    if (loss)
-        drt_linear_cross_entropy(s->tape, states, &s->model->language.head->tensor, NULL, p.label, weight, loss, NULL);
+    if (loss) drt_decoder_loss(s->tape, &s->model->language, states, p.label, weight, loss, NULL);
     status = settle(s, feeds, n, true, err);
     for (int64_t i = 0, row = 0; i < n && !status; i++) {
         logprob[i] = 0;

@@ -115,9 +115,9 @@ typedef struct drt_kernels {
     void (*unit_rows)(drt_device *, drt_mat x, drt_mat y, drt_mat norm);
     void (*unit_rows_back)(drt_device *, drt_mat y, drt_mat norm, drt_mat dy, bool acc, drt_mat dx);
 
-    // Rotary positions, in place, Hugging Face's half-split order: for j < head_size/2 the pair (x[j], x[j + half])
-    // turns by the angle of table row position[r]. table: [positions, head_size] = cos (half) | sin (half), f32.
-    // inverse: turn back (the backward). x: [rows, heads*head_size].
+    // Rotary positions, in place, Hugging Face's half-split order: for j < half the pair (x[j], x[j + half]) of a head
+    // turns by the angle of table row position[r]. table: [positions, 2 half] = cos | sin, f32; 2 half <= head_size,
+    // a head's channels from 2 half on stay. inverse: turn back (the backward). x: [rows, heads*head_size].
     void (*rope)(drt_device *, drt_mat x, const int32_t *position, drt_mat table, int head_size, bool inverse);
 
     // out: [q rows, heads*head_size]; lse: [q rows, heads] log-sum-exp of the scaled scores; mass: [q rows, heads]

@@ -1,117 +1,10 @@
+// The decoder's forward pass, and the keys and values that generation keeps.
 #include "model/decoder.h"
 
+#include "model/encoder.h"
+
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-static drt_param *matrix(drt_params *p, int layer, const char *name, int64_t rows, int64_t cols, double deviation) {
-    return drt_param_named(p, DRT_LANGUAGE, rows, cols, false, DRT_INIT_NORMAL, (float)deviation,
-                           "model.layers.%d.%s.weight", layer, name);
-}
-
-static drt_param *norm(drt_params *p, int layer, const char *name, int64_t d) {
-    return drt_param_named(p, DRT_LANGUAGE, 1, d, true, DRT_INIT_CONSTANT, 1, "model.layers.%d.%s.weight", layer, name);
-}
-
-// Several checkpoint matrices one below the other in one parameter: one product makes them all.
-static drt_param *stacked(drt_params *p, int layer, const char *const *names, const int64_t *rows, int n, int64_t cols,
-                          double deviation) {
-    int64_t total = 0, at = 0;
-    char name[256];
-    for (int i = 0; i < n; i++) total += rows[i];
-    drt_param *w = drt_param_add(p, DRT_LANGUAGE, total, cols, DRT_INIT_NORMAL, (float)deviation);
-    for (int i = 0; i < n; i++) {
-        snprintf(name, sizeof name, "model.layers.%d.%s.weight", layer, names[i]);
-        drt_param_name(p, w, at, rows[i], name, 2, (int64_t[]){rows[i], cols});
-        at += rows[i];
-    }
-    return w;
-}
-
-static drt_status rope_table(drt_decoder *m, drt_error *err) {
-    int half = m->size.head_size / 2;
-    m->rope = malloc((size_t)m->size.positions * (size_t)m->size.head_size * sizeof *m->rope);
-    if (!m->rope) return drt_fail(err, DRT_ENOMEM, "no memory for rotary angles of %d positions", m->size.positions);
-    for (int pos = 0; pos < m->size.positions; pos++)
-        for (int j = 0; j < half; j++) {
-            // As transformers: exponent, power, its inverse and the angle are each rounded to f32.
-            float frequency = 1 / (float)pow(m->size.rope_theta, (float)(2 * j) / (float)m->size.head_size);
-            float angle = (float)pos * frequency;
-            m->rope[(size_t)pos * 2 * (size_t)half + (size_t)j] = cosf(angle);
-            m->rope[(size_t)pos * 2 * (size_t)half + (size_t)(half + j)] = sinf(angle);
-        }
-    return DRT_OK;
-}
-
-drt_status drt_decoder_declare(drt_decoder *m, const drt_decoder_config *size, drt_params *p, drt_error *err) {
-    m->size = *size;
-    int64_t d = size->width, hd = size->head_size, q = hd * size->heads, kv = hd * size->kv_heads;
-    // Embeddings at 1/sqrt(width) let a small decoder look things up (docs/shapes.md); the rest as usual.
-    double wide = 1 / sqrt((double)d), deep = 0.02 / sqrt(2.0 * size->layers);
-    m->embedding = drt_param_named(p, DRT_LANGUAGE, size->vocab, d, false, DRT_INIT_NORMAL, (float)wide,
-                                   "model.embed_tokens.weight");
-    m->layer = calloc((size_t)size->layers, sizeof *m->layer);
-    if (!m->layer) return drt_fail(err, DRT_ENOMEM, "no memory for %d layers", size->layers);
-    for (int i = 0; i < size->layers; i++) {
-        drt_decoder_layer *l = &m->layer[i];
-        static const char *const attention[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
-        static const char *const mlp[] = {"mlp.gate_proj", "mlp.up_proj"};
-        l->norm1 = norm(p, i, "input_layernorm", d);
-        l->qkv = stacked(p, i, attention, (int64_t[]){q, kv, kv}, 3, d, wide);
-        l->out = matrix(p, i, "self_attn.o_proj", d, q, deep);
-        l->norm2 = norm(p, i, "post_attention_layernorm", d);
-        l->gate_up = stacked(p, i, mlp, (int64_t[]){size->ffn, size->ffn}, 2, d, wide);
-        l->down = matrix(p, i, "mlp.down_proj", d, size->ffn, deep);
-    }
-    m->final = drt_param_named(p, DRT_LANGUAGE, 1, d, true, DRT_INIT_CONSTANT, 1, "model.norm.weight");
-    m->head = m->embedding;
-    if (!size->tied)
-        m->head =
-            drt_param_named(p, DRT_LANGUAGE, size->vocab, d, false, DRT_INIT_NORMAL, (float)wide, "lm_head.weight");
-    return rope_table(m, err);
-}
-
-// Makes head h of the first layer look `offset` words back: a constant in channel 0 of the embedding gives every query
-// and key the same part, and turning the query's by the rotary angle of `offset` positions puts the peak there.
-static void look_back(drt_decoder *m, int h, int offset) {
-    enum { PAIRS = 5 };
-    const float tilt = 5.0f / 3; // with the constant of 3 below: scores that peak at about 20
-    const drt_decoder_config *s = &m->size;
-    int64_t d = s->width, half = s->head_size / 2;
-    float *q = drt_row(m->layer[0].qkv->tensor.value, (int64_t)h * s->head_size),
-          *k = q + (int64_t)s->heads * s->head_size * d;
-    for (int64_t i = 0; i < s->head_size * d; i++) q[i] *= 0.3f, k[i] *= 0.3f;
-    for (int64_t f = 0; f < s->head_size; f++) q[f * d] = k[f * d] = 0;
-    for (int64_t f = 0; f < PAIRS && f < half; f++) {
-        double angle = -offset * pow(s->rope_theta, -2.0 * (double)f / s->head_size);
-        k[f * d] = tilt;
-        q[f * d] = tilt * (float)cos(angle);
-        q[(f + half) * d] = tilt * (float)sin(angle);
-    }
-}
-
-void drt_decoder_init(drt_decoder *m) {
-    const drt_decoder_config *s = &m->size;
-    size_t head = (size_t)s->head_size * (size_t)s->width, group = (size_t)(s->heads / s->kv_heads);
-    for (int i = 0; i < s->layers; i++) {
-        float *q = m->layer[i].qkv->tensor.value.data, *k = q + (size_t)s->heads * head;
-        for (size_t h = 0; h < (size_t)s->kv_heads; h++) memcpy(k + h * head, q + h * group * head, head * sizeof *k);
-    }
-    drt_mat e = m->embedding->tensor.value;
-    if (s->heads == s->kv_heads && s->heads >= 4) {
-        for (int64_t r = 0; r < e.rows; r++) *drt_row(e, r) = 3 / sqrtf((float)s->width);
-        for (int h = 0; h < 4; h++) look_back(m, h, h + 1);
-    }
-    if (m->head != m->embedding) memcpy(m->head->tensor.value.data, e.data, (size_t)(e.rows * e.cols) * sizeof(float));
-}
-
-void drt_decoder_free(drt_decoder *m) {
-    free(m->layer);
-    free(m->rope);
-    m->layer = NULL;
-    m->rope = NULL;
-}
 
 // ---- cache ---------------------------------------------------------------------------------------------------------
 
@@ -179,27 +72,45 @@ static void through_cache(drt_tape *t, const layer_run *c, drt_tensor **k, drt_t
     *v = drt_tensor_wrap(t, values, false);
 }
 
-static void attention_inputs(drt_tape *t, const layer_run *c, drt_tensor *h, drt_tensor **q, drt_tensor **k,
-                             drt_tensor **v) {
+static drt_tensor *norm(drt_tape *t, const drt_decoder_config *s, drt_tensor *x, drt_param *w, drt_param *b) {
+    if (s->layer_norm) return drt_layer_norm(t, x, &w->tensor, &b->tensor, s->eps);
+    return drt_rms_norm(t, x, s->norm_from_one ? drt_shift(t, &w->tensor, 1) : &w->tensor, s->eps);
+}
+
+// Rows [row, row + rows) of a layer's q, k and v as a map of h.
+static drt_tensor *some_of_qkv(drt_tape *t, const drt_decoder_layer *l, drt_tensor *h, int64_t row, int64_t rows) {
+    drt_tensor *w = drt_part(t, &l->qkv->tensor, row, rows, 0, l->qkv->tensor.value.cols);
+    return drt_linear(t, h, w, l->qkv_b ? drt_part(t, &l->qkv_b->tensor, 0, 1, row, rows) : NULL);
+}
+
+// Keys and values of h, queries of `own`: the rows of h that go on.
+static void attention_inputs(drt_tape *t, const layer_run *c, drt_tensor *h, drt_tensor *own, drt_tensor **q,
+                             drt_tensor **k, drt_tensor **v) {
     const drt_decoder_config *s = &c->m->size;
-    drt_tensor *w = &c->m->layer[c->index].qkv->tensor;
+    const drt_decoder_layer *l = &c->m->layer[c->index];
     int64_t n = h->value.rows, qd = (int64_t)s->heads * s->head_size, kd = (int64_t)s->kv_heads * s->head_size;
-    drt_mat table = drt_mat_f32(c->m->rope, s->positions, s->head_size);
+    drt_mat table = drt_mat_f32(c->m->rope, drt_decoder_context(s), s->rotary);
     if (!c->last) {
-        drt_tensor *qkv = drt_linear(t, h, w, NULL);
+        drt_tensor *qkv = drt_linear(t, h, &l->qkv->tensor, drt_param_tensor(l->qkv_b));
         drt_rope(t, qkv, 0, qd + kd, c->rows->position, table, s->head_size);
         *q = drt_part(t, qkv, 0, n, 0, qd);
         *k = drt_part(t, qkv, 0, n, qd, kd);
         *v = drt_part(t, qkv, 0, n, qd + kd, kd);
         return;
     }
-    drt_tensor *kv = drt_linear(t, h, drt_part(t, w, qd, 2 * kd, 0, s->width), NULL);
+    drt_tensor *kv = some_of_qkv(t, l, h, qd, 2 * kd);
     drt_rope(t, kv, 0, kd, c->rows->position, table, s->head_size);
     *k = drt_part(t, kv, 0, n, 0, kd);
     *v = drt_part(t, kv, 0, n, kd, kd);
-    drt_tensor *some = drt_select(t, h, c->rows->select, c->rows->selected);
-    *q = drt_linear(t, some, drt_part(t, w, 0, qd, 0, s->width), NULL);
+    *q = some_of_qkv(t, l, own, 0, qd);
     drt_rope(t, *q, 0, qd, c->position, table, s->head_size);
+}
+
+static drt_tensor *feed_forward_add(drt_tape *t, const drt_decoder_config *s, const drt_decoder_layer *l, drt_tensor *h,
+                                    drt_tensor *x) {
+    h = drt_linear(t, h, &l->up->tensor, drt_param_tensor(l->up_b));
+    h = s->gated ? drt_glu(t, drt_activation_of(s->act), h) : drt_activate(t, drt_activation_of(s->act), h);
+    return drt_linear_add(t, h, &l->down->tensor, drt_param_tensor(l->down_b), x);
 }
 
 static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_tensor **y, drt_tensor **mass) {
@@ -207,9 +118,13 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
     const drt_decoder_config *s = &c->m->size;
     const drt_decoder_layer *l = &c->m->layer[c->index];
     drt_tensor *q = NULL, *k = NULL, *v = NULL;
-    drt_tensor *h = drt_rms_norm(t, x, &l->norm1->tensor, s->eps);
-    if (!h) return;
-    attention_inputs(t, c, h, &q, &k, &v);
+    drt_tensor *h = norm(t, s, x, l->norm1, l->norm1_b), *own = h;
+    if (c->last) {
+        own = drt_select(t, h, c->rows->select, c->rows->selected);
+        x = drt_select(t, x, c->rows->select, c->rows->selected);
+    }
+    if (!h || !own) return;
+    attention_inputs(t, c, h, own, &q, &k, &v);
     drt_attention a = {.sequences = c->rows->sequences,
                        .q_offsets = c->q_offsets,
                        .k_offsets = c->rows->offsets,
@@ -223,13 +138,9 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
         through_cache(t, c, &k, &v);
         a.k_offsets = c->rows->cache->offsets;
     }
-    h = drt_attend(t, &a, q, k, v, mass);
-    if (c->last) x = drt_select(t, x, c->rows->select, c->rows->selected);
-    x = drt_linear_add(t, h, &l->out->tensor, NULL, x);
-    h = drt_rms_norm(t, x, &l->norm2->tensor, s->eps);
-    h = drt_linear(t, h, &l->gate_up->tensor, NULL);
-    h = drt_glu(t, DRT_SILU, h);
-    *y = drt_linear_add(t, h, &l->down->tensor, NULL, x);
+    drt_tensor *seen = drt_attend(t, &a, q, k, v, mass);
+    x = drt_linear_add(t, seen, &l->out->tensor, drt_param_tensor(l->out_b), x);
+    *y = feed_forward_add(t, s, l, s->parallel ? own : norm(t, s, x, l->norm2, l->norm2_b), x);
 }
 
 // Query offsets, reach and positions of the selected rows.
@@ -254,12 +165,25 @@ static bool select_rows(drt_tape *t, const drt_decoder_rows *r, layer_run *c) {
     return i == r->selected;
 }
 
+// Up to its length a sliding window is plain causal attention; behind it this version would compute something else.
+static bool in_window(drt_tape *t, const drt_decoder_config *s, int64_t rows, const int32_t *position) {
+    for (int64_t r = 0; s->window && r < rows; r++)
+        if (position[r] >= s->window) {
+            drt_tape_fail(t, DRT_EDATA,
+                          "row %lld stands at position %d, but the model slides a window of %d rows (sliding_window), "
+                          "which this version does not; shorten the sample",
+                          (long long)r, position[r], s->window);
+            return false;
+        }
+    return true;
+}
+
 drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, const drt_decoder_rows *rows,
                             drt_tensor **mass) {
     const drt_decoder_config *s = &m->size;
     layer_run *run = drt_tape_alloc(t, s->layers, sizeof *run);
     drt_decoder_rows *kept = drt_tape_alloc(t, 1, sizeof *kept);
-    if (!x || !run || !kept) return NULL;
+    if (!x || !run || !kept || !in_window(t, s, x->value.rows, rows->position)) return NULL;
     *kept = *rows;
     drt_tape_show(t, "splice", -1, x);
     for (int i = 0; i < s->layers; i++) {
@@ -274,7 +198,21 @@ drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, co
         drt_tape_show(t, "decoder", i + 1, x);
         if (!x) return NULL;
     }
-    x = drt_rms_norm(t, x, &m->final->tensor, s->eps);
+    x = norm(t, s, x, m->final, m->final_b);
     drt_tape_show(t, "final", -1, x);
     return x;
+}
+
+drt_tensor *drt_decoder_logits(drt_tape *t, const drt_decoder *m, drt_tensor *states) {
+    return drt_linear(t, states, &m->head->tensor, drt_param_tensor(m->head_b));
+}
+
+drt_tensor *drt_decoder_loss(drt_tape *t, const drt_decoder *m, drt_tensor *states, const int32_t *label,
+                             const float *weight, float *row_loss, float *hit) {
+    return drt_linear_cross_entropy(t, states, &m->head->tensor, drt_param_tensor(m->head_b), label, weight, row_loss,
+                                    hit);
+}
+
+float drt_word_scale(const drt_decoder_config *size) {
+    return size->words_scaled ? (float)sqrt((double)size->width) : 1;
 }

@@ -1,4 +1,4 @@
-// The decoder: RMS norm, rotary positions, grouped-query attention, SwiGLU; Hugging Face's LlamaForCausalLM.
+// The decoder that drt_decoder_config describes: LLaMA, Mistral, Qwen2, Gemma, Phi-3, Phi-2. One forward pass for all.
 #ifndef DRT_MODEL_DECODER_H
 #define DRT_MODEL_DECODER_H
 
@@ -6,16 +6,23 @@
 #include "tensor/ops.h"
 #include "tensor/params.h"
 
+// A bias ("_b") is NULL where the description has none. Linear maps [out, in].
 typedef struct {
-    drt_param *norm1, *qkv, *out;      // qkv [(heads + 2 kv_heads) * head_size, width]
-    drt_param *norm2, *gate_up, *down; // gate_up [2 ffn, width]
+    drt_param *norm1, *norm1_b; // [1, width]
+    drt_param *qkv, *qkv_b;     // [(heads + 2 kv_heads) * head_size, width]
+    drt_param *out, *out_b;     // [width, heads * head_size]
+    drt_param *norm2, *norm2_b; // NULL in a parallel layer
+    drt_param *up, *up_b;       // gated: [2 ffn, width], gate above up; else [ffn, width]
+    drt_param *down, *down_b;   // [width, ffn]
 } drt_decoder_layer;
 
 typedef struct {
     drt_decoder_config size;
-    drt_param *embedding, *final, *head; // [vocab, d], [1, d], [vocab, d] (head == embedding when tied)
+    drt_param *embedding;       // [vocab, width]
+    drt_param *final, *final_b; // [1, width]
+    drt_param *head, *head_b;   // [vocab, width] (head == embedding when tied), [1, vocab]
     drt_decoder_layer *layer;
-    float *rope; // [positions, head_size]: cos | sin
+    float *rope; // [drt_decoder_context, rotary]: cos | sin
 } drt_decoder;
 
 drt_status drt_decoder_declare(drt_decoder *m, const drt_decoder_config *size, drt_params *p, drt_error *err);
@@ -56,5 +63,12 @@ typedef struct {
 // [rows, heads] each, the last one [selected, heads].
 drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, const drt_decoder_rows *rows,
                             drt_tensor **mass);
+
+// [n, vocab] of final states [n, width]; and their cross-entropy as drt_linear_cross_entropy takes it.
+drt_tensor *drt_decoder_logits(drt_tape *t, const drt_decoder *m, drt_tensor *states);
+drt_tensor *drt_decoder_loss(drt_tape *t, const drt_decoder *m, drt_tensor *states, const int32_t *label,
+                             const float *weight, float *row_loss, float *hit);
+// What a word's embedding is multiplied by to become its row.
+float drt_word_scale(const drt_decoder_config *size);
 
 #endif

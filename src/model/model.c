@@ -218,7 +218,13 @@ drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s
             drt_tape_fail(t, DRT_EARG, "a batch wants %s that the model lacks", seen ? "images" : "the directed token");
         return NULL;
     }
-    drt_rows sources[3] = {{&m->language.embedding->tensor, word_to, word, NULL, words}};
+    float scale = drt_word_scale(&m->config.language), *scales = NULL;
+    if (scale != 1) {
+        scales = drt_tape_alloc(t, words, sizeof *scales);
+        if (!scales) return NULL;
+        for (int64_t i = 0; i < words; i++) scales[i] = scale;
+    }
+    drt_rows sources[3] = {{&m->language.embedding->tensor, word_to, word, scales, words}};
     int n = 1;
     if (seen) sources[n++] = (drt_rows){visual, seen_to, seen_from, NULL, seen};
     if (directed) sources[n++] = (drt_rows){&m->extra.token->tensor, drt_to, zero, NULL, directed};

@@ -103,8 +103,11 @@ static drt_status write_words(const drt_model *m, const char *folder, drt_error 
     drt_status status = DRT_OK;
     if (drt_has_decoder(&m->config)) {
         drt_text g = {0};
-        drt_text_printf(&g, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d\n}\n", m->config.language.bos,
-                        m->config.language.eos);
+        const drt_decoder_config *l = &m->config.language;
+        drt_text_puts(&g, "{\n");
+        if (l->bos >= 0) drt_text_printf(&g, "  \"bos_token_id\": %d%s\n", l->bos, l->eos >= 0 ? "," : "");
+        if (l->eos >= 0) drt_text_printf(&g, "  \"eos_token_id\": %d\n", l->eos);
+        drt_text_puts(&g, "}\n");
         status = write_text(folder, "generation_config.json", &g, err);
     }
     for (size_t i = 0; !status && m->folder && i < sizeof files / sizeof *files; i++)

@@ -49,3 +49,21 @@ drt_tensor *drt_glu(drt_tape *t, drt_activation kind, drt_tensor *x) {
     }
     return apply(t, kind, x, x->value.cols / 2, glu_back, drt_tape_device(t)->k->glu);
 }
+
+static void shift_back(drt_tape *t, void *context) {
+    activation *c = context;
+    drt_grad_pass(t, c->y, c->x);
+}
+
+drt_tensor *drt_shift(drt_tape *t, drt_tensor *x, float by) {
+    if (!x || drt_tape_failed(t, NULL)) return NULL;
+    drt_device *dev = drt_tape_device(t);
+    drt_tensor *y = drt_tensor_new(t, x->value.rows, x->value.cols, x->needs_grad);
+    activation *c = drt_tape_alloc(t, 1, sizeof *c);
+    if (!y || !c) return NULL;
+    *c = (activation){.x = x, .y = y};
+    dev->k->fill(dev, y->value, by);
+    dev->k->add(dev, x->value, y->value, y->value);
+    if (y->needs_grad) drt_tape_record(t, shift_back, c, y, NULL);
+    return y;
+}

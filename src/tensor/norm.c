@@ -23,16 +23,19 @@ static norm *norm_new(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, 
     return c;
 }
 
-static drt_mat leaf_grad(drt_tape *t, drt_tensor *w) {
+// Kernels always add to the gradients of weights; of one that is no parameter (drt_shift) it begins as 0.
+static drt_mat weight_grad(drt_tape *t, drt_tensor *w) {
     bool acc;
-    return drt_grad_target(t, w, &acc); // parameters: kernels always add
+    drt_mat d = drt_grad_target(t, w, &acc);
+    if (d.data && !acc) drt_tape_device(t)->k->fill(drt_tape_device(t), d, 0);
+    return d;
 }
 
 static void layer_norm_back(drt_tape *t, void *context) {
     norm *c = context;
     drt_device *dev = drt_tape_device(t);
     bool acc;
-    drt_mat dw = leaf_grad(t, c->w), db = leaf_grad(t, c->b), dx = drt_grad_target(t, c->x, &acc);
+    drt_mat dw = weight_grad(t, c->w), db = weight_grad(t, c->b), dx = drt_grad_target(t, c->x, &acc);
     dev->k->layer_norm_back(dev, c->x->value, c->w->value, c->stat, c->y->grad, acc, dx, dw, db);
 }
 
@@ -51,7 +54,7 @@ static void rms_norm_back(drt_tape *t, void *context) {
     norm *c = context;
     drt_device *dev = drt_tape_device(t);
     bool acc;
-    drt_mat dw = leaf_grad(t, c->w), dx = drt_grad_target(t, c->x, &acc);
+    drt_mat dw = weight_grad(t, c->w), dx = drt_grad_target(t, c->x, &acc);
     dev->k->rms_norm_back(dev, c->x->value, c->w->value, c->stat, c->y->grad, acc, dx, dw);
 }
 

@@ -37,11 +37,12 @@ drt_tensor *drt_unit_rows(drt_tape *t, drt_tensor *x);                          
 
 // ---- activation.c --------------------------------------------------------------------------------------------------
 drt_tensor *drt_activate(drt_tape *t, drt_activation kind, drt_tensor *x);
+drt_tensor *drt_shift(drt_tape *t, drt_tensor *x, float by);          // x + by
 drt_tensor *drt_glu(drt_tape *t, drt_activation kind, drt_tensor *x); // x [n, 2f] = gate | up -> [n, f]
 
 // ---- attention.c ---------------------------------------------------------------------------------------------------
 // Turns columns [col, col + cols) of x in place by the rotary angles of table (kernels.h); before any part of x is
-// taken. position [rows], table [positions, head_size].
+// taken. position [rows], table [positions, turning channels of a head].
 void drt_rope(drt_tape *t, drt_tensor *x, int64_t col, int64_t cols, const int32_t *position, drt_mat table,
               int head_size);
 // out [q rows, heads*head_size]. *mass (may be NULL): [q rows, heads], set when shape->visual is. The arrays that

@@ -44,6 +44,9 @@ typedef struct drt_param {
     int index;
 } drt_param;
 
+// The tensor of a parameter that a model may lack: NULL for NULL.
+static inline drt_tensor *drt_param_tensor(drt_param *p) { return p ? &p->tensor : NULL; }
+
 typedef struct {
     char *name; // as in the checkpoint, without the model's prefix
     drt_param *param;

@@ -239,7 +239,8 @@ static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err)
     l->preprocess = m->preprocess;
     l->preprocess.aspect = r->data.aspect;
     int context = (int)r->data.context;
-    if (!l->clip && context > m->config.language.positions) context = m->config.language.positions;
+    int most = drt_decoder_context(&m->config.language);
+    if (!l->clip && context > most) context = most;
     l->options = (drt_align_options){.order_token = r->order.token,
                                      .reduce = r->guided.reduce,
                                      .context = context,

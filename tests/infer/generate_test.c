@@ -77,7 +77,7 @@ static float *whole(const world *w, const int32_t *id, int n, const float *patch
     const drt_decoder_rows r = {
         .sequences = 1, .offsets = offsets, .position = position, .reach = reach, .select = select, .selected = rows};
     drt_tensor *x = drt_decoder_run(w->t, &m->language, drt_splice_rows(w->t, m, &splice, seen), &r, NULL);
-    x = drt_linear(w->t, x, &m->language.head->tensor, NULL);
+    x = drt_decoder_logits(w->t, &m->language, x);
     check_ok(drt_tape_failed(w->t, &err));
     float *out = malloc((size_t)rows * (size_t)m->config.language.vocab * sizeof *out);
     memcpy(out, x->value.data, (size_t)rows * (size_t)m->config.language.vocab * sizeof *out);

@@ -14,7 +14,7 @@ static const char *const everything[] = {"groups.vision=1", "groups.language=1",
 static float *logits_of(rig *r, int64_t *n) {
     drt_forward f;
     rig_forward(r, &f, false);
-    drt_tensor *head = &r->m->language.head->tensor, *y = drt_linear(r->t, f.states, head, NULL);
+    drt_tensor *y = drt_decoder_logits(r->t, &r->m->language, f.states);
     check(y != NULL);
     *n = y->value.rows * y->value.cols;
     return y->value.data;

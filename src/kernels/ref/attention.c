@@ -7,7 +7,7 @@ enum { MOST_HEAD = 1024 }; // the row sums live on the stack
 
 void ref_rope(drt_device *dev, drt_mat x, const int32_t *position, drt_mat table, int head_size, bool inverse) {
     REF_F32(dev, x, table);
-    int half = head_size / 2;
+    int64_t half = table.cols / 2;
     if (!ref_indices_fit(dev, "rope, position", position, x.rows, 0, table.rows)) return;
     for (int64_t r = 0; x.data && r < x.rows; r++) {
         const float *cosine = drt_row(table, position[r]), *sine = cosine + half;

@@ -155,7 +155,7 @@ typedef struct {
 
 static void rope_rows(const void *args, int64_t first, int64_t end, int worker) {
     const rotation *k = args;
-    int64_t half = k->head_size / 2, heads = k->x.cols / k->head_size;
+    int64_t half = k->table.cols / 2, heads = k->x.cols / k->head_size;
     float sign = k->sign;
     (void)worker;
     for (int64_t r = first; r < end; r++) {
