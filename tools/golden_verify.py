@@ -4,7 +4,8 @@
   python3 tools/golden_verify.py MODEL OUT.safetensors [--image F] [--prompt TEXT] [--dtype float32|bfloat16|float16]
   python3 tools/golden_verify.py      makes tests/golden/verify: a tiny random LLaVA with its golden file
 
-TEXT is the whole prompt as the model is to read it, with <image> where the picture goes; \\n in it is a line end. The
+TEXT is the whole prompt as the model is to read it, with <image> where the picture goes; \\n in it is a line end. Without a
+tokenizer in MODEL the words are drawn, and without --image the picture of a LLaVA. The
 format is in src/eval/verify.h. Needs torch, transformers, pillow, numpy.
 """
 import argparse
@@ -104,7 +105,8 @@ def run(model, ids, pixels):
         c = model.config
         token = getattr(c, "image_token_id", None) or c.image_token_index
         side = c.vision_config.image_size // c.vision_config.patch_size
-        rows = side * side + (c.vision_feature_select_strategy == "full")
+        classes = any(k.endswith("class_embedding") for k, _ in model.named_parameters())
+        rows = side * side + (c.vision_feature_select_strategy == "full" and classes)
         at = ids.index(IMAGE)
         words = torch.tensor(ids[:at] + [token] * rows + ids[at + 1:])
         args["pixel_values"] = pixels.to(model.dtype)
@@ -125,20 +127,30 @@ def run(model, ids, pixels):
 
 def make(folder, out, picture, prompt, dtype):
     model = load(folder, getattr(torch, dtype))
-    ids = encode(folder, prompt)
-    tensors = {"ids": torch.tensor(ids)}
+    about = {"dtype": dtype, "format": "pt",
+             "made_by": f"transformers {transformers.__version__}, torch {torch.__version__}"}
     pixels = None
+    if any(os.path.exists(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer.model")):
+        ids = encode(folder, prompt)
+        about["prompt"] = prompt
+    else:  # nothing that could read the prompt: any words, and any picture
+        c = getattr(model.config, "text_config", model.config)
+        ids = torch.randint(c.vocab_size - 1, (11,), generator=torch.Generator().manual_seed(5)).tolist()
+        if hasattr(model.config, "vision_config") and picture is None:
+            side = model.config.vision_config.image_size
+            pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(6))
+        ids[4:5] = [IMAGE] if pixels is not None or picture is not None else ids[4:5]
+    tensors = {"ids": torch.tensor(ids)}
     if picture is not None:
         pixels = pixels_of(folder, picture)
         tensors["picture"] = torch.from_numpy(np.frombuffer(picture, np.uint8).copy())
+    if pixels is not None:
         tensors["stage.pixels"] = pixels[0]
     kept, greedy, margins = run(model, ids, pixels)
     tensors |= {f"stage.{k}": v for k, v in kept.items()}
     tensors |= {"greedy": torch.tensor(greedy), "greedy_margin": torch.tensor(margins)}
-    by = f"transformers {transformers.__version__}, torch {torch.__version__}"
-    save_file({k: v.contiguous() for k, v in tensors.items()}, out,
-              {"prompt": prompt, "dtype": dtype, "made_by": by, "format": "pt"})
-    print(f"{out}: {len(kept)} stages, {len(ids)} tokens, {by}")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, out, about)
+    print(f"{out}: {len(kept)} stages, {len(ids)} tokens, {about['made_by']}")
 
 
 def tiny(folder):

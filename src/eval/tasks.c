@@ -39,6 +39,7 @@ static drt_status choice_ids(run *r, const drt_question *q, const char *human, c
     const drt_turn turns[] = {{true, human}, {false, answer}};
     drt_status status = drt_conversation_encode(r->how, r->m->tokenizer, turns, 2, q->image != NULL, &e, r->err);
     if (status) return status;
+    while (e.n > prompt->n && e.label[e.n - 1] == DRT_IGNORE) e.n--; // a template's line end behind the answer's
     int n = e.n - prompt->n;
     int32_t *id = n > 0 ? drt_arena_array(r->scratch, n, sizeof *id) : NULL;
     if (n < 1 || memcmp(e.id, prompt->id, (size_t)prompt->n * sizeof *id))

@@ -110,13 +110,15 @@ static void compare(run *r, drt_certificate_stage *s, const drt_weight *tensor, 
 static void walk(run *r, const char *stage, int index) {
     const drt_tower *v = &r->m->config.vision;
     const drt_decoder_config *d = &r->m->config.language;
+    const int patches = r->images ? drt_patches(v) : 0; // a decoder alone has no patch size to divide by
     const struct {
         const char *stage;
         double length, roundings;
     } steps[] = {
         {"vision.embedding", 3.0 * v->patch * v->patch, 2},
-        {"vision", index ? 4.0 * v->width + v->ffn + drt_patches(v) : v->width, index ? 10 : 1},
+        {"vision", index ? 4.0 * v->width + v->ffn + patches : v->width, index ? 10 : 1},
         {"projector", (double)v->width + d->width, 3},
+        {"splice", 1, 1}, // a weight as it is stored
         {"decoder", 4.0 * d->width + d->ffn + (double)r->rows, 10},
         {"final", d->width, 1},
         {"logits", d->width, 1},

@@ -169,6 +169,18 @@ static void other_goldens_are_refused_or_fail(void **state) {
     assert_non_null(strstr(c.stage[1].note, "the golden file has 3 x 17"));
     assert_non_null(strstr(c.stage[3].note, "computes no such stage"));
     drt_certificate_free(&c);
+    // a decoder alone: no picture, and none for it
+    drt_model *words;
+    const drt_model_options nothing_learns = {0};
+    check_ok(drt_model_open(&words, "tests/golden/model/llama", &nothing_learns, &err));
+    WRITE(ENTRY("ids", "I64", 1, text, 3), ENTRY("stage.decoder.1", "F32", 2, layer, 1, 1));
+    check_ok(drt_verify(words, w.t, path, &c, &err));
+    assert_int_equal(c.n, 1);
+    assert_string_equal(c.first->name, "decoder.1");
+    drt_certificate_free(&c);
+    WRITE(ENTRY("ids", "I64", 1, one, 2));
+    check_refused(drt_verify(words, w.t, path, &c, &err), DRT_EDATA, "has no eyes");
+    drt_model_close(words);
     check_refused(drt_verify(w.m, w.t, "no/such.safetensors", &c, &err), DRT_EIO, "no/such");
     close_world(&w);
     free(path), free(folder);
