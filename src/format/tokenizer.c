@@ -6,32 +6,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_FILE = 512 << 20 };
+enum { MOST_FILE = 512 << 20, MOST_MODEL = 64 << 20 }; // Gemma's, a large one, has 4 MB
 
 drt_status drt_tok_no_memory(const char *name, drt_error *err) {
     return drt_fail(err, DRT_ENOMEM, "%s: no memory", name);
 }
 
-// `folder`: where the files beside tokenizer.json are; NULL: nowhere.
-static drt_status open_json(drt_tokenizer **out, const char *text, size_t size, const char *name, const char *folder,
+static drt_status load_json(drt_tokenizer *tok, const char *text, size_t size, const tok_beside *beside,
                             drt_error *err) {
     json_error_t why;
-    drt_tokenizer *tok = calloc(1, sizeof *tok);
-    *out = NULL;
-    if (!tok) return drt_tok_no_memory(name, err);
-    tok->arena = drt_arena_new(0);
-    tok->name = tok->arena ? drt_arena_strdup(tok->arena, name) : NULL;
-    json_t *root = tok->name ? json_loadb(text, size, JSON_REJECT_DUPLICATES, &why) : NULL;
-    drt_status status;
-    if (!tok->name) status = drt_tok_no_memory(name, err);
-    else if (!root)
-        status = drt_fail(err, DRT_EFORMAT, "%s: line %d, column %d: %s", name, why.line, why.column, why.text);
-    else status = drt_tok_load(tok, root, err);
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    if (!root)
+        return drt_fail(err, DRT_EFORMAT, "%s: line %d, column %d: %s", tok->name, why.line, why.column, why.text);
+    drt_status status = drt_tok_load(tok, root, err);
     if (!status) {
         const char *unk = json_string_value(json_object_get(json_object_get(root, "model"), "unk_token"));
-        status = drt_tok_names_load(tok, folder, unk, json_object_get(root, "post_processor"), err);
+        drt_tok_names_load(tok, beside, unk, json_is_object(json_object_get(root, "post_processor")));
     }
     json_decref(root);
+    return status;
+}
+
+// `folder`: where the files beside tokenizer.json are; NULL: nowhere.
+static drt_status open_bytes(drt_tokenizer **out, bool json, const void *bytes, size_t size, const char *name,
+                             const char *folder, drt_error *err) {
+    drt_tokenizer *tok = calloc(1, sizeof *tok);
+    tok_beside beside = {0};
+    drt_status status = DRT_OK;
+    *out = NULL;
+    if (!tok) return drt_tok_no_memory(name, err);
+    tok->bos = tok->eos = tok->pad = tok->unk = tok->fallback.unk = -1;
+    tok->arena = drt_arena_new(0);
+    tok->name = tok->arena ? drt_arena_strdup(tok->arena, name) : NULL;
+    if (!tok->name) status = drt_tok_no_memory(name, err);
+    if (!status && folder) status = drt_tok_beside_read(&beside, folder, err);
+    if (!status) {
+        if (json) status = load_json(tok, bytes, size, &beside, err);
+        else status = drt_tok_spm_load(tok, bytes, size, &beside, err);
+    }
+    drt_tok_beside_free(&beside);
     if (status) {
         drt_tokenizer_close(tok);
         return status;
@@ -42,36 +55,49 @@ static drt_status open_json(drt_tokenizer **out, const char *text, size_t size, 
 
 drt_status drt_tokenizer_open_memory(drt_tokenizer **out, const char *json, size_t size, const char *name,
                                      drt_error *err) {
-    return open_json(out, json, size, name, NULL, err);
+    return open_bytes(out, true, json, size, name, NULL, err);
+}
+
+drt_status drt_tokenizer_open_sentencepiece(drt_tokenizer **out, const void *bytes, size_t size, const char *name,
+                                            drt_error *err) {
+    return open_bytes(out, false, bytes, size, name, NULL, err);
 }
 
 static drt_status open_file(drt_tokenizer **out, const char *file, const char *folder, drt_error *err) {
-    char *text;
-    size_t size;
-    drt_status status = drt_file_read(&text, &size, file, MOST_FILE, err);
+    char *bytes;
+    size_t size, n = strlen(file);
+    bool json = n < 6 || strcmp(file + n - 6, ".model");
+    drt_status status = drt_file_read(&bytes, &size, file, json ? MOST_FILE : MOST_MODEL, err);
     if (status) return status;
-    status = open_json(out, text, size, file, folder, err);
-    free(text);
+    status = open_bytes(out, json, bytes, size, file, folder, err);
+    free(bytes);
     return status;
+}
+
+// The file to open in a folder, malloc'ed: tokenizer.json unless there is only a tokenizer.model.
+static char *file_of(const char *folder) {
+    char *json = drt_path_join(folder, "tokenizer.json"), *model = drt_path_join(folder, "tokenizer.model");
+    bool use_model = json && model && !drt_file_exists(json) && drt_file_exists(model);
+    free(use_model ? json : model);
+    return use_model ? model : json;
 }
 
 drt_status drt_tokenizer_open(drt_tokenizer **out, const char *path, drt_error *err) {
     bool is_folder = drt_is_folder(path);
     const char *slash = strrchr(path, '/');
     char *folder = is_folder ? strdup(path) : slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    char *file = is_folder ? drt_path_join(path, "tokenizer.json") : strdup(path);
-    char *model = is_folder ? drt_path_join(path, "tokenizer.model") : strdup("");
-    drt_status status;
+    char *file = is_folder ? file_of(path) : strdup(path);
     *out = NULL;
-    if (!folder || !file || !model) status = drt_tok_no_memory(path, err);
-    else if (is_folder && !drt_file_exists(file) && drt_file_exists(model))
-        status = drt_fail(err, DRT_EFORMAT,
-                          "%s: holds a SentencePiece tokenizer.model, which is not supported yet, and no "
-                          "tokenizer.json",
-                          path);
-    else status = open_file(out, file, folder, err);
-    free(folder), free(file), free(model);
+    drt_status status = folder && file ? open_file(out, file, folder, err) : drt_tok_no_memory(path, err);
+    free(folder), free(file);
     return status;
+}
+
+bool drt_tokenizer_in_folder(const char *folder) {
+    char *file = file_of(folder);
+    bool found = file && drt_file_exists(file);
+    free(file);
+    return found;
 }
 
 void drt_tokenizer_close(drt_tokenizer *tok) {
@@ -99,3 +125,6 @@ bool drt_tokenizer_adds_bos(const drt_tokenizer *tok) { return tok->adds_bos; }
 int drt_tokenizer_eos(const drt_tokenizer *tok) { return tok->eos; }
 int drt_tokenizer_pad(const drt_tokenizer *tok) { return tok->pad; }
 int drt_tokenizer_unk(const drt_tokenizer *tok) { return tok->unk; }
+
+const int32_t *drt_tokenizer_before(const drt_tokenizer *tok, int *n) { return *n = tok->before_count, tok->before; }
+const int32_t *drt_tokenizer_after(const drt_tokenizer *tok, int *n) { return *n = tok->after_count, tok->after; }

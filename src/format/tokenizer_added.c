@@ -19,6 +19,55 @@ void drt_tok_added_sort(tok_added_set *set) {
         if (set->at[i].size) set->first[set->at[i].text[0]] = true;
 }
 
+drt_status drt_tok_added_room(drt_tokenizer *tok, int64_t count, drt_error *err) {
+    tok->plain.at = drt_arena_array(tok->arena, count + 1, sizeof(tok_added));
+    tok->normalised.at = drt_arena_array(tok->arena, count + 1, sizeof(tok_added));
+    tok->user_defined.at = drt_arena_array(tok->arena, count + 1, sizeof(tok_added));
+    return tok->plain.at && tok->normalised.at && tok->user_defined.at ? DRT_OK : drt_tok_no_memory(tok->name, err);
+}
+
+void drt_tok_added_put(drt_tokenizer *tok, int32_t id, bool special, const json_t *how) {
+    tok_piece *p = &tok->pieces[id];
+    bool again = p->added;
+    p->added = true;
+    p->special = special;
+    if (again || !p->text_size) return;
+    const json_t *normal = json_object_get(how, "normalized");
+    tok_added t = {.text = (const unsigned char *)p->text,
+                   .size = (int32_t)p->text_size,
+                   .id = id,
+                   .single_word = json_is_true(json_object_get(how, "single_word")),
+                   .lstrip = json_is_true(json_object_get(how, "lstrip")),
+                   .rstrip = json_is_true(json_object_get(how, "rstrip")),
+                   .normalized = normal ? json_is_true(normal) : how && !special};
+    tok_added_set *set = t.normalized ? &tok->normalised : &tok->plain;
+    set->at[set->n++] = t;
+}
+
+drt_status drt_tok_added_finish(drt_tokenizer *tok, drt_error *err) {
+    tok_scratch s = {0};
+    drt_status status = DRT_OK;
+    for (int32_t i = 0; i < tok->normalised.n && !status; i++) {
+        tok_added *t = &tok->normalised.at[i];
+        tok_chunk in = {t->text, NULL, t->size, 0}, out;
+        if (!t->normalized) continue; // SentencePiece's user-defined pieces stand in normalised text as they are
+        status = drt_tok_normalise(tok, &s, &in, &out, err);
+        if (status || out.bytes == in.bytes) continue;
+        unsigned char *copy = drt_arena_alloc(tok->arena, (size_t)out.n + 1);
+        if (!copy) status = drt_tok_no_memory(tok->name, err);
+        else {
+            if (out.n) memcpy(copy, out.bytes, (size_t)out.n);
+            t->text = copy;
+            t->size = out.n;
+        }
+    }
+    drt_tok_scratch_free(&s);
+    drt_tok_added_sort(&tok->plain);
+    drt_tok_added_sort(&tok->normalised);
+    drt_tok_added_sort(&tok->user_defined);
+    return status;
+}
+
 // The first entry of [low, high) whose byte `depth` is at least c. All share the bytes before; shorter ones come first.
 static int32_t bound(const tok_added_set *set, int32_t low, int32_t high, int32_t depth, int c) {
     while (low < high) {
@@ -30,8 +79,8 @@ static int32_t bound(const tok_added_set *set, int32_t low, int32_t high, int32_
     return low;
 }
 
-// The longest token that p[0, n) begins with.
-static const tok_added *longest(const tok_added_set *set, const unsigned char *p, int32_t n) {
+const tok_added *drt_tok_added_longest(const tok_added_set *set, const unsigned char *p, int32_t n) {
+    if (!n || !set->first[p[0]]) return NULL;
     const tok_added *best = NULL;
     int32_t low = 0, high = set->n;
     for (int32_t depth = 0; depth < n && low < high; depth++) {
@@ -78,7 +127,7 @@ void drt_tok_added_cut(const tok_added_set *set, const tok_chunk *c, tok_ranges 
             at++;
             continue;
         }
-        const tok_added *t = longest(set, c->bytes + at, c->n - at);
+        const tok_added *t = drt_tok_added_longest(set, c->bytes + at, c->n - at);
         int32_t from = at, to = at + (t ? t->size : 1);
         at = to;
         if (!t || (t->single_word && !stands_alone(c, from, to))) continue;

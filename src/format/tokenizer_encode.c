@@ -23,7 +23,9 @@ static drt_status encode_words(const drt_tokenizer *tok, tok_scratch *s, tok_chu
     for (int32_t i = 0; i < s->words.n; i++) {
         tok_range w = s->words.at[i];
         int32_t n = 0, from = w.from;
-        status = drt_tok_bpe_word(tok, s, chunk.bytes + w.from, w.to - w.from, &n, err);
+        const unsigned char *bytes = chunk.bytes + w.from;
+        if (tok->is_unigram) status = drt_tok_unigram_word(tok, s, bytes, w.to - w.from, &n, err);
+        else status = drt_tok_bpe_word(tok, s, bytes, w.to - w.from, &n, err);
         if (status) return status;
         for (int32_t k = 0; k < n; k++) {
             int32_t to = w.from + s->ends[k];
@@ -54,6 +56,7 @@ static drt_status encode(const drt_tokenizer *tok, tok_scratch *s, const unsigne
                          drt_error *err) {
     tok_chunk all = {text, NULL, size, 0};
     drt_status status = DRT_OK;
+    drt_tok_cache_open(s, size);
     if (drt_tok_utf8_valid(text, size) < size) {
         drt_tok_clean(&s->clean, text, size);
         if (s->clean.failed) return drt_tok_no_memory(tok->name, err);

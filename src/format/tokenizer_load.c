@@ -34,13 +34,21 @@ static drt_status load_normal_list(const loader *l, const json_t *j, int depth) 
     return status;
 }
 
+static drt_status load_precompiled(const loader *l, const json_t *j, tok_normal *op) {
+    const char *text = json_string_value(json_object_get(j, "precompiled_charsmap"));
+    if (!text)
+        return drt_fail(l->err, DRT_EFORMAT, "%s: the normalizer Precompiled has no precompiled_charsmap",
+                        l->tok->name);
+    return drt_tok_charsmap_base64(&op->charsmap, l->tok->arena, text, l->tok->name, l->err);
+}
+
 static drt_status load_normal(const loader *l, const json_t *j, int depth) {
     static const struct {
         const char *name;
         tok_normal_kind kind;
-    } kinds[] = {{"NFC", NORMAL_NFC},        {"NFD", NORMAL_NFD},         {"NFKC", NORMAL_NFKC},
-                 {"NFKD", NORMAL_NFKD},      {"Lowercase", NORMAL_LOWER}, {"Prepend", NORMAL_PREPEND},
-                 {"Replace", NORMAL_REPLACE}};
+    } kinds[] = {{"NFC", NORMAL_NFC},         {"NFD", NORMAL_NFD},         {"NFKC", NORMAL_NFKC},
+                 {"NFKD", NORMAL_NFKD},       {"Lowercase", NORMAL_LOWER}, {"Prepend", NORMAL_PREPEND},
+                 {"Replace", NORMAL_REPLACE}, {"Strip", NORMAL_STRIP},     {"Precompiled", NORMAL_PRECOMPILED}};
     drt_tokenizer *tok = l->tok;
     if (!j || json_is_null(j)) return DRT_OK;
     if (!strcmp(kind_of(j), "Sequence")) return load_normal_list(l, j, depth);
@@ -49,6 +57,9 @@ static drt_status load_normal(const loader *l, const json_t *j, int depth) {
         if (tok->normal_count == TOK_MOST_OPS) return too_many(l, "normalizer");
         tok_normal *op = &tok->normal[tok->normal_count++];
         *op = (tok_normal){.kind = kinds[i].kind};
+        op->left = json_is_true(json_object_get(j, "strip_left"));
+        op->right = json_is_true(json_object_get(j, "strip_right"));
+        if (op->kind == NORMAL_PRECOMPILED) return load_precompiled(l, j, op);
         if (op->kind < NORMAL_PREPEND) return DRT_OK;
         const char *content = json_string_value(json_object_get(j, op->kind == NORMAL_PREPEND ? "prepend" : "content"));
         if (!content)
@@ -92,6 +103,36 @@ static drt_status load_byte_level(const loader *l, const json_t *j) {
     return status ? status : add_simple(l, SPLIT_BYTE_LETTERS, KEEP_ISOLATED);
 }
 
+// Both notations: add_prefix_space, and prepend_scheme with split.
+static drt_status load_metaspace(const loader *l, const json_t *j) {
+    static const char *const schemes[] = {"always", "first", "never"};
+    drt_tokenizer *tok = l->tok;
+    const char *mark = json_string_value(json_object_get(j, "replacement"));
+    const json_t *value = json_object_get(j, "prepend_scheme");
+    const char *scheme = value ? json_string_value(value) : "always";
+    int prefix = 0;
+    while (prefix < 3 && (!scheme || strcmp(scheme, schemes[prefix]))) prefix++;
+    if (prefix == 3)
+        return drt_fail(l->err, DRT_EFORMAT, "%s: Metaspace: prepend_scheme is not always, first or never", tok->name);
+    if (json_is_false(json_object_get(j, "add_prefix_space"))) {
+        if (prefix == PREFIX_FIRST)
+            return drt_fail(l->err, DRT_EFORMAT, "%s: Metaspace: add_prefix_space contradicts prepend_scheme \"first\"",
+                            tok->name);
+        prefix = PREFIX_NEVER;
+    }
+    if (!mark || !*mark || strlen(mark) > 4)
+        return drt_fail(l->err, DRT_EFORMAT, "%s: Metaspace: replacement is not one character", tok->name);
+    for (int i = 0; i < 2; i++) {
+        if (i && json_is_false(json_object_get(j, "split"))) break;
+        tok_split *op = add_split(l, i ? SPLIT_PATTERN : SPLIT_METASPACE, KEEP_NEXT);
+        if (!op) return too_many(l, "pre_tokenizer");
+        op->prefix = (tok_prefix)prefix;
+        op->pattern = (tok_pattern){NULL, drt_arena_strdup(tok->arena, mark), (int32_t)strlen(mark)};
+        if (!op->pattern.literal) return drt_tok_no_memory(tok->name, l->err);
+    }
+    return DRT_OK;
+}
+
 static drt_status read_keep(const loader *l, const json_t *j, tok_keep *keep) {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     const json_t *value = json_object_get(j, "behavior");
@@ -115,6 +156,7 @@ static drt_status load_split(const loader *l, const json_t *j, int depth) {
         return status;
     }
     if (!strcmp(kind, "ByteLevel")) return load_byte_level(l, j);
+    if (!strcmp(kind, "Metaspace")) return load_metaspace(l, j);
     if (!strcmp(kind, "Whitespace")) // \w+|[^\w\s]+ with the \w of UTS 18
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
         return add_regex(l, "[" WORD "]+|[^" WORD "\\s]+", KEEP_REMOVED, true);
@@ -136,41 +178,6 @@ static drt_status load_split(const loader *l, const json_t *j, int depth) {
 
 // ---- the rest ----
 
-static drt_status check_decoder(const loader *l, const json_t *j, int depth) {
-    const json_t *list = json_object_get(j, "decoders");
-    if (!j || json_is_null(j))
-        return drt_fail(l->err, DRT_EFORMAT, "%s: has no decoder; only the decoder \"ByteLevel\" is supported yet",
-                        l->tok->name);
-    if (!strcmp(kind_of(j), "ByteLevel")) return DRT_OK;
-    if (strcmp(kind_of(j), "Sequence") || json_array_size(list) != 1 || depth >= TOK_MOST_DEPTH)
-        return unsupported(l, "decoder", j);
-    return check_decoder(l, json_array_get(list, 0), depth + 1);
-}
-
-// Added tokens that are sought in normalised text are normalised themselves.
-static drt_status normalise_added(const loader *l) {
-    drt_tokenizer *tok = l->tok;
-    tok_scratch s = {0};
-    drt_status status = DRT_OK;
-    for (int32_t i = 0; i < tok->normalised.n && !status; i++) {
-        tok_added *t = &tok->normalised.at[i];
-        tok_chunk in = {t->text, NULL, t->size, 0}, out;
-        status = drt_tok_normalise(tok, &s, &in, &out, l->err);
-        if (status || out.bytes == in.bytes) continue;
-        unsigned char *copy = drt_arena_alloc(tok->arena, (size_t)out.n + 1);
-        if (!copy) status = drt_tok_no_memory(tok->name, l->err);
-        else {
-            if (out.n) memcpy(copy, out.bytes, (size_t)out.n);
-            t->text = copy;
-            t->size = out.n;
-        }
-    }
-    drt_tok_scratch_free(&s);
-    drt_tok_added_sort(&tok->plain);
-    drt_tok_added_sort(&tok->normalised);
-    return status;
-}
-
 static drt_status load_suffix(const loader *l, const json_t *model) {
     const char *suffix = json_string_value(json_object_get(model, "end_of_word_suffix"));
     if (!suffix || !*suffix) return DRT_OK;
@@ -181,19 +188,46 @@ static drt_status load_suffix(const loader *l, const json_t *model) {
     return l->tok->bpe.suffix ? DRT_OK : drt_tok_no_memory(l->tok->name, l->err);
 }
 
+static drt_status load_unigram(const loader *l, const json_t *model) {
+    drt_tokenizer *tok = l->tok;
+    const json_t *vocab = json_object_get(model, "vocab"), *unk = json_object_get(model, "unk_id");
+    double *scores = drt_arena_array(tok->arena, (int64_t)tok->size + 1, sizeof *scores);
+    if (!scores) return drt_tok_no_memory(tok->name, l->err);
+    for (size_t i = 0; i < json_array_size(vocab); i++)
+        scores[i] = json_number_value(json_array_get(json_array_get(vocab, i), 1));
+    if (unk && !json_is_null(unk)) {
+        json_int_t id = json_integer_value(unk);
+        if (!json_is_integer(unk) || id < 0 || id >= (json_int_t)json_array_size(vocab))
+            return drt_fail(l->err, DRT_EFORMAT, "%s: unk_id is not the number of a piece (0 to %zu)", tok->name,
+                            json_array_size(vocab) - 1);
+        tok->fallback.unk = (int32_t)id;
+    }
+    tok->fallback.fuse = true;
+    drt_status status = DRT_OK;
+    if (json_is_true(json_object_get(model, "byte_fallback"))) status = drt_tok_fallback_load(tok, l->err);
+    return status ? status : drt_tok_unigram_build(tok, scores, l->err);
+}
+
 static drt_status load_model(const loader *l, const json_t *model, const json_t *added) {
     drt_tokenizer *tok = l->tok;
-    const json_t *vocab = json_object_get(model, "vocab");
-    bool bpe = !strcmp(kind_of(model), "BPE") || (!json_object_get(model, "type") && json_object_get(model, "merges"));
+    const json_t *vocab = json_object_get(model, "vocab"), *type = json_object_get(model, "type");
+    bool bpe = !strcmp(kind_of(model), "BPE") || (!type && json_object_get(model, "merges"));
+    bool unigram = !strcmp(kind_of(model), "Unigram") || (!type && json_is_array(vocab));
     if (!json_is_object(model)) return drt_fail(l->err, DRT_EFORMAT, "%s: has no \"model\" object", tok->name);
-    if (!bpe) return unsupported(l, "model", model);
-    if (!json_is_object(vocab))
+    if (!bpe && !unigram) return unsupported(l, "model", model);
+    if (bpe && !json_is_object(vocab))
         return drt_fail(l->err, DRT_EFORMAT, "%s: the model has no \"vocab\" object", tok->name);
+    if (unigram && (!json_is_array(vocab) || !json_array_size(vocab)))
+        return drt_fail(l->err, DRT_EFORMAT, "%s: the model has no \"vocab\" list of pieces and scores", tok->name);
     if (added && !json_is_array(added) && !json_is_null(added))
         return drt_fail(l->err, DRT_EFORMAT, "%s: \"added_tokens\" is not a list", tok->name);
-    drt_status status = load_suffix(l, model);
-    if (!status) status = drt_tok_vocab_load(tok, vocab, added, tok->bpe.suffix, l->err);
-    return status ? status : drt_tok_bpe_load(tok, model, l->err);
+    if (unigram && tok->bpe.byte_level)
+        return drt_fail(l->err, DRT_EFORMAT, "%s: Unigram behind the pre_tokenizer ByteLevel is not supported",
+                        tok->name);
+    drt_status status = bpe ? load_suffix(l, model) : DRT_OK;
+    if (!status) status = drt_tok_vocab_load(tok, vocab, added, l->err);
+    if (status) return status;
+    return bpe ? drt_tok_bpe_load(tok, model, l->err) : load_unigram(l, model);
 }
 
 drt_status drt_tok_load(drt_tokenizer *tok, const json_t *root, drt_error *err) {
@@ -207,7 +241,8 @@ drt_status drt_tok_load(drt_tokenizer *tok, const json_t *root, drt_error *err) 
         tok->split_count--;
         tok->bpe.byte_level = true;
     }
-    status = check_decoder(&l, json_object_get(root, "decoder"), 0);
-    if (!status) status = load_model(&l, json_object_get(root, "model"), json_object_get(root, "added_tokens"));
-    return status ? status : normalise_added(&l);
+    status = load_model(&l, json_object_get(root, "model"), json_object_get(root, "added_tokens"));
+    if (!status) status = drt_tok_decoder_load(tok, json_object_get(root, "decoder"), err);
+    if (!status) status = drt_tok_around_load(tok, json_object_get(root, "post_processor"), err);
+    return status ? status : drt_tok_added_finish(tok, err);
 }

@@ -145,6 +145,24 @@ static void prepend(const tok_normal *op, const tok_chunk *in, tok_buffer *out, 
     drt_tok_copy(out, in, 0, in->n);
 }
 
+static void strip(const tok_normal *op, const tok_chunk *in, tok_buffer *out, bool *changed) {
+    int32_t from = 0, to = in->n, code;
+    bool cut;
+    out->n = 0;
+    while (op->left && from < to) {
+        int size = drt_tok_utf8(in->bytes + from, to - from, &code, &cut);
+        if (!drt_tok_is_space(code)) break;
+        from += size;
+    }
+    while (op->right && to > from) {
+        int32_t start = drt_tok_char_before(in->bytes, to, &code);
+        if (!drt_tok_is_space(code)) break;
+        to = start;
+    }
+    *changed = from > 0 || to < in->n;
+    if (*changed) drt_tok_copy(out, in, from, to);
+}
+
 static drt_status replace(const tok_normal *op, tok_scratch *s, const tok_chunk *in, tok_buffer *out, bool *changed,
                           drt_error *err) {
     int32_t size = (int32_t)strlen(op->content);
@@ -175,6 +193,9 @@ drt_status drt_tok_normalise(const drt_tokenizer *tok, tok_scratch *s, const tok
         bool changed;
         if (op->kind == NORMAL_LOWER) lower(out, to, &changed);
         else if (op->kind == NORMAL_PREPEND) prepend(op, out, to, &changed);
+        else if (op->kind == NORMAL_STRIP) strip(op, out, to, &changed);
+        else if (op->kind == NORMAL_PRECOMPILED) drt_tok_precompiled(&op->charsmap, out, to, &changed);
+        else if (op->kind == NORMAL_SENTENCEPIECE) drt_tok_sentencepiece(tok, op, out, to, &changed);
         else if (op->kind == NORMAL_REPLACE) status = replace(op, s, out, to, &changed, err);
         else drt_tok_form(op->kind, out, to, &changed);
         if (status) return status;

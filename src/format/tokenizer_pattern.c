@@ -131,7 +131,9 @@ void drt_tok_pattern_free(tok_pattern *p) { pcre2_code_free(p->code); }
 static drt_status cut_literal(const tok_pattern *p, const unsigned char *text, int32_t from, int32_t to,
                               tok_ranges *r) {
     while (from < to) {
-        const unsigned char *hit = memmem(text + from, (size_t)(to - from), p->literal, (size_t)p->literal_size);
+        size_t n = (size_t)(to - from);
+        const unsigned char *hit = p->literal_size == 1 ? memchr(text + from, *p->literal, n)
+                                                        : memmem(text + from, n, p->literal, (size_t)p->literal_size);
         int32_t at = hit ? (int32_t)(hit - text) : to;
         drt_tok_push(r, from, at, false);
         if (hit) drt_tok_push(r, at, at + p->literal_size, true);

@@ -68,6 +68,31 @@ static void prefix_spaces(const tok_chunk *in, tok_ranges *words, tok_buffer *ou
     }
 }
 
+// Puts marks for spaces, and one before each word that does not begin with one.
+static void metaspace(const tok_split *op, const tok_chunk *in, tok_ranges *words, tok_buffer *out) {
+    const char *mark = op->pattern.literal;
+    int32_t n = op->pattern.literal_size;
+    out->n = 0;
+    for (int32_t i = 0; i < words->n; i++) {
+        tok_range *w = &words->at[i];
+        int32_t from = out->n;
+        const unsigned char *p = in->bytes + w->from;
+        tok_place start = drt_tok_place(in, w->from, w->from + 1);
+        bool marked = *p == ' ' || (w->to - w->from >= n && !memcmp(p, mark, (size_t)n));
+        bool due = op->prefix == PREFIX_ALWAYS || (op->prefix == PREFIX_FIRST && start.from == 0);
+        if (due && !marked) drt_tok_add(out, mark, n, start);
+        for (int32_t k = w->from; k < w->to;) {
+            const unsigned char *space = memchr(in->bytes + k, ' ', (size_t)(w->to - k));
+            int32_t to = space ? (int32_t)(space - in->bytes) : w->to;
+            drt_tok_copy(out, in, k, to);
+            if (space) drt_tok_add(out, mark, n, drt_tok_place(in, to, to + 1));
+            k = to + (space != NULL);
+        }
+        w->from = from;
+        w->to = out->n;
+    }
+}
+
 static void letters(const tok_chunk *in, tok_ranges *words, tok_buffer *out) {
     out->n = 0;
     for (int32_t i = 0; i < words->n; i++) {
@@ -109,9 +134,10 @@ drt_status drt_tok_split(const drt_tokenizer *tok, tok_scratch *s, tok_chunk *ch
     for (int i = 0; i < tok->split_count; i++) {
         const tok_split *op = &tok->split[i];
         drt_status status = DRT_OK;
-        if (op->kind == SPLIT_PREFIX_SPACE || op->kind == SPLIT_BYTE_LETTERS) {
+        if (op->kind == SPLIT_PREFIX_SPACE || op->kind == SPLIT_BYTE_LETTERS || op->kind == SPLIT_METASPACE) {
             tok_buffer *to = &s->spaced[use];
             if (op->kind == SPLIT_PREFIX_SPACE) prefix_spaces(chunk, &s->words, to);
+            else if (op->kind == SPLIT_METASPACE) metaspace(op, chunk, &s->words, to);
             else letters(chunk, &s->words, to);
             if (to->failed) return drt_tok_no_memory(tok->name, err);
             *chunk = drt_tok_chunk_of(to);

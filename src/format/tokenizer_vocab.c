@@ -1,6 +1,6 @@
-#include "base/file.h"
 #include "format/tokenizer_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +52,11 @@ int32_t drt_tok_find(const drt_tokenizer *tok, const char *text, size_t n) {
     return slot_of(tok, text, n, drt_tok_hash(text, n))->id;
 }
 
+int32_t drt_tok_find_in_model(const drt_tokenizer *tok, const char *text, size_t n) {
+    int32_t id = drt_tok_find(tok, text, n);
+    return id >= 0 && tok->pieces[id].in_model ? id : -1;
+}
+
 // ---- the byte alphabet ----
 
 static bool stands_for_itself(int byte) { return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad); }
@@ -85,6 +90,46 @@ int32_t drt_tok_unletter(unsigned char *out, const char *text, size_t n) {
 
 // ---- pieces ----
 
+drt_status drt_tok_vocab_begin(drt_tokenizer *tok, int32_t size, int64_t entries, size_t bytes, drt_error *err) {
+    // A few bytes of file must not ask for much memory. True vocabularies have few gaps, if any.
+    if (size > 16 * entries + 65536)
+        return drt_fail(err, DRT_EFORMAT,
+                        "%s: the id %d is far above what %lld pieces need; the file is damaged, or was not written by "
+                        "a tokenizer",
+                        tok->name, size - 1, (long long)entries);
+    tok->size = size;
+    tok->texts = drt_arena_array(tok->arena, (int64_t)bytes + 1, 1);
+    tok->pieces = drt_arena_array(tok->arena, (int64_t)size + 1, sizeof *tok->pieces);
+    tok->by_text.slots = drt_tok_slots(tok->arena, entries, &tok->by_text.mask);
+    if (!tok->texts || !tok->pieces || !tok->by_text.slots) return drt_tok_no_memory(tok->name, err);
+    memset(tok->pieces, 0, ((size_t)size + 1) * sizeof *tok->pieces);
+    return DRT_OK;
+}
+
+drt_status drt_tok_vocab_put(drt_tokenizer *tok, const char *text, size_t n, int32_t id, drt_error *err) {
+    uint32_t hash = drt_tok_hash(text, n);
+    tok_slot *slot = slot_of(tok, text, n, hash);
+    tok_piece *p = &tok->pieces[id];
+    if (slot->id == id) return DRT_OK;
+    int shown = n < 200 ? (int)n : 200; // of a tokenizer.model the text has no NUL
+    if (slot->id >= 0)
+        return drt_fail(err, DRT_EFORMAT, "%s: '%.*s' has two ids, %d and %d", tok->name, shown, text, slot->id, id);
+    if (p->text)
+        return drt_fail(err, DRT_EFORMAT, "%s: id %d is given twice, to '%.200s' and to '%.*s'", tok->name, id, p->text,
+                        shown, text);
+    if (n > TOK_MOST_PIECE)
+        return drt_fail(err, DRT_EFORMAT, "%s: the piece with id %d has %zu bytes, more than %d; no vocabulary does",
+                        tok->name, id, n, TOK_MOST_PIECE);
+    memcpy(tok->texts, text, n);
+    tok->texts[n] = 0;
+    *p = (tok_piece){.text = tok->texts, .text_size = (uint32_t)n, .byte = -1};
+    tok->texts += n + 1;
+    *slot = (tok_slot){hash, id};
+    return DRT_OK;
+}
+
+// ---- of tokenizer.json ----
+
 static drt_status read_id(const drt_tokenizer *tok, const char *text, const json_t *value, int32_t *id,
                           drt_error *err) {
     json_int_t v = json_integer_value(value);
@@ -95,172 +140,126 @@ static drt_status read_id(const drt_tokenizer *tok, const char *text, const json
     return DRT_OK;
 }
 
-// Highest id + 1 and the bytes that all texts and what they decode to need.
-static drt_status measure(drt_tokenizer *tok, const json_t *vocab, const json_t *added, size_t *bytes, drt_error *err) {
+// The vocabulary of Unigram is a list of [piece, score], the others' an object {piece: id}.
+static const char *listed_piece(const json_t *vocab, size_t i) {
+    return json_string_value(json_array_get(json_array_get(vocab, i), 0));
+}
+
+// Highest id + 1 and the bytes of all texts.
+static drt_status measure(const drt_tokenizer *tok, const json_t *vocab, const json_t *added, int32_t *size,
+                          size_t *bytes, drt_error *err) {
     const char *text;
     json_t *value;
     int32_t id = 0, most = -1;
     size_t index;
     *bytes = 0;
+    if (json_array_size(vocab) > TOK_MOST_IDS)
+        return drt_fail(err, DRT_EFORMAT, "%s: %zu pieces, more than %d", tok->name, json_array_size(vocab),
+                        TOK_MOST_IDS);
+    json_array_foreach(vocab, index, value) {
+        if (!(text = listed_piece(vocab, index)) || !json_is_number(json_array_get(value, 1)))
+            return drt_fail(err, DRT_EFORMAT, "%s: vocab[%zu] is not [\"piece\", score]", tok->name, index);
+        *bytes += strlen(text) + 1;
+        most = (int32_t)index;
+    }
     json_object_foreach((json_t *)vocab, text, value) {
         if (read_id(tok, text, value, &id, err)) return DRT_EFORMAT;
         if (id > most) most = id;
-        *bytes += 2 * (strlen(text) + 1);
+        *bytes += strlen(text) + 1;
     }
     json_array_foreach(added, index, value) {
         text = json_string_value(json_object_get(value, "content"));
         if (!text) return drt_fail(err, DRT_EFORMAT, "%s: added_tokens[%zu] has no \"content\"", tok->name, index);
         if (read_id(tok, text, json_object_get(value, "id"), &id, err)) return DRT_EFORMAT;
         if (id > most) most = id;
-        *bytes += 2 * (strlen(text) + 1);
+        *bytes += strlen(text) + 1;
     }
-    tok->size = most + 1;
+    *size = most + 1;
     return DRT_OK;
 }
 
-// Bytes that the piece decodes to: letters of the byte alphabet become bytes, any other text stays (as in HF).
-static unsigned char *set_raw(tok_piece *p, unsigned char *room, const char *suffix) {
-    size_t n = p->text_size, tail = suffix ? strlen(suffix) : 0;
-    p->ends_word = tail && n >= tail && !memcmp(p->text + n - tail, suffix, tail);
-    if (p->ends_word) n -= tail;
-    int32_t size = drt_tok_unletter(room, p->text, n);
-    if (size < 0) memcpy(room, p->text, n), size = (int32_t)n;
-    p->raw = room;
-    p->raw_size = (uint32_t)size;
-    return room + size;
-}
-
-static drt_status add_piece(drt_tokenizer *tok, const char *text, int32_t id, char **room, const char *suffix,
-                            drt_error *err) {
-    size_t n = strlen(text);
-    uint32_t hash = drt_tok_hash(text, n);
-    tok_slot *slot = slot_of(tok, text, n, hash);
+static drt_status put_in_model(drt_tokenizer *tok, const char *text, int32_t id, drt_error *err) {
+    const char *suffix = tok->bpe.suffix;
+    size_t n = strlen(text), tail = suffix ? strlen(suffix) : 0;
+    drt_status status = drt_tok_vocab_put(tok, text, n, id, err);
+    if (status) return status;
     tok_piece *p = &tok->pieces[id];
-    if (slot->id == id) return DRT_OK;
-    if (slot->id >= 0)
-        return drt_fail(err, DRT_EFORMAT, "%s: '%.200s' has two ids, %d and %d", tok->name, text, slot->id, id);
-    if (p->text)
-        return drt_fail(err, DRT_EFORMAT, "%s: id %d is given twice, to '%.200s' and to '%.200s'", tok->name, id,
-                        p->text, text);
-    memcpy(*room, text, n + 1);
-    p->text = *room;
-    p->text_size = (uint32_t)n;
-    *room = (char *)set_raw(p, (unsigned char *)*room + n + 1, suffix);
-    *slot = (tok_slot){hash, id};
+    p->in_model = true;
+    p->ends_word = tail && n >= tail && !memcmp(text + n - tail, suffix, tail);
     return DRT_OK;
 }
 
-static drt_status add_tokens(drt_tokenizer *tok, const json_t *added, char **room, drt_error *err) {
-    size_t index, count = json_array_size(added);
-    json_t *value;
-    tok->plain.at = drt_arena_array(tok->arena, (int64_t)count + 1, sizeof(tok_added));
-    tok->normalised.at = drt_arena_array(tok->arena, (int64_t)count + 1, sizeof(tok_added));
-    if (!tok->plain.at || !tok->normalised.at) return drt_tok_no_memory(tok->name, err);
-    json_array_foreach(added, index, value) {
-        const char *text = json_string_value(json_object_get(value, "content"));
-        int32_t id = (int32_t)json_integer_value(json_object_get(value, "id"));
-        bool again = tok->pieces[id].added;
-        drt_status status = add_piece(tok, text, id, room, NULL, err);
-        if (status) return status;
-        tok->pieces[id].added = true;
-        tok->pieces[id].special = json_is_true(json_object_get(value, "special"));
-        if (again || !*text) continue;
-        const json_t *normal = json_object_get(value, "normalized");
-        tok_added t = {.text = (const unsigned char *)tok->pieces[id].text,
-                       .size = (int32_t)tok->pieces[id].text_size,
-                       .id = id,
-                       .single_word = json_is_true(json_object_get(value, "single_word")),
-                       .lstrip = json_is_true(json_object_get(value, "lstrip")),
-                       .rstrip = json_is_true(json_object_get(value, "rstrip")),
-                       .normalized = normal ? json_is_true(normal) : !tok->pieces[id].special};
-        tok_added_set *set = t.normalized ? &tok->normalised : &tok->plain;
-        set->at[set->n++] = t;
-    }
-    return DRT_OK;
-}
-
-drt_status drt_tok_vocab_load(drt_tokenizer *tok, const json_t *vocab, const json_t *added, const char *suffix,
-                              drt_error *err) {
-    size_t bytes;
+drt_status drt_tok_vocab_load(drt_tokenizer *tok, const json_t *vocab, const json_t *added, drt_error *err) {
+    size_t bytes, index, listed = json_array_size(vocab);
+    int32_t size = 0;
     const char *text;
     json_t *value;
-    drt_status status = measure(tok, vocab, added, &bytes, err);
+    drt_status status = measure(tok, vocab, added, &size, &bytes, err);
+    int64_t entries = (int64_t)(json_object_size(vocab) + listed + json_array_size(added));
+    if (!status) status = drt_tok_vocab_begin(tok, size, entries, bytes, err);
+    for (size_t i = 0; i < listed && !status; i++) status = put_in_model(tok, listed_piece(vocab, i), (int32_t)i, err);
     if (status) return status;
-    char *room = drt_arena_array(tok->arena, (int64_t)bytes + 1, 1);
-    tok->pieces = drt_arena_array(tok->arena, (int64_t)tok->size + 1, sizeof *tok->pieces);
-    int64_t entries = (int64_t)json_object_size(vocab) + (int64_t)json_array_size(added);
-    tok->by_text.slots = drt_tok_slots(tok->arena, entries, &tok->by_text.mask);
-    if (!room || !tok->pieces || !tok->by_text.slots) return drt_tok_no_memory(tok->name, err);
-    memset(tok->pieces, 0, ((size_t)tok->size + 1) * sizeof *tok->pieces);
     json_object_foreach((json_t *)vocab, text, value) {
-        status = add_piece(tok, text, (int32_t)json_integer_value(value), &room, suffix, err);
+        status = put_in_model(tok, text, (int32_t)json_integer_value(value), err);
         if (status) return status;
     }
-    return add_tokens(tok, added, &room, err);
-}
-
-// ---- BOS, EOS, PAD, UNK ----
-
-static drt_status read_json(json_t **out, const char *folder, const char *file, drt_error *err) {
-    char *path = drt_path_join(folder, file), *text = NULL;
-    size_t size;
-    json_error_t why;
-    drt_status status = DRT_OK;
-    *out = NULL;
-    if (!path) return drt_tok_no_memory(file, err);
-    if (drt_file_exists(path)) {
-        status = drt_file_read(&text, &size, path, 64 << 20, err);
-        if (!status && !(*out = json_loadb(text, size, 0, &why)))
-            status = drt_fail(err, DRT_EFORMAT, "%s: line %d: %s", path, why.line, why.text);
+    status = drt_tok_added_room(tok, (int64_t)json_array_size(added), err);
+    if (status) return status;
+    json_array_foreach(added, index, value) {
+        text = json_string_value(json_object_get(value, "content"));
+        int32_t id = (int32_t)json_integer_value(json_object_get(value, "id"));
+        status = drt_tok_vocab_put(tok, text, strlen(text), id, err);
+        if (status) return status;
+        drt_tok_added_put(tok, id, json_is_true(json_object_get(value, "special")), value);
     }
-    free(text), free(path);
-    return status;
+    return DRT_OK;
 }
 
-// 1 and *id if `j` has the key (null means: no such token), 0 if it says nothing.
-static int look_up(const drt_tokenizer *tok, const json_t *j, const char *key, int32_t *id) {
-    const json_t *v = json_object_get(j, key);
-    const char *text = json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
-    if (!v) return 0;
-    *id = text ? drt_tok_find(tok, text, strlen(text)) : -1;
-    return 1;
-}
+// ---- what no piece covers ----
 
-// Whether a post_processor puts the token `bos` in front of a text.
-static bool puts_in_front(const json_t *post, const char *bos) {
-    size_t i;
-    json_t *one;
-    json_array_foreach(json_object_get(post, "processors"), i, one) if (puts_in_front(one, bos)) return true;
-    const json_t *first = json_array_get(json_object_get(post, "single"), 0);
-    const char *id = json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
-    if (!id) id = json_string_value(json_array_get(json_object_get(post, "cls"), 0)); // RobertaProcessing's spelling
-    return id && !strcmp(id, bos);
-}
-
-drt_status drt_tok_names_load(drt_tokenizer *tok, const char *folder, const char *unk_token, const json_t *post,
-                              drt_error *err) {
-    static const char *const usual[4][6] = {
-        {"<s>", "<|begin_of_text|>", "<|startoftext|>", "<bos>", "<|endoftext|>", NULL},
-        {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", NULL, NULL},
-        {"<pad>", "[PAD]", "<|pad|>", NULL, NULL, NULL},
-        {"<unk>", "[UNK]", NULL, NULL, NULL, NULL}};
-    static const char *const keys[4] = {"bos_token", "eos_token", "pad_token", "unk_token"};
-    int32_t *const ids[4] = {&tok->bos, &tok->eos, &tok->pad, &tok->unk};
-    json_t *config = NULL, *map = NULL;
-    drt_status status = folder ? read_json(&config, folder, "tokenizer_config.json", err) : DRT_OK;
-    if (!status && folder) status = read_json(&map, folder, "special_tokens_map.json", err);
-    for (int k = 0; k < 4 && !status; k++) {
-        *ids[k] = -1;
-        if (look_up(tok, config, keys[k], ids[k]) || look_up(tok, map, keys[k], ids[k])) continue;
-        if (k == 3 && unk_token) *ids[k] = drt_tok_find(tok, unk_token, strlen(unk_token));
-        for (int i = 0; i < 6 && usual[k][i] && *ids[k] < 0; i++)
-            *ids[k] = drt_tok_find(tok, usual[k][i], strlen(usual[k][i]));
+drt_status drt_tok_fallback_load(drt_tokenizer *tok, drt_error *err) {
+    tok_fallback *f = &tok->fallback;
+    int found = 0, lacking = -1;
+    for (int byte = 255; byte >= 0; byte--) {
+        char text[8];
+        snprintf(text, sizeof text, "<0x%02X>", (unsigned)byte);
+        f->byte_id[byte] = drt_tok_find(tok, text, 6);
+        if (f->byte_id[byte] >= 0) found++;
+        else lacking = byte;
     }
-    const json_t *adds = json_object_get(config, "add_bos_token");
-    if (!status && tok->bos >= 0)
-        tok->adds_bos = json_is_boolean(adds)  ? json_is_true(adds)
-                        : json_is_object(post) ? puts_in_front(post, tok->pieces[tok->bos].text)
-                                               : true;
-    json_decref(config), json_decref(map);
-    return status;
+    f->bytes = found == 256;
+    if (!found || found == 256) return DRT_OK;
+    return drt_fail(err, DRT_EFORMAT,
+                    "%s: byte_fallback needs the pieces <0x00> to <0xFF>, and <0x%02X> is missing; add them all, or "
+                    "set byte_fallback to false",
+                    tok->name, (unsigned)lacking);
+}
+
+bool drt_tok_piece_room(tok_scratch *s, int32_t n) {
+    if (n <= s->piece_room) return true;
+    int32_t *ids = realloc(s->ids, (size_t)n * sizeof *ids);
+    if (ids) s->ids = ids;
+    int32_t *ends = ids ? realloc(s->ends, (size_t)n * sizeof *ends) : NULL;
+    if (ends) s->ends = ends;
+    if (ends) s->piece_room = n;
+    return ends;
+}
+
+drt_status drt_tok_put_unknown(const drt_tokenizer *tok, tok_scratch *s, const unsigned char *w, int32_t from,
+                               int32_t to, int32_t *n, bool *open, drt_error *err) {
+    const tok_fallback *f = &tok->fallback;
+    if (f->bytes) {
+        for (int32_t i = from; i < to; i++) s->ids[*n] = f->byte_id[w[i]], s->ends[(*n)++] = i + 1;
+        *open = false;
+        return DRT_OK;
+    }
+    if (f->unk < 0 && !tok->is_unigram && tok->bpe.byte_level)
+        return drt_fail(err, DRT_EDATA, "%s: has no piece for the byte 0x%02x and no unk_token", tok->name, w[from]);
+    if (f->unk < 0)
+        return drt_fail(err, DRT_EDATA, "%s: has no piece for '%.*s' and no unk_token", tok->name, (int)(to - from),
+                        (const char *)w + from);
+    if (*open && f->fuse) s->ends[*n - 1] = to;
+    else s->ids[*n] = f->unk, s->ends[(*n)++] = to;
+    *open = true;
+    return DRT_OK;
 }

@@ -10,6 +10,7 @@ void drt_stream_init(drt_stream *s, const drt_tokenizer *tokenizer, const char *
 
 void drt_stream_free(drt_stream *s) {
     drt_text_free(&s->text);
+    drt_detokenizer_free(&s->detokenizer);
     *s = (drt_stream){0};
 }
 

@@ -56,15 +56,13 @@ static drt_status preprocess_load(drt_model *m, const char *folder, drt_error *e
 }
 
 static drt_status tokenizer_load(drt_model *m, const char *folder, drt_error *err) {
-    char *path = drt_path_join(folder, "tokenizer.json");
-    drt_status status = path ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
-    if (path && m->config.kind != DRT_MODEL_VISION && drt_file_exists(path))
+    drt_status status = DRT_OK;
+    if (m->config.kind != DRT_MODEL_VISION && drt_tokenizer_in_folder(folder))
         status = drt_tokenizer_open(&m->tokenizer, folder, err);
     int vocab = m->config.kind == DRT_MODEL_CLIP ? m->config.text.vocab : m->config.language.vocab;
     if (!status && m->tokenizer && drt_tokenizer_size(m->tokenizer) > vocab)
-        status = drt_fail(err, DRT_ECONFIG, "%s: %d tokens, but config.json says vocab_size %d", path,
-                          drt_tokenizer_size(m->tokenizer), vocab);
-    free(path);
+        status = drt_fail(err, DRT_ECONFIG, "%s: its tokenizer has %d tokens, but config.json says vocab_size %d",
+                          folder, drt_tokenizer_size(m->tokenizer), vocab);
     return status;
 }
 
@@ -73,10 +71,7 @@ static drt_status tokenizer_load(drt_model *m, const char *folder, drt_error *er
 static drt_status image_token(drt_model_files *f, const char *folder, bool grow, drt_added_tokens *added,
                               drt_error *err) {
     drt_tokenizer *t = NULL;
-    char *path = drt_path_join(folder, "tokenizer.json");
-    drt_status status = path ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
-    if (!status && drt_file_exists(path)) status = drt_tokenizer_open(&t, folder, err);
-    free(path);
+    drt_status status = drt_tokenizer_in_folder(folder) ? drt_tokenizer_open(&t, folder, err) : DRT_OK;
     if (status) return status;
     int vocab = f->config.language.vocab, tokens = t ? drt_tokenizer_size(t) : vocab;
     int image = t ? drt_tokenizer_id(t, "<image>") : -1;

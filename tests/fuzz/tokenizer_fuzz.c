@@ -1,5 +1,7 @@
-// clang -fsanitize=fuzzer,address,undefined: input = tokenizer.json, a zero byte, a text. Any JSON is a tokenizer or a
-// refusal; of an accepted one every text is encoded to places inside it, in order, and decodes.
+// clang -fsanitize=fuzzer,address,undefined: input = tokenizer.json, a zero byte, a text; or, where the first byte is
+// not
+// '{', a tokenizer.model. Either is a tokenizer or a refusal; of an accepted one every text is encoded to places inside
+// it, in order, and decodes.
 #include "format/tokenizer.h"
 
 #include <stdlib.h>
@@ -30,6 +32,12 @@ static void use(const drt_tokenizer *tok, const char *text, size_t size) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     drt_error err = {0};
     drt_tokenizer *tok;
+    if (size && *bytes != '{') {
+        if (drt_tokenizer_open_sentencepiece(&tok, bytes, size, "fuzz", &err)) return err.text[0] ? 0 : (abort(), 0);
+        use(tok, (const char *)bytes, size);
+        drt_tokenizer_close(tok);
+        return 0;
+    }
     const uint8_t *zero = size ? memchr(bytes, 0, size) : NULL;
     size_t json = zero ? (size_t)(zero - bytes) : size;
     if (drt_tokenizer_open_memory(&tok, (const char *)bytes, json, "fuzz", &err)) return err.text[0] ? 0 : (abort(), 0);
