@@ -55,8 +55,7 @@ static drt_status find_tower(drt_model_files *f, const char *folder, const char 
     return status;
 }
 
-// Whether the folder's only weights are mm_projector.bin, as stage 1 of the original LLaVA leaves it; *path is its
-// path.
+// mm_projector.bin, as stage 1 of the original LLaVA leaves it; *path is NULL if the folder has none.
 static drt_status projector_file(char **path, const char *folder, drt_error *err) {
     *path = drt_path_join(folder, "mm_projector.bin");
     if (!*path) return drt_fail(err, DRT_ENOMEM, "no memory");

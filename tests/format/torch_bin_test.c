@@ -85,7 +85,7 @@ static void torch_refusals(void **state) {
 // ---- pickles made by hand ------------------------------------------------------------------------------------------
 
 static void put(drt_text *t, uint64_t v, int bytes) {
-    for (int i = 0; i < bytes; i++) drt_text_add(t, &(unsigned char){(unsigned char)(v >> 8 * i)}, 1);
+    for (int i = 0; i < bytes; i++) drt_text_add(t, &(unsigned char){(unsigned char)(i < 8 ? v >> 8 * i : 0)}, 1);
 }
 
 typedef struct {

@@ -12,7 +12,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static void put(drt_text *t, uint64_t v, int bytes) {
-    for (int i = 0; i < bytes; i++) drt_text_add(t, &(unsigned char){(unsigned char)(v >> 8 * i)}, 1);
+    for (int i = 0; i < bytes; i++) drt_text_add(t, &(unsigned char){(unsigned char)(i < 8 ? v >> 8 * i : 0)}, 1);
 }
 
 static drt_text zip(const uint8_t *pickle, size_t size) {
