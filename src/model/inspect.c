@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "model/model.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,27 +123,43 @@ static void check_numbers(report *r, const drt_weights *w) {
 
 // ---- what goes with them -------------------------------------------------------------------------------------------
 
+// "tokenizer.json (BPE)", by the file that drt_tokenizer_open takes.
+static void put_tokenizer_kind(drt_text *t, const char *folder) {
+    char *path = drt_path_join(folder, "tokenizer.json");
+    bool json = path && drt_file_exists(path);
+    json_t *o = json ? json_load_file(path, JSON_ALLOW_NUL, NULL) : NULL;
+    const char *type = json_string_value(json_object_get(json_object_get(o, "model"), "type"));
+    drt_text_printf(t, "tokenizer  %s (%s)", json ? "tokenizer.json" : "tokenizer.model",
+                    !json  ? "SentencePiece"
+                    : type ? type
+                           : "of no named kind");
+    json_decref(o);
+    free(path);
+}
+
 static void put_tokenizer(report *r, const drt_model_config *c, const char *folder) {
     drt_error err = {0};
     drt_tokenizer *t = NULL;
     const drt_template *how = NULL;
-    char *path = drt_path_join(folder, "tokenizer.json");
-    if (!path || !drt_file_exists(path)) {
-        drt_text_printf(r->out, "tokenizer  none (%s has no tokenizer.json)\n", folder);
-        if (drt_has_decoder(c)) {
-            drt_fail(&err, DRT_EIO, "%s: no tokenizer.json; copy the one that the model was trained with", folder);
+    if (!drt_tokenizer_in_folder(folder)) {
+        drt_text_puts(r->out, "tokenizer  none\n");
+        drt_fail(&err, DRT_EIO,
+                 "%s: no tokenizer.json or tokenizer.model; copy the one that the model was trained with", folder);
+        if (drt_has_decoder(c)) fault(r, &err);
+    } else {
+        put_tokenizer_kind(r->out, folder);
+        if (drt_tokenizer_open(&t, folder, &err)) {
+            drt_text_puts(r->out, ", not readable\n");
             fault(r, &err);
         }
-    } else if (drt_tokenizer_open(&t, folder, &err)) {
-        drt_text_puts(r->out, "tokenizer  tokenizer.json, not readable\n");
-        fault(r, &err);
-    } else {
+    }
+    if (t) {
         int tokens = drt_tokenizer_size(t), rows = c->kind == DRT_MODEL_CLIP ? c->text.vocab : c->language.vocab;
-        drt_text_printf(r->out, "tokenizer  tokenizer.json: %d tokens, bos %d, eos %d, pad %d, <image> %d\n", tokens,
-                        drt_tokenizer_bos(t), drt_tokenizer_eos(t), drt_tokenizer_pad(t),
-                        drt_tokenizer_id(t, "<image>"));
+        drt_text_printf(r->out, ": %d tokens, bos %d, eos %d, pad %d, <image> %d\n", tokens, drt_tokenizer_bos(t),
+                        drt_tokenizer_eos(t), drt_tokenizer_pad(t), drt_tokenizer_id(t, "<image>"));
         if (tokens > rows) {
-            drt_fail(&err, DRT_ECONFIG, "%s: %d tokens, but config.json says vocab_size %d", path, tokens, rows);
+            drt_fail(&err, DRT_ECONFIG, "%s: the tokenizer has %d tokens, but config.json says vocab_size %d", folder,
+                     tokens, rows);
             fault(r, &err);
         }
     }
@@ -153,7 +170,6 @@ static void put_tokenizer(report *r, const drt_model_config *c, const char *fold
                             how ? how->name : "none that drt knows: name one with --template");
     }
     drt_tokenizer_close(t);
-    free(path);
 }
 
 static void put_files(report *r, const char *path) {
