@@ -150,20 +150,28 @@ def norm():
 
 
 def rope():
-    """Rotary positions as in transformers: apply_rotary_pos_emb and rotate_half of modeling_llama.py."""
+    """Rotary positions as in transformers: apply_rotary_pos_emb and rotate_half of modeling_llama.py; of a part of each
+    head as in modeling_phi.py."""
     s = Suite("rope")
-    for rows, heads, size in [(9, 2, 8), (3, 1, 20)]:
-        frequency = 1.0 / (10000 ** (torch.arange(0, size, 2).double() / size))
+    own = torch.Generator().manual_seed(20251122)  # leaves the draws of the other cases as they were
+    for rows, heads, size, still in [(9, 2, 8, 0), (3, 1, 20, 0), (5, 3, 10, 6), (4, 2, 9, 3)]:
+        turning = size - still
+        frequency = 1.0 / (10000 ** (torch.arange(0, turning, 2).double() / turning))
         angle = torch.arange(50).double()[:, None] * frequency
         table = torch.cat([angle.cos(), angle.sin()], 1).float().double()
-        x, position = draw(rows, heads * size), below(50, rows)
+        if still:
+            x = torch.randn(rows, heads * size, generator=own).double()
+            position = torch.randint(50, (rows,), generator=own)
+        else:
+            x, position = draw(rows, heads * size), below(50, rows)
         cos, sin = (t[position].repeat(1, 2)[:, None] for t in table.chunk(2, dim=1))
         h = x.view(rows, heads, size).requires_grad_()
-        rotated = torch.cat([-h[..., size // 2:], h[..., : size // 2]], -1)
-        y = h * cos + rotated * sin
-        s.case("rope", [rows, heads, size, 0, 0], x=x, table=table, position=position, y=y.reshape(rows, -1))
+        turned, rest = h[..., :turning], h[..., turning:]
+        rotated = torch.cat([-turned[..., turning // 2:], turned[..., : turning // 2]], -1)
+        y = torch.cat([turned * cos + rotated * sin, rest], -1)
+        s.case("rope", [rows, heads, size, 0, 0, still], x=x, table=table, position=position, y=y.reshape(rows, -1))
         dx = gradients([y], [x.view_as(h)], [h])[0]
-        s.case("rope", [rows, heads, size, 1, 0], x=x, table=table, position=position, y=dx.reshape(rows, -1))
+        s.case("rope", [rows, heads, size, 1, 0, still], x=x, table=table, position=position, y=dx.reshape(rows, -1))
     s.save()
 
 

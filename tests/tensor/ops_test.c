@@ -92,6 +92,16 @@ static drt_tensor *rms_norm(drt_tape *t, drt_tensor *const *leaf, const void *c)
     (void)c;
     return drt_rms_norm(t, bench_copy(t, leaf[0]), leaf[1], 0.1f);
 }
+// A norm by one more than its weight; the shifted weight, no parameter itself, serves twice.
+static drt_tensor *from_one(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    drt_tensor *w = drt_shift(t, leaf[1], 1), *x = bench_copy(t, leaf[0]);
+    drt_tensor *a = drt_rms_norm(t, x, w, 0.1f), *b = drt_rms_norm(t, drt_activate(t, DRT_SILU, x), w, 0.1f);
+    if (!a || !b) return NULL;
+    int64_t n = a->value.rows;
+    const drt_rows sources[] = {{a, NULL, NULL, NULL, n}, {b, NULL, NULL, NULL, n}};
+    return drt_gather(t, n, a->value.cols, false, sources, 2);
+}
 static drt_tensor *unit_rows(drt_tape *t, drt_tensor *const *leaf, const void *c) {
     (void)c;
     return drt_unit_rows(t, bench_copy(t, leaf[0]));
@@ -109,6 +119,7 @@ static void norms(void **state) {
         int64_t n = odd[i][0], c = odd[i][1];
         slope_check(&(slope){"layer_norm", 3, {n, 1, 1}, {c, c, c}, .build = layer_norm, .flat = c == 1});
         slope_check(&(slope){"rms_norm", 2, {n, 1}, {c, c}, .build = rms_norm, .flat = c == 1});
+        slope_check(&(slope){"rms_norm from one", 2, {n, 1}, {c, c}, .build = from_one, .flat = c == 1});
         slope_check(&(slope){"unit_rows", 1, {n}, {c}, .build = unit_rows, .away = true, .flat = c == 1});
     }
 }
