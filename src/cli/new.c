@@ -14,7 +14,7 @@ static const char help[] =
     "\n"
     "Makes a Hugging Face folder with random weights: what training from nothing starts from.\n"
     "\n"
-    "  --config FILE     config.json of a clip, llama or llava model\n"
+    "  --config FILE     config.json of a vision tower, a decoder or a LLaVA\n"
     "  --tokenizer DIR   folder with tokenizer.json; its size and its special tokens replace the config's\n"
     "  --out DIR         folder to write\n"
     "  --seed S          any whole number (default 42)\n"

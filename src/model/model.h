@@ -68,8 +68,8 @@ drt_status drt_model_declare(drt_model **out, const drt_model_config *config, co
 // Opens a folder in any layout of model/layout.h: config.json, *.safetensors or pytorch_model*.bin, tokenizer.json,
 // preprocessor_config.json. A missing tensor, a wrong shape, or a tensor that belongs nowhere is refused by name.
 drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_options *options, drt_error *err);
-// The starting point of stage 1: vision tower of a CLIP or vision folder, decoder and tokenizer of a LLaMA folder, a
-// new projector of that many layers whose output is scaled to the root mean square of the word embeddings.
+// The starting point of stage 1: vision tower of a CLIP or vision folder, decoder and tokenizer of a folder, a new
+// projector of that many layers whose output is scaled to the root mean square of the word embeddings.
 drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, int projector,
                               int select_layer, const drt_model_options *options, drt_error *err);
 // Writes config.json, model.safetensors (dtype "F32", "BF16" or "F16"), preprocessor_config.json,

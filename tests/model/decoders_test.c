@@ -228,6 +228,27 @@ static void saved(void **state) {
     }
 }
 
+// Where stage 1 begins: CLIP's tower, a decoder, a new projector. Nothing of the decoder is lost on the way out.
+static void assembled(void **state) {
+    (void)state;
+    for (int i = 0; i < ALONE; i++) {
+        char path[300];
+        drt_error err = {0};
+        drt_model *a, *b;
+        drt_model_options o = {.seed = 3};
+        char *out = test_folder("assembled");
+        snprintf(path, sizeof path, "tests/golden/decoders/%s", alone[i]);
+        check_ok(drt_model_assemble(&a, "tests/golden/model/clip", path, 2, -2, &o, &err));
+        check_ok(drt_model_save(a, out, "F32", &err));
+        check_ok(drt_model_open(&b, out, &o, &err));
+        check(!memcmp(&a->config.language, &b->config.language, sizeof a->config.language));
+        check(drt_params_hash(a->params) == drt_params_hash(b->params));
+        drt_model_close(b);
+        drt_model_close(a);
+        free(out);
+    }
+}
+
 // What transformers makes of such folders (tools/check_saved.py), where there is a Python that has it.
 static void transformers_reads_it(void **state) {
     (void)state;
@@ -297,6 +318,7 @@ int main(void) {
         cmocka_unit_test(wrong_descriptions),
         cmocka_unit_test(traits_matter),
         cmocka_unit_test(saved),
+        cmocka_unit_test(assembled),
         cmocka_unit_test(windows),
         cmocka_unit_test(transformers_reads_it),
     };
