@@ -29,7 +29,8 @@ MARKED = ["\u2581", " \u2581", "\u2581\u2581 ", "<0x41>", "<0xE2>", "a b", "circ
 
 def corpus():
     lines = list(small.TEXT) * 8
-    for path in sorted(glob.glob(os.path.join(ROOT, "docs", "*.md")) + glob.glob(os.path.join(ROOT, "src", "*", "*.c"))):
+    paths = sorted(glob.glob(os.path.join(ROOT, "docs", "*.md"))) + sorted(glob.glob(os.path.join(ROOT, "src/*/*.c")))
+    for path in paths:
         with open(path, encoding="utf-8") as f:
             lines += [line.rstrip("\n") for line in f if line.strip()]
     return lines
@@ -53,7 +54,8 @@ def pools(everything):
         if everything:
             return unicodedata.category(ch) != "Cn"
         return unicodedata.ucd_3_2_0.category(ch) not in ("Cn", "Co")
-    ranges = [(1, 0x80), (0x80, 0x800), (0x800, 0x10000), (0x1f300, 0x1f700), (0x10000, 0x110000 if everything else 0x30000)]
+    last = 0x110000 if everything else 0x30000
+    ranges = [(1, 0x80), (0x80, 0x800), (0x800, 0x10000), (0x1f300, 0x1f700), (0x10000, last)]
     return [p for p in ([chr(c) for c in range(a, b) if known(c)] for a, b in ranges) if p]
 
 
@@ -111,7 +113,8 @@ def compare(name, path, drt, texts, answers):
     for text, answer, (ids, back) in zip(texts, got, answers):
         bad_ids, bad_text = answer["ids"] != ids, back is not None and answer["text"] != back
         if (bad_ids or bad_text) and wrong_ids + wrong_text < 5:
-            print(f"  {name}: {text!r}: ids {answer['ids']}, expected {ids}; text {answer['text']!r}, expected {back!r}")
+            print(f"  {name}: {text!r}:\n    ids {answer['ids']}, expected {ids};\n    text {answer['text']!r}, "
+                  f"expected {back!r}")
         wrong_ids += bad_ids
         wrong_text += bad_text
     ok = len(got) == len(texts) and not wrong_ids and not wrong_text

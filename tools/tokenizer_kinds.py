@@ -13,8 +13,7 @@ SPM = {  # kind: options of the SentencePiece trainer
                       remove_extra_whitespaces=False),
     "spm-gemma": dict(model_type="bpe", byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=False,
                       remove_extra_whitespaces=False, pad_id=0, eos_id=1, bos_id=2, unk_id=3,
-                      user_defined_symbols=["<start_of_turn>", "\u2581\u2581", "\u2581\u2581\u2581\u2581", "a b", "ircl",
-                                            "\n\n"]),
+                      user_defined_symbols=["<start_of_turn>", 2 * MARK, 4 * MARK, "a b", "ircl", "\n\n"]),
     "spm-bpe": dict(model_type="bpe", normalization_rule_name="nmt_nfkc"),
     "spm-unigram": dict(model_type="unigram", normalization_rule_name="nmt_nfkc_cf"),
     "spm-unigram-bytes": dict(model_type="unigram", byte_fallback=True, normalization_rule_name="identity",
@@ -85,11 +84,12 @@ def spaced_decoder(strip):
     return decoders.Sequence(parts + ([decoders.Strip(" ", 1, 0)] if strip else []))
 
 
-def llama(model, **how):
+def llama(model):
     tok = Tokenizer(bpe_of(model))
     tok.normalizer = normalizers.Sequence([normalizers.Prepend(MARK), normalizers.Replace(" ", MARK)])
     tok.decoder = spaced_decoder(True)
-    tok.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    tok.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B",
+                                                       special_tokens=[("<s>", 1)])
     tok.add_special_tokens(specials("<unk>", "<s>", "</s>"))
     return tok
 
@@ -155,7 +155,6 @@ def unigram_bytes(model):
     tok.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap_of(model))] if charsmap_of(model) else
                                           [normalizers.Strip(True, False)])
     tok.pre_tokenizer = pre_tokenizers.Metaspace(MARK, prepend_scheme="first", split=False)
-    tok.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tok.decoder = spaced_decoder(True)
     return tok
 
