@@ -114,14 +114,16 @@ def expand(ids, rows, token):
     return torch.tensor([t for i in ids for t in ([token] * rows if i == IMAGE else [i])])[None]
 
 
-def llava_expected(folder, model=None):
+def llava_expected(folder, model=None, side=None, views=lambda pixels: pixels):
+    """side: of the pictures, where it is not the tower's; views: what drt hands the tower for them."""
     model = model or llava(folder)
     c = model.config
     patches = (c.vision_config.image_size // c.vision_config.patch_size) ** 2
     rows = patches + (c.vision_feature_select_strategy == "full" and c.vision_config.model_type == "clip_vision_model")
     images = sum(i == IMAGE for ids, _ in SAMPLES for i in ids)
-    pixels = torch.randn(images, 3, c.vision_config.image_size, c.vision_config.image_size, generator=torch.Generator().manual_seed(3))
-    out, logits, loss, words, seen = {"pixels": pixels}, [], 0, 0, 0
+    side = side or c.vision_config.image_size
+    pixels = torch.randn(images, 3, side, side, generator=torch.Generator().manual_seed(3))
+    out, logits, loss, words, seen = {"pixels": views(pixels)}, [], 0, 0, 0
     for k, (ids, trained) in enumerate(SAMPLES):
         n = sum(i == IMAGE for i in ids)
         x = dict(input_ids=expand(ids, rows, c.image_token_index))

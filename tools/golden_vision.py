@@ -1,17 +1,24 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/model/{clip_odd,siglip,siglip_odd,llava_siglip,llava_siglip_bare}: tiny random Hugging Face folders
-and what `transformers` computes with them, for tests/model/pair_test.c and llava_test.c.
+"""Writes tests/golden/model/{clip_odd,siglip,siglip_odd,llava_siglip,llava_siglip_bare,llava_s2}: tiny random Hugging Face
+folders and what `transformers` computes with them, for tests/model/pair_test.c and llava_test.c; and
+tests/golden/images/scales.safetensors, the scales of a picture, for image_scales_test.c.
 
     python tools/golden_vision.py            (needs torch, transformers, safetensors; seconds)
 
 The parts are golden_model.py's: weights at which every path matters, gradients named as drt names the parameter.
 """
+import json
+import os
+import types
+
 import torch
+from safetensors.torch import save_file
 from transformers import (CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig,
                           LlavaForConditionalGeneration, SiglipConfig, SiglipModel, SiglipTextConfig,
                           SiglipVisionConfig)
 
-from golden_model import gradients, llava_expected, llava_old_name, randomize, save, write_folder
+from golden_images import scene
+from golden_model import OUT, gradients, llava_expected, llava_old_name, randomize, save, write_folder
 
 IMAGES = 3
 
@@ -85,6 +92,59 @@ def llava(vision, layer):
         vision_feature_select_strategy="full")), 13)
 
 
+def tiles(pixels, side, scales):
+    """[b, 3, h, h] -> a list of one batch [b, (side_i / side)^2, 3, side, side] for each scale."""
+    out = []
+    for s in scales:
+        x = torch.nn.functional.interpolate(pixels, size=s, mode="bicubic")
+        n = s // side
+        out.append(x.reshape(len(x), 3, n, side, n, side).permute(0, 2, 4, 1, 3, 5).reshape(len(x), n * n, 3, side, side))
+    return out
+
+
+def s2(scales):
+    """A LLaVA whose tower sees several scales, as the S2-Wrapper merges them: no class of transformers has it."""
+    vision = dict(hidden_size=12, intermediate_size=13, num_hidden_layers=3, num_attention_heads=3, image_size=scales[0],
+                  patch_size=scales[0] // 2)
+    text = LlamaConfig(hidden_size=18, intermediate_size=22, num_hidden_layers=1, num_attention_heads=3, vocab_size=37,
+                       max_position_embeddings=96)
+    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=CLIPVisionConfig(**vision), text_config=text,
+                                                      image_token_index=36))
+    projector, tower, side = model.model.multi_modal_projector, model.model.vision_tower, scales[0]
+    projector.linear_1 = torch.nn.Linear(12 * len(scales), 18)
+
+    def features(pixel_values, **_):
+        columns = []
+        for x in tiles(pixel_values, side, scales):
+            b, n = len(x), int(x.shape[1] ** 0.5)
+            seen = tower(x.flatten(0, 1), output_hidden_states=True).hidden_states[-2][:, 1:]
+            grid = seen.reshape(b, n, n, 2, 2, 12).permute(0, 5, 1, 3, 2, 4).reshape(b, 12, 2 * n, 2 * n)
+            columns.append(torch.nn.functional.interpolate(grid, size=2, mode="area").flatten(2).transpose(1, 2))
+        return types.SimpleNamespace(pooler_output=list(projector(torch.cat(columns, -1))))
+    model.model.get_image_features = features
+    return randomize(model, 17)
+
+
+def s2_expected(folder, scales):
+    model = s2(scales)
+    path = os.path.join(write_folder(folder, model), "config.json")
+    config = json.load(open(path)) | {"drt_s2_scales": ",".join(map(str, scales))}
+    json.dump(config, open(path, "w"), indent=2)
+    llava_expected(folder, model, scales[-1], lambda x: torch.cat(tiles(x, scales[0], scales), 1).flatten(0, 1))
+
+
+def scales_expected():
+    """One picture of 36 x 36 in scales of 12, 24 and 36 with CLIP's mean and deviation, patches of 5: rows as drt's."""
+    picture = torch.from_numpy(scene(36, 36))
+    mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    pixels = ((picture / 255 - mean) / std).permute(2, 0, 1)[None]
+    views = torch.cat(tiles(pixels, 12, (12, 24, 36)), 1)[0]
+    rows = views[:, :, :10, :10].reshape(14, 3, 2, 5, 2, 5).permute(0, 2, 4, 1, 3, 5).reshape(56, 75)
+    file = os.path.join(OUT, "..", "images", "scales.safetensors")
+    save_file({"picture": picture.contiguous(), "rows": rows.contiguous()}, file)
+    os.chmod(file, 0o644)
+
+
 if __name__ == "__main__":
     pair_expected("clip_odd", clip_odd(), 31)
     for folder, sizes, seed in zip(("siglip", "siglip_odd"), SIGLIP, (37, 41)):
@@ -95,3 +155,5 @@ if __name__ == "__main__":
     model = llava(dict(SIGLIP[1][0], vision_use_head=False), -1)
     write_folder("llava_siglip_bare", model, llava_old_name)
     llava_expected("llava_siglip_bare", model)
+    s2_expected("llava_s2", (8, 16, 24))
+    scales_expected()

@@ -1,9 +1,6 @@
 #include "align/forward.h"
 
-static drt_mat pixels(const drt_forward *f) {
-    const drt_tower *v = &f->model->config.vision;
-    return drt_mat_f32(f->batch->patches, (int64_t)f->batch->images * drt_patches(v), 3LL * v->patch * v->patch);
-}
+static drt_mat pixels(const drt_forward *f) { return drt_picture_rows(f->model, f->batch->patches, f->batch->images); }
 
 // vision tower → projector → splice → decoder
 static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute) {

@@ -57,7 +57,7 @@ static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, 
     b->order_from = take(a, b->sequences + 1, sizeof *b->order_from, &ok);
     b->order_at = take(a, n, sizeof *b->order_at, &ok);
     b->order_class = take(a, b->sequences, sizeof *b->order_class, &ok);
-    b->patches = take(a, images * p * o->patch_numbers, sizeof *b->patches, &ok);
+    b->patches = take(a, images * drt_pack_picture(o), sizeof *b->patches, &ok);
     b->sample = take(a, b->samples, sizeof *b->sample, &ok);
     b->text = take(a, words, sizeof *b->text, &ok);
     b->text_offsets = take(a, texts + 1, sizeof *b->text_offsets, &ok);
@@ -66,24 +66,47 @@ static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, 
     return ok;
 }
 
+static int multiple_of(const drt_pack_options *o, int scale) { return o->scales ? o->multiple[scale] : 1; }
+
+int64_t drt_pack_picture(const drt_pack_options *o) {
+    int64_t views = o->scales ? 0 : 1;
+    for (int i = 0; i < o->scales; i++) views += o->multiple[i] * o->multiple[i];
+    return views * patches_of(o) * o->patch_numbers;
+}
+
+// Where the patch at (y, x) of a scale stands among its rows: tile after tile.
+static size_t place(int side, int multiple, int y, int x) {
+    return ((size_t)(y / side * multiple + x / side) * (size_t)side + (size_t)(y % side)) * (size_t)side +
+           (size_t)(x % side);
+}
+
 // Cell i of the shuffled image shows cell order[i] of the original. A cell is a square of whole patches, so shuffling
-// pixels is moving rows of the patch matrix (and the labels of patches with them). row: bytes of one.
-static void shuffle(const drt_pack_options *o, const void *in, size_t row, const int32_t *order, void *out) {
-    int side = o->patches_side, g = o->grid, cell = side / g;
-    for (int y = 0; y < side; y++)
-        for (int x = 0; x < side; x++) {
+// pixels is moving rows of the patch matrix; `row` bytes each.
+static void shuffle(const drt_pack_options *o, int multiple, const void *in, size_t row, const int32_t *order,
+                    void *out) {
+    int side = o->patches_side, g = o->grid, cell = side / g * multiple;
+    for (int y = 0; y < side * multiple; y++)
+        for (int x = 0; x < side * multiple; x++) {
             int32_t from = order[(y / cell) * g + x / cell];
             int sy = from / g * cell + y % cell, sx = from % g * cell + x % cell;
-            memcpy((char *)out + (size_t)(y * side + x) * row, (const char *)in + (size_t)(sy * side + sx) * row, row);
+            memcpy((char *)out + place(side, multiple, y, x) * row,
+                   (const char *)in + place(side, multiple, sy, sx) * row, row);
         }
 }
 
 static void add_images(packer *k, const drt_sample *s, const int32_t *order) {
-    size_t size = (size_t)patches_of(k->o) * (size_t)k->o->patch_numbers;
+    const drt_pack_options *o = k->o;
+    size_t size = (size_t)drt_pack_picture(o), row = (size_t)o->patch_numbers * sizeof(float);
     for (int i = 0; i < s->images; i++) {
+        const float *in = s->patches + (size_t)i * size;
         float *out = k->b->patches + (size_t)k->b->images++ * size;
-        if (order) shuffle(k->o, s->patches + (size_t)i * size, (size_t)k->o->patch_numbers * sizeof *out, order, out);
-        else memcpy(out, s->patches + (size_t)i * size, size * sizeof *out);
+        if (!order) memcpy(out, in, size * sizeof *out);
+        for (int n = 0; order && n < (o->scales ? o->scales : 1); n++) {
+            int multiple = multiple_of(o, n);
+            size_t numbers = (size_t)(multiple * multiple) * (size_t)patches_of(o) * (size_t)o->patch_numbers;
+            shuffle(o, multiple, in, row, order, out);
+            in += numbers, out += numbers;
+        }
     }
 }
 
@@ -150,7 +173,7 @@ static void add_sample(packer *k, const drt_sample *s) {
     if (shows(s, false)) {
         if (s->patch_label && b->patch_label) {
             void *label = b->patch_label + (size_t)b->images * (size_t)patches_of(k->o);
-            if (s->order) shuffle(k->o, s->patch_label, sizeof *s->patch_label, s->order, label);
+            if (s->order) shuffle(k->o, 1, s->patch_label, sizeof *s->patch_label, s->order, label);
             else memcpy(label, s->patch_label, (size_t)patches_of(k->o) * sizeof *s->patch_label);
         }
         if (s->texts) b->captioned[b->captions++] = b->images;

@@ -26,7 +26,7 @@ typedef struct {
 typedef struct {
     int32_t index; // in the dataset
     int images;
-    float *patches; // [images * P, patch numbers], intact
+    float *patches; // [images * views * P, patch numbers], intact
     drt_pass pass[DRT_PASS_KINDS];
     int passes;
     // CLIP: the caption and its hard negatives, tokenised (none where the picture is shuffled); labels of patches.
@@ -38,8 +38,10 @@ typedef struct {
 
 // How images become rows, and how cells of the shuffled image are cut.
 typedef struct {
-    int patches_side;    // patches along one side of an image
-    int patch_numbers;   // 3 * patch * patch
+    int patches_side;  // patches along one side of an image
+    int patch_numbers; // 3 * patch * patch
+    // S²: a picture is its scales one after the other, each cut into multiple^2 tiles of P patches; 0: one tile
+    int scales, multiple[4];
     bool class_row;      // the tower's class row is kept, in front of the patches
     const int32_t *bank; // [classes, cells]: cell i of the shuffled image shows cell bank[k][i] of the original
     int grid;            // cells along one side, a divisor of patches_side
@@ -71,7 +73,7 @@ typedef struct {
     uint8_t *responds;    // [rows] such a row
     int32_t *seen;        // [rows] visual rows in the row's sequence
     int images;
-    float *patches; // [images * P, patch numbers]
+    float *patches; // [images * views * P, patch numbers]
     int samples;
     int32_t *sample; // [samples] index in the dataset
     // CLIP
@@ -85,6 +87,8 @@ typedef struct {
 // Packs n samples. NULL and *err when memory is out, or a sample has more rows than fit in int32.
 drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, int n, const drt_pack_options *options,
                           drt_error *err);
+// Numbers of one picture: views * P * patch_numbers.
+int64_t drt_pack_picture(const drt_pack_options *o);
 // Rows that a sample's passes will take.
 int64_t drt_sample_rows(const drt_sample *s, const drt_pack_options *options);
 

@@ -214,6 +214,9 @@ static drt_status prepare(probe *p, drt_dataset **ds, drt_text *file) {
     if (!drt_has_vision(&m->config))
         return drt_fail(p->err, DRT_ECONFIG, "%s has no vision tower; probe a CLIP or LLaVA folder",
                         m->folder ? m->folder : "the model");
+    if (m->config.scales)
+        return drt_fail(p->err, DRT_ECONFIG, "%s sees several scales of a picture; probe its vision tower alone",
+                        m->folder ? m->folder : "the model");
     p->width = v->width;
     p->side = v->image / v->patch;
     p->patches = p->side * p->side;

@@ -72,6 +72,8 @@ static drt_status walk_open(walk *w) {
     w->align.image_rows = drt_visual_rows(c);
     w->pack.patches_side = v->image / v->patch;
     w->pack.patch_numbers = 3 * v->patch * v->patch;
+    w->pack.scales = w->m->preprocess.scales;
+    memcpy(w->pack.multiple, w->m->preprocess.multiple, sizeof w->pack.multiple);
     w->pack.class_row = c->keep_class;
     w->arena = drt_arena_new(0);
     if (!w->arena) return drt_fail(w->err, DRT_ENOMEM, "no memory for samples");

@@ -213,6 +213,7 @@ static drt_status read_ids(run *r) {
     }
     if (r->images > 1) return bad(r, "more than one picture");
     if (r->images && r->m->config.kind != DRT_MODEL_LLAVA) return bad(r, "shows a picture, and this model has no eyes");
+    if (r->images && r->m->config.scales) return bad(r, "shows a picture in several scales, which transformers does not");
     r->rows = drt_id_rows(r->m, r->id, r->n);
     if (r->rows > drt_decoder_context(&r->m->config.language)) return bad(r, "is longer than the model can read");
     return DRT_OK;

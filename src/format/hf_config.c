@@ -117,6 +117,7 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
                              "%s: vision_feature_select_strategy \"default\" drops the class row, and a %s has none; "
                              "it must be \"full\"",
                              r->name, tower);
+    if (!r->status) r->status = drt_scales_parse(c, word(o, "drt_s2_scales", ""), r->name, "drt_s2_scales", r->err);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
     projector_read(r, word(o, "drt_projector", "mlp2x_gelu"), "drt_projector", c);
     if (act(r, o, "projector_hidden_act", DRT_ACT_GELU) != DRT_ACT_GELU && !r->status)
@@ -187,6 +188,20 @@ static drt_status tower_check(const drt_tower *v, bool vision, const char *name,
     return status;
 }
 
+static drt_status scales_check(const drt_model_config *c, const char *name, drt_error *err) {
+    int own = c->vision.image;
+    if (c->scales && c->keep_class)
+        return drt_fail(err, DRT_ECONFIG, "%s: scales are merged patch by patch; a class row cannot be kept", name);
+    for (int i = 0; i < c->scales; i++) {
+        int side = c->scale[i];
+        if (side % own || (i ? side <= c->scale[i - 1] : side != own) || side > 16 * own)
+            return drt_fail(err, DRT_ECONFIG,
+                            "%s: scales begin with the tower's %d pixels and go on with larger multiples of it, not %d",
+                            name, own, side);
+    }
+    return DRT_OK;
+}
+
 drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err) {
     drt_status status = DRT_OK;
     if (drt_has_vision(c)) status = tower_check(&c->vision, true, name, err);
@@ -204,10 +219,11 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
         if (!status && c->keep_class && !c->vision.family->class_row)
             status = drt_fail(err, DRT_ECONFIG, "%s: a class row is to be kept, but this tower has none", name);
         WITHIN("projector layers", c->projector, 0, DRT_PROJECTOR_LAYERS);
-        if (!status && !c->projector && c->vision.width != c->language.width)
+        if (!status) status = scales_check(c, name, err);
+        if (!status && !c->projector && drt_feature_width(c) != c->language.width)
             status = drt_fail(err, DRT_ECONFIG,
                               "%s: projector identity needs a tower and a decoder of one width, not %d and %d", name,
-                              c->vision.width, c->language.width);
+                              drt_feature_width(c), c->language.width);
     }
     return status;
 }
@@ -227,4 +243,34 @@ void drt_projector_name(char out[16], int layers) {
     static const char *const few[] = {"identity", "linear"};
     snprintf(out, 16, "%s", layers < 2 ? few[layers] : "mlpNx_gelu");
     if (layers >= 2) out[3] = (char)('0' + layers);
+}
+
+int drt_views(const drt_model_config *c) {
+    int n = c->scales ? 0 : 1;
+    for (int i = 0; i < c->scales; i++) n += (c->scale[i] / c->vision.image) * (c->scale[i] / c->vision.image);
+    return n;
+}
+int drt_feature_width(const drt_model_config *c) { return c->vision.width * (c->scales ? c->scales : 1); }
+
+drt_status drt_scales_parse(drt_model_config *c, const char *text, const char *name, const char *key, drt_error *err) {
+    const char *at = text ? text : "";
+    c->scales = 0;
+    while (*at) {
+        char *end;
+        long side = strtol(at, &end, 10);
+        if (end == at || (*end && (*end != ',' || !end[1])) || side < 1 || side > 1 << 14 || c->scales == DRT_SCALES)
+            return drt_fail(err, DRT_ECONFIG, "%s: %s \"%s\" is not a list of 1 to %d sides in pixels, as 336,672,1008",
+                            name, key, text, DRT_SCALES);
+        int i = c->scales++;
+        for (; i && c->scale[i - 1] > side; i--) c->scale[i] = c->scale[i - 1];
+        c->scale[i] = (int)side;
+        at = *end ? end + 1 : end;
+    }
+    return DRT_OK;
+}
+
+void drt_scales_name(char out[64], const drt_model_config *c) {
+    int n = 0;
+    out[0] = 0;
+    for (int i = 0; i < c->scales; i++) n += snprintf(out + n, (size_t)(64 - n), "%s%d", i ? "," : "", c->scale[i]);
 }

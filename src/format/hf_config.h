@@ -76,6 +76,8 @@ typedef struct {
     int bos, eos, pad;                            // -1: none
 } drt_decoder_config;
 
+enum { DRT_SCALES = 4 }; // the most scales of a picture
+
 // CLIP: a vision and a text tower of either family. VISION: the vision tower alone.
 typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LANGUAGE, DRT_MODEL_VISION } drt_model_kind;
 // A projector is that many linear layers with GELU between them: 0 identity, 1 linear, N mlpNx_gelu.
@@ -88,9 +90,11 @@ typedef struct {
     // LLAVA
     int projector;    // layers
     int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one
-    bool keep_class;  // vision_feature_select_strategy "full" of a tower that has a class row
-    int image_token;  // id of <image>; -1: the vocabulary has none
-    bool pad;         // image_aspect_ratio "pad" of an original LLaVA
+    // S²-Wrapper: sides of the scales in pixels, ascending, the first the tower's own; scales 0: only that one.
+    int scales, scale[DRT_SCALES];
+    bool keep_class; // vision_feature_select_strategy "full" of a tower that has a class row
+    int image_token; // id of <image>; -1: the vocabulary has none
+    bool pad;        // image_aspect_ratio "pad" of an original LLaVA
     // Original LLaVA: the folder or name of the vision tower; "": the tower is in the model's own folder and config.
     char tower[256];
     bool tower_inside; // its weights are those among the model's, its folder gives the sizes only
@@ -123,5 +127,11 @@ int drt_decoder_context(const drt_decoder_config *l);
 int drt_patches(const drt_tower *v);
 int drt_tower_rows(const drt_tower *v);
 int drt_visual_rows(const drt_model_config *c);
+// S²: pictures of the tower's own size that one picture is cut into, and the columns of its features.
+int drt_views(const drt_model_config *c);
+int drt_feature_width(const drt_model_config *c);
+// "336,672,1008" -> c->scales, c->scale, sorted; "" or NULL: none. DRT_ECONFIG names `key`.
+drt_status drt_scales_parse(drt_model_config *c, const char *text, const char *name, const char *key, drt_error *err);
+void drt_scales_name(char out[64], const drt_model_config *c);
 
 #endif

@@ -45,6 +45,9 @@ static void llava_write(const drt_model_config *c, drt_text *out) {
                     c->language.tied ? "true" : "false");
     char projector[16];
     drt_projector_name(projector, c->projector);
+    char scales[64];
+    drt_scales_name(scales, c);
+    if (c->scales) drt_text_printf(out, ",\n  \"drt_s2_scales\": \"%s\"", scales);
     if (c->projector != 2) drt_text_printf(out, ",\n  \"drt_projector\": \"%s\"", projector);
 }
 

@@ -30,7 +30,6 @@ static drt_status refuse_others(const json_t *o, const char *name, drt_error *er
     static const struct {
         const char *key, *why;
     } flags[] = {{"mm_use_im_start_end", "tokens around images are not supported"},
-                 {"s2", "several scales of a picture are not read from such a config"},
                  {"mm_resampler_type", "resamplers are not supported"}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         const json_t *v = json_object_get(o, flags[i].key);
@@ -55,6 +54,9 @@ static drt_status keys_read(drt_model_config *c, const json_t *o, const char *na
     c->keep_class = !strcmp(feature, "cls_patch");
     c->select_layer = json_is_integer(layer) ? (int)json_integer_value(layer) : -1;
     c->tower_inside = json_is_true(json_object_get(o, "unfreeze_mm_vision_tower"));
+    if (json_is_true(json_object_get(o, "s2"))) // the default is LLaVA's
+        status = drt_scales_parse(c, word(o, "s2_scales", "336,672,1008"), name, "s2_scales", err);
+    if (status) return status;
     c->pad = !strcmp(word(o, "image_aspect_ratio", "square"), "pad");
     c->image_token = -1; // the vocabulary has none: images are spliced in by place
     snprintf(c->tower, sizeof c->tower, "%s", tower);
@@ -101,10 +103,17 @@ drt_status drt_original_llava_write(const drt_model_config *c, const char *tower
     json_t *more =
         json_pack("{s:[s],s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:s,s:b,s:b,s:b,s:s}", "architectures", "LlavaLlamaForCausalLM",
                   "model_type", "llava", "mm_vision_tower", tower, "mm_projector_type", projector, "mm_hidden_size",
-                  c->vision.width, "mm_vision_select_layer", c->select_layer, "mm_vision_select_feature",
+                  drt_feature_width(c), "mm_vision_select_layer", c->select_layer, "mm_vision_select_feature",
                   c->keep_class ? "cls_patch" : "patch", "use_mm_proj", 1, "image_aspect_ratio",
                   c->pad ? "pad" : "square", "mm_use_im_start_end", 0, "mm_use_im_patch_token", 0,
                   "unfreeze_mm_vision_tower", 0, "mm_patch_merge_type", "flat");
+    char scales[64];
+    drt_scales_name(scales, c);
+    if (more && c->scales &&
+        (json_object_set_new(more, "s2", json_true()) || json_object_set_new(more, "s2_scales", json_string(scales)))) {
+        json_decref(more);
+        more = NULL;
+    }
     char *json = o && more && !json_object_update(o, more) ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o), json_decref(more);
     if (json) drt_text_puts(out, json), drt_text_puts(out, "\n");

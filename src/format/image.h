@@ -47,7 +47,10 @@ typedef enum { DRT_ASPECT_SQUARE, DRT_ASPECT_PAD } drt_aspect; // LLaVA's image_
 // CLIP's: the shortest edge to `size`, then the middle. SigLIP's: both sides to `size`, whatever the shape was.
 typedef enum { DRT_FIT_CROP, DRT_FIT_SQUASH } drt_fit;
 typedef struct {
-    int size;          // side of the square that comes out
+    int size; // side of the square that comes out (of the largest scale)
+    // S²: the picture is looked at in several scales, each `multiple` times the tower's side and cut into multiple^2
+    // tiles; ascending, the last makes `size`. scales 0: one, the whole picture.
+    int scales, multiple[4];
     drt_aspect aspect; // SQUARE: as it is; PAD: onto a square of the mean colour first
     drt_fit fit;
     float mean[3], std[3];
@@ -71,6 +74,8 @@ drt_status drt_image_prepare(const drt_image *in, const drt_preprocess *how, drt
 // (the order of CLIP's patch convolution weight). out: [(size/patch)^2, 3*patch*patch] f32, caller's memory; pixels
 // right of and below the last whole patch are left out. value = (f32(pixel * (1/255)) - mean) / std, where the product
 // is in double and the rest in f32: the same bits as HF's CLIPImageProcessor (its PIL backend).
+// With scales: the rows of scale after scale, tile after tile (row by row). Smaller scales are made from the normalised
+// pixels of the largest as torch's interpolate(bicubic) makes them: four taps a side, a = -3/4, no antialiasing.
 void drt_image_patches(const drt_image *prepared, const drt_preprocess *how, int patch, float *out);
 
 #endif

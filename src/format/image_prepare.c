@@ -2,6 +2,7 @@
 // SiglipImageProcessor.
 #include "format/image_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 const drt_preprocess drt_preprocess_clip = {
@@ -64,10 +65,71 @@ drt_status drt_image_prepare(const drt_image *in, const drt_preprocess *how, drt
     return status;
 }
 
+typedef float pixel_values[3][256]; // of each colour's levels
+
+// Four neighbours of a sample and their weights (Keys 1981, a = -3/4), as torch computes them in f32.
+typedef struct {
+    int at[4];
+    float weight[4];
+} taps;
+
+static taps taps_of(int i, int in, int out) {
+    const float a = -0.75f, from = (float)in / (float)out * ((float)i + 0.5f) - 0.5f;
+    const float floor_from = floorf(from), t = from - floor_from;
+    taps k;
+    for (int j = 0; j < 4; j++) {
+        int at = (int)floor_from - 1 + j;
+        float x = fabsf(t + 1 - (float)j);
+        k.at[j] = at < 0 ? 0 : at >= in ? in - 1 : at;
+        k.weight[j] =
+            j == 1 || j == 2 ? ((a + 2) * x - (a + 3)) * x * x + 1 : ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
+    }
+    return k;
+}
+
+static float sample(const drt_image *p, const float value[256], int c, const taps *row, const taps *col) {
+    float sum = 0;
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *from = p->rgb + 3 * (size_t)row->at[i] * (size_t)p->width + c;
+        float line = 0;
+        for (int j = 0; j < 4; j++) line += col->weight[j] * value[from[3 * (size_t)col->at[j]]];
+        sum += row->weight[i] * line;
+    }
+    return sum;
+}
+
+// The tile at (left, top) of the picture scaled to `side`: its patches' rows.
+static float *tile_patches(const drt_image *p, const pixel_values value, int side, int left, int top, int tile,
+                           int patch, float *out) {
+    for (int py = 0; py < tile / patch; py++)
+        for (int px = 0; px < tile / patch; px++)
+            for (int c = 0; c < 3; c++)
+                for (int y = 0; y < patch; y++) {
+                    taps row = taps_of(top + py * patch + y, p->height, side);
+                    for (int x = 0; x < patch; x++) {
+                        taps col = taps_of(left + px * patch + x, p->width, side);
+                        *out++ = sample(p, value[c], c, &row, &col);
+                    }
+                }
+    return out;
+}
+
+static void scaled_patches(const drt_image *p, const drt_preprocess *how, const pixel_values value, int patch,
+                           float *out) {
+    int tile = p->width / how->multiple[how->scales - 1];
+    for (int s = 0; s < how->scales; s++)
+        for (int i = 0, n = how->multiple[s]; i < n * n; i++)
+            out = tile_patches(p, value, n * tile, i % n * tile, i / n * tile, tile, patch, out);
+}
+
 void drt_image_patches(const drt_image *prepared, const drt_preprocess *how, int patch, float *out) {
-    float value[3][256]; // HF scales in double, rounds to f32, then normalises in f32
+    pixel_values value; // HF scales in double, rounds to f32, then normalises in f32
     for (int c = 0; c < 3; c++)
         for (int v = 0; v < 256; v++) value[c][v] = ((float)(v * (1 / 255.0)) - how->mean[c]) / how->std[c];
+    if (how->scales) {
+        scaled_patches(prepared, how, value, patch, out);
+        return;
+    }
     int across = prepared->width / patch, down = prepared->height / patch;
     for (int py = 0; py < down; py++)
         for (int px = 0; px < across; px++)

@@ -3,7 +3,7 @@
 int64_t drt_picture_size(const drt_model *m) {
     const drt_tower *v = &m->config.vision;
     if (!drt_has_vision(&m->config)) return 0;
-    return (int64_t)drt_patches(v) * 3 * v->patch * v->patch;
+    return (int64_t)drt_views(&m->config) * drt_patches(v) * 3 * v->patch * v->patch;
 }
 
 static drt_status no_tower(const drt_model *m, const char *what, drt_error *err) {

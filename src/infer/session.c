@@ -153,9 +153,7 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
     fill(s, feeds, n, score, p);
     drt_tensor *seen = NULL;
     if (p->images) {
-        const drt_tower *v = &s->model->config.vision;
-        drt_mat pixels = drt_mat_f32(p->patches, (int64_t)p->images * drt_patches(v), 3LL * v->patch * v->patch);
-        seen = drt_visual_tokens(t, s->model, pixels, false);
+        seen = drt_visual_tokens(t, s->model, drt_picture_rows(s->model, p->patches, p->images), false);
     }
     const drt_splice splice = {p->rows, p->token, p->visual};
     const drt_decoder_rows rows = {.sequences = s->cache->sequences,

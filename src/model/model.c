@@ -29,7 +29,7 @@ static void joint_declare(drt_model *m) {
 
 static void projector_declare(drt_model *m) {
     const drt_model_config *c = &m->config;
-    int64_t in = c->vision.width, d = c->language.width;
+    int64_t in = drt_feature_width(c), d = c->language.width;
     for (int i = 0; i < c->projector; i++) {
         m->projector[i] = drt_param_named(m->params, DRT_PROJECTOR, d, i ? d : in, false, DRT_INIT_UNIFORM, 0,
                                           "multi_modal_projector.linear_%d.weight", i + 1);
@@ -101,7 +101,10 @@ drt_status drt_model_declare(drt_model **out, const drt_model_config *config, co
     m->added = (drt_added_tokens){-1, -1};
     if (drt_has_vision(config)) {
         m->preprocess = config->vision.family == &drt_siglip ? drt_preprocess_siglip : drt_preprocess_clip;
-        m->preprocess.size = config->vision.image;
+        drt_preprocess *how = &m->preprocess;
+        how->scales = config->scales;
+        for (int i = 0; i < config->scales; i++) how->multiple[i] = config->scale[i] / config->vision.image;
+        how->size = config->scales ? config->scale[config->scales - 1] : config->vision.image;
     }
     status = drt_template_choose(&m->how, config->conversation, NULL, err);
     if (!status) status = declare(m, options, err);
@@ -158,10 +161,40 @@ drt_status drt_model_template(const drt_model *m, const drt_template *wanted, co
 
 // ---- forward -------------------------------------------------------------------------------------------------------
 
+drt_mat drt_picture_rows(const drt_model *m, float *patches, int64_t pictures) {
+    const drt_tower *v = &m->config.vision;
+    return drt_mat_f32(patches, pictures * drt_views(&m->config) * drt_patches(v), 3LL * v->patch * v->patch);
+}
+
+// Row (p, s) of the result, P x scales of them a picture, is the mean of the features that scale s has where the
+// tower's own scale has patch p; rows of one patch then become one row.
+static drt_tensor *merge_scales(drt_tape *t, const drt_model *m, drt_tensor *x) {
+    if (!x || drt_tape_failed(t, NULL)) return NULL;
+    const drt_model_config *c = &m->config;
+    int64_t n = x->value.rows, side = c->vision.image / c->vision.patch, p = side * side, row = 0;
+    int64_t pictures = n / (p * drt_views(c)), out = pictures * p * c->scales;
+    int32_t *to = drt_tape_alloc(t, n, sizeof *to);
+    float *share = drt_tape_alloc(t, n, sizeof *share);
+    if (!to || !share) return NULL;
+    for (int64_t i = 0; i < pictures; i++)
+        for (int s = 0; s < c->scales; s++) {
+            int64_t k = c->scale[s] / c->vision.image;
+            for (int64_t tile = 0; tile < k * k; tile++)
+                for (int64_t j = 0; j < p; j++, row++) {
+                    int64_t y = (tile / k * side + j / side) / k, x0 = (tile % k * side + j % side) / k;
+                    to[row] = (int32_t)(((i * p) + y * side + x0) * c->scales + s);
+                    share[row] = 1 / (float)(k * k);
+                }
+        }
+    x = drt_gather(t, out, c->vision.width, false, &(drt_rows){x, to, NULL, share, n}, 1);
+    return drt_reshape(t, x, pictures * p, drt_feature_width(c));
+}
+
 drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute) {
     bool learns = m->vision.patch->tensor.needs_grad, was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
     drt_tensor *x = drt_vision_hidden(t, &m->vision, patches, m->config.select_layer, recompute);
     if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
+    if (m->config.scales) x = merge_scales(t, m, x);
     drt_tape_set_recording(t, was);
     return x;
 }

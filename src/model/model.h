@@ -28,10 +28,11 @@ typedef struct {
 
 typedef struct {
     bool learns[DRT_GROUPS];
-    int order_classes; // 0: no directed token, no order head
-    int objectives;    // 0: no balance
-    int probe_classes; // 0: no probe
-    uint64_t seed;     // of everything that is not in the files
+    int order_classes;  // 0: no directed token, no order head
+    int objectives;     // 0: no balance
+    int probe_classes;  // 0: no probe
+    const char *scales; // of an assembled model: S²-Wrapper, "336,672,1008"; NULL or "": none
+    uint64_t seed;      // of everything that is not in the files
     // Numbers in the files that will fill the towers and the decoder (0: nothing will). These then start as 0, and a
     // config that describes more is refused before memory is taken for it.
     int64_t stored;
@@ -94,10 +95,14 @@ drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, i
                              drt_error *err);
 
 // ---- forward ---------------------------------------------------------------------------------------------------
+// Patch rows of `pictures` pictures as a matrix.
+drt_mat drt_picture_rows(const drt_model *m, float *patches, int64_t pictures);
 // Visual tokens g(f(x)): patches [images * P, 3*patch*patch] -> [images * rows, d] (rows = drt_visual_rows). The vision
 // tower runs without a tape unless it learns.
 drt_tensor *drt_visual_tokens(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute);
-// The hidden state of the selected layer before the projector, class rows dropped (or kept, by config).
+// The hidden state of the selected layer before the projector, class rows dropped (or kept, by config). With scales
+// (S²) patches are those of all views, [images * drt_views * P, ...]; the features of a scale's tiles are laid together
+// and averaged down to the grid of one tile, and the scales stand side by side: [images * P, drt_feature_width].
 drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute);
 drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *features);
 

@@ -156,11 +156,12 @@ static void scale_projector(drt_model *m) {
 
 drt_status drt_model_assemble(drt_model **out, const char *vision, const char *language, int projector,
                               int select_layer, const drt_model_options *options, drt_error *err) {
-    const drt_model_config like = {.projector = projector, .select_layer = select_layer, .image_token = -1};
+    drt_model_config like = {.projector = projector, .select_layer = select_layer, .image_token = -1};
     drt_model_files f;
     drt_model *m = NULL;
     *out = NULL;
-    drt_status status = drt_model_files_pair(&f, &like, vision, language, err);
+    drt_status status = drt_scales_parse(&like, options->scales, "the assembled model", "s2_scales", err);
+    if (!status) status = drt_model_files_pair(&f, &like, vision, language, err);
     if (status) return status;
     status = open_files(&m, &f, options, err);
     drt_model_files_close(&f);

@@ -16,6 +16,8 @@ drt_tensor *drt_linear_add(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor
 // A window of x: rows [row, row + rows), columns [col, col + cols). No copy. The parts of one tensor must not overlap,
 // must cover it, and must be all its consumers that come after them.
 drt_tensor *drt_part(drt_tape *t, drt_tensor *x, int64_t row, int64_t rows, int64_t col, int64_t cols);
+// The same numbers as rows of another length: [rows, cols], rows * cols as before. No copy; x has no other consumer.
+drt_tensor *drt_reshape(drt_tape *t, drt_tensor *x, int64_t rows, int64_t cols);
 // One source of drt_gather: for i < n: out[to[i]] += scale[i] * x[from[i]]. NULL: to[i] = i, from[i] = i, scale 1.
 typedef struct {
     drt_tensor *x;

@@ -45,6 +45,33 @@ drt_tensor *drt_part(drt_tape *t, drt_tensor *x, int64_t row, int64_t rows, int6
 }
 
 typedef struct {
+    drt_tensor *x, *y;
+} reshape;
+
+static void reshape_back(drt_tape *t, void *context) {
+    reshape *c = context;
+    c->y->grad = drt_mat_f32(c->y->grad.data, c->x->value.rows, c->x->value.cols);
+    drt_grad_pass(t, c->y, c->x);
+}
+
+drt_tensor *drt_reshape(drt_tape *t, drt_tensor *x, int64_t rows, int64_t cols) {
+    if (!x || drt_tape_failed(t, NULL)) return NULL;
+    drt_mat v = x->value;
+    if (rows < 0 || cols < 1 || rows * cols != v.rows * v.cols || v.ld != v.cols) {
+        drt_tape_fail(t, DRT_EARG, "reshape: %lld x %lld to %lld x %lld", (long long)v.rows, (long long)v.cols,
+                      (long long)rows, (long long)cols);
+        return NULL;
+    }
+    v.rows = rows, v.cols = v.ld = cols;
+    drt_tensor *y = drt_tensor_wrap(t, v, x->needs_grad);
+    reshape *c = y && y->needs_grad ? drt_tape_alloc(t, 1, sizeof *c) : NULL;
+    if (!c) return y && !y->needs_grad ? y : NULL;
+    *c = (reshape){x, y};
+    drt_tape_record(t, reshape_back, c, y, NULL);
+    return y;
+}
+
+typedef struct {
     drt_rows *sources;
     int n;
     drt_tensor *y;

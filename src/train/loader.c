@@ -27,6 +27,8 @@ drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, in
     if (drt_has_vision(&m->config)) {
         o.patches_side = v->image / v->patch;
         o.patch_numbers = 3 * v->patch * v->patch;
+        o.scales = m->preprocess.scales;
+        memcpy(o.multiple, m->preprocess.multiple, sizeof o.multiple);
     }
     return o;
 }
@@ -44,7 +46,7 @@ drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const c
 
 static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s,
                               drt_error *err) {
-    int64_t size = (int64_t)l->pack.patches_side * l->pack.patches_side * l->pack.patch_numbers;
+    int64_t size = drt_pack_picture(&l->pack);
     s->images = drt_has_vision(&l->m->config) ? rec->n_images : 0;
     if (!s->images) return DRT_OK;
     s->patches = drt_arena_array(arena, s->images * size, sizeof *s->patches);

@@ -43,6 +43,7 @@ typedef struct {
     char *model;                 // Hugging Face folder to start from
     char *vision, *language;     // folders to assemble from when `model` is empty
     char *projector;             // of an assembled model
+    char *s2_scales;             // "": one scale
     int64_t vision_select_layer; // -1 is the last layer, -2 the one before
     char *out;                   // run folder
     char *device;                // as drt_device_open names it

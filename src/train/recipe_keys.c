@@ -23,6 +23,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     STRING(vision, "", "vision tower's folder, to assemble a model when `model` is empty"),
     STRING(language, "", "language model's folder, to assemble a model when `model` is empty"),
     STRING(projector, "mlp2x_gelu", "projector of an assembled model: linear, identity, mlpNx_gelu (N layers)"),
+    STRING(s2_scales, "", "sides of the scales of a picture, as 336,672,1008; empty: one"),
     INT(vision_select_layer, "-2", -1000, 1000, "hidden layer that gives the patches; -1 is the last one"),
     STRING(out, "", "run folder: checkpoints, run.jsonl, the finished model"),
     STRING(device, "cpu", "what computes: cpu, or ref (the plain kernels)"),

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static drt_model_options options_of(const drt_recipe *r) {
-    drt_model_options o = {.seed = (uint64_t)r->seed};
+    drt_model_options o = {.seed = (uint64_t)r->seed, .scales = r->s2_scales};
     if (r->objectives.image_order > 0 || r->objectives.text_order > 0) o.order_classes = (int)r->order.bank;
     if (r->weights == DRT_WEIGHTS_LEARNED) o.objectives = DRT_OBJECTIVES;
     if (r->objectives.patch_words > 0) o.probe_classes = drt_patch_classes_total();
@@ -40,13 +40,15 @@ static drt_status bank_for(const drt_recipe *r, drt_model *m, int32_t **bank, in
 drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank, int *cells, drt_error *err) {
     static const drt_model_kind kind[] = {
         [DRT_TASK_LLAVA] = DRT_MODEL_LLAVA, [DRT_TASK_CLIP] = DRT_MODEL_CLIP, [DRT_TASK_LANGUAGE] = DRT_MODEL_LANGUAGE};
-    static const char *const kind_name[] = {"llava", "clip", "language"};
+    static const char *const kind_name[] = {"llava", "clip", "language", "vision"};
     const drt_model_options o = options_of(r);
     *bank = NULL;
     *out = NULL;
     drt_status status;
     if (*r->model) status = drt_model_open(out, r->model, &o, err);
-    else status = drt_model_assemble(out, r->vision, r->language, drt_projector_layers(r->projector), (int)r->vision_select_layer, &o, err);
+    else
+        status = drt_model_assemble(out, r->vision, r->language, drt_projector_layers(r->projector),
+                                    (int)r->vision_select_layer, &o, err);
     if (!status && (*out)->config.kind != kind[r->task])
         status =
             drt_fail(err, DRT_ECONFIG, "%s is a %s model, the recipe's task is %s",

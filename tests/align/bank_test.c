@@ -156,6 +156,46 @@ static void pictures(void **state) {
     drt_arena_free(arena);
 }
 
+// A picture seen in two scales: its rows, shuffled, are the rows of the picture with its cells shuffled as pixels. (In
+// scales of which the largest is an odd multiple no pixel of one cell depends on another cell.)
+static void scales(void **state) {
+    enum { PATCH = 2, SIDE = 4, TILE = PATCH * SIDE, WHOLE = 3 * TILE, CELL = WHOLE / 2, ROWS = 10 * SIDE * SIDE };
+    static float intact[ROWS * 12], moved[ROWS * 12];
+    const int32_t bank[] = {2, 0, 3, 1};
+    int32_t id[] = {1, DRT_IMAGE_TOKEN, 5}, label[] = {DRT_IGNORE, DRT_IGNORE, 5};
+    drt_image image, other;
+    drt_error err = {0};
+    drt_rng r;
+    (void)state;
+    drt_rng_init(&r, 1, 2);
+    check_ok(drt_image_new(&image, WHOLE, WHOLE, &err));
+    check_ok(drt_image_new(&other, WHOLE, WHOLE, &err));
+    for (int i = 0; i < 3 * WHOLE * WHOLE; i++) image.rgb[i] = (uint8_t)drt_rng_below(&r, 256);
+    for (int y = 0; y < WHOLE; y++)
+        for (int x = 0; x < WHOLE; x++) {
+            int from = bank[y / CELL * 2 + x / CELL], sy = from / 2 * CELL + y % CELL, sx = from % 2 * CELL + x % CELL;
+            memcpy(other.rgb + 3 * (y * WHOLE + x), image.rgb + 3 * (sy * WHOLE + sx), 3);
+        }
+    drt_preprocess how = drt_preprocess_clip;
+    how.size = WHOLE, how.scales = 2, how.multiple[0] = 1, how.multiple[1] = 3;
+    drt_image_patches(&image, &how, PATCH, intact);
+    drt_image_patches(&other, &how, PATCH, moved);
+    const drt_pack_options o = {.patches_side = SIDE,
+                                .patch_numbers = 12,
+                                .scales = 2,
+                                .multiple = {1, 3},
+                                .bank = bank,
+                                .grid = 2,
+                                .read_visual = true};
+    drt_sample s = {.images = 1, .patches = intact, .passes = 1, .pass = {{DRT_PASS_IMAGE_ORDER, id, label, 3, 0}}};
+    drt_arena *arena = drt_arena_new(0);
+    drt_batch *b = drt_batch_pack(arena, (const drt_sample *const[]){&s}, 1, &o, &err);
+    check(b && b->images == 1 && drt_pack_picture(&o) == ROWS * 12 && b->rows == 2 + SIDE * SIDE);
+    check(memcmp(intact, moved, sizeof moved) && !memcmp(b->patches, moved, sizeof moved));
+    drt_arena_free(arena);
+    drt_image_free(&image), drt_image_free(&other);
+}
+
 // A shuffled picture of CLIP brings no caption, and its patches keep their labels wherever they go.
 static void shuffled_for_clip(void **state) {
     enum { SIDE = 4, PATCHES = SIDE * SIDE };
@@ -189,8 +229,12 @@ static void shuffled_for_clip(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(banks),      cmocka_unit_test(far_apart),
-                                       cmocka_unit_test(impossible), cmocka_unit_test(words),
-                                       cmocka_unit_test(pictures),   cmocka_unit_test(shuffled_for_clip)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(banks),
+                                       cmocka_unit_test(far_apart),
+                                       cmocka_unit_test(impossible),
+                                       cmocka_unit_test(words),
+                                       cmocka_unit_test(pictures),
+                                       cmocka_unit_test(scales),
+                                       cmocka_unit_test(shuffled_for_clip)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -441,7 +441,7 @@ static void written_files_are_read_back(void **state) {
     check_ok(drt_image_read(&again, jpg, &err));
     double squares = 0;
     for (int i = 0; i < 403 * 302 * 3; i++) squares += pow(again.rgb[i] - image.rgb[i], 2);
-    // 4:2:0 blurs the hard coloured edges; 20 dB is far above what swapped channels or rows would reach.
+    // 4:2:0 blurs the hard coloured edges; 20 dB is far above what single channels or rows would reach.
     check(again.width == 403 && again.height == 302 && 10 * log10(255 * 255 / (squares / (403 * 302 * 3))) > 20);
     drt_image_free(&image), drt_image_free(&again);
     check_ok(drt_remove_tree(folder, &err));

@@ -61,6 +61,7 @@ static void llava_siglip(void **state) {
     (void)state;
     parity("model/llava_siglip"), parity("model/llava_siglip_bare");
 }
+static void llava_scales(void **state) { (void)state, parity("model/llava_s2"); }
 static void llama(void **state) { (void)state, parity("model/llama"); }
 static void llama_tied(void **state) { (void)state, parity("model/llama_tied"); }
 
@@ -125,8 +126,9 @@ static void cut_steps(void **state) {
 
 // What drt writes it reads again to the bit, and as bf16 within its rounding.
 static void saved_and_read(void **state) {
-    static const char *const folders[] = {"model/llava",  "model/llava_old",    "model/llama_tied",       "model/clip",
-                                          "model/siglip", "model/llava_siglip", "model/llava_siglip_bare"};
+    static const char *const folders[] = {
+        "model/llava",  "model/llava_old",    "model/llama_tied",        "model/clip",
+        "model/siglip", "model/llava_siglip", "model/llava_siglip_bare", "model/llava_s2"};
     (void)state;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[300];
@@ -186,11 +188,17 @@ static void transformers_reads_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llava),          cmocka_unit_test(llava_old_names),
-        cmocka_unit_test(projectors),     cmocka_unit_test(llava_siglip),
-        cmocka_unit_test(llama),          cmocka_unit_test(llama_tied),
-        cmocka_unit_test(ways_agree),     cmocka_unit_test(cut_steps),
-        cmocka_unit_test(saved_and_read), cmocka_unit_test(transformers_reads_it),
+        cmocka_unit_test(llava),
+        cmocka_unit_test(llava_old_names),
+        cmocka_unit_test(projectors),
+        cmocka_unit_test(llava_siglip),
+        cmocka_unit_test(llava_scales),
+        cmocka_unit_test(llama),
+        cmocka_unit_test(llama_tied),
+        cmocka_unit_test(ways_agree),
+        cmocka_unit_test(cut_steps),
+        cmocka_unit_test(saved_and_read),
+        cmocka_unit_test(transformers_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

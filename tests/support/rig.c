@@ -94,8 +94,9 @@ static void read_samples(rig *r) {
         for (int i = 0; i < s->pass[0].n; i++) s->images += s->pass[0].id[i] == DRT_IMAGE_TOKEN;
         if (!s->images) continue;
         int64_t size = (int64_t)drt_patches(v) * 3 * v->patch * v->patch;
-        s->patches = drt_arena_array(r->arena, s->images * size, sizeof *s->patches);
-        for (int i = 0; i < s->images; i++, pixels += 3 * v->image * v->image)
+        int views = s->images * drt_views(&r->m->config);
+        s->patches = drt_arena_array(r->arena, views * size, sizeof *s->patches);
+        for (int i = 0; i < views; i++, pixels += 3 * v->image * v->image)
             rig_patches(pixels, v->image, v->patch, s->patches + i * size);
     }
 }

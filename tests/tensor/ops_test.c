@@ -63,6 +63,10 @@ static drt_tensor *parts(drt_tape *t, drt_tensor *const *leaf, const void *c) {
     const drt_rows sources[] = {{a, first, NULL, NULL, 2}, {d, NULL, NULL, NULL, 5}, {b, rest, NULL, NULL, 3}};
     return drt_gather(t, 5, 2, false, sources, 3);
 }
+static drt_tensor *reshaped(drt_tape *t, drt_tensor *const *leaf, const void *c) {
+    (void)c;
+    return drt_linear(t, drt_reshape(t, drt_activate(t, DRT_GELU, bench_copy(t, leaf[0])), 2, 9), leaf[1], NULL);
+}
 // A tensor that is used as a whole before its parts are taken (a residual): both gradients arrive.
 static drt_tensor *whole_and_parts(drt_tape *t, drt_tensor *const *leaf, const void *c) {
     (void)c;
@@ -77,6 +81,7 @@ static drt_tensor *whole_and_parts(drt_tape *t, drt_tensor *const *leaf, const v
 static void rows(void **state) {
     (void)state;
     slope_check(&(slope){"gather", 2, {5, 4}, {3, 3}, .build = gathered});
+    slope_check(&(slope){"reshape", 2, {6, 4}, {3, 9}, .build = reshaped});
     slope_check(&(slope){"select", 1, {5}, {3}, .build = selected});
     slope_check(&(slope){"parts", 2, {5, 2}, {7, 3}, .build = parts});
     slope_check(&(slope){"whole and parts", 2, {5, 2}, {7, 7}, .build = whole_and_parts});
