@@ -1,20 +1,46 @@
 // y = x w^T + b. Backward: dx = dy w, dw += dy^T x, db += column sums of dy; each only where something learns.
+//
+// A bf16 weight makes all three products bf16: the other operand is rounded, too, so that the answer is the same on
+// machines that multiply bf16 as such and on those that expand it. Everything between products stays f32. An f16 weight
+// is a way to store numbers: its products are f32.
 #include "tensor/ops.h"
 
 typedef struct {
     drt_tensor *x, *w, *b, *residual, *y;
 } linear;
 
+static drt_dtype operand_type(const drt_tensor *w) { return w->value.type == DRT_BF16 ? DRT_BF16 : DRT_F32; }
+
+// (+)= over the blocks of the weight's rows, which are one but in mapped files: columns of y, terms of dx.
+static void forward_product(drt_device *dev, drt_mat x, const drt_tensor *w, drt_mat b, bool acc, drt_mat y) {
+    for (int64_t at = 0; at < y.cols;) {
+        drt_mat rows = drt_weight_rows(w, at), bias = b.data ? drt_mat_part(b, 0, 1, at, rows.rows) : b;
+        dev->k->matmul(dev, false, true, x, rows, bias, acc, drt_mat_part(y, 0, y.rows, at, rows.rows));
+        at += rows.rows;
+    }
+}
+
+static void input_product(drt_device *dev, drt_mat dy, const drt_tensor *w, bool acc, drt_mat dx) {
+    for (int64_t at = 0; at < dy.cols; acc = true) {
+        drt_mat rows = drt_weight_rows(w, at);
+        dev->k->matmul(dev, false, false, drt_mat_part(dy, 0, dy.rows, at, rows.rows), rows, (drt_mat){0}, acc, dx);
+        at += rows.rows;
+    }
+}
+
 static void linear_back(drt_tape *t, void *context) {
     linear *c = context;
     drt_device *dev = drt_tape_device(t);
-    const drt_mat none = {0}, dy = c->y->grad;
-    bool acc;
-    drt_mat dx = drt_grad_target(t, c->x, &acc);
-    if (dx.data) dev->k->matmul(dev, false, false, dy, c->w->value, none, acc, dx);
-    drt_mat dw = drt_grad_target(t, c->w, &acc);
-    if (dw.data) dev->k->matmul(dev, true, false, dy, c->x->value, none, acc, dw);
-    drt_mat db = drt_grad_target(t, c->b, &acc);
+    const drt_mat dy = c->y->grad;
+    bool acc_x, acc_w, acc;
+    drt_mat dx = drt_grad_target(t, c->x, &acc_x), dw = drt_grad_target(t, c->w, &acc_w),
+            db = drt_grad_target(t, c->b, &acc);
+    size_t mark = drt_arena_mark(drt_tape_arena(t));
+    drt_mat operand = dx.data || dw.data ? drt_converted(t, dy, operand_type(c->w)) : (drt_mat){0};
+    if (dx.data && operand.data) input_product(dev, operand, c->w, acc_x, dx);
+    drt_mat x = dw.data ? drt_converted(t, c->x->value, operand_type(c->w)) : (drt_mat){0};
+    if (x.data && operand.data) dev->k->matmul(dev, true, false, operand, x, (drt_mat){0}, acc_w, dw);
+    drt_arena_release(drt_tape_arena(t), mark);
     if (db.data) dev->k->col_sum(dev, dy, acc, db);
     // Last, because it may hand the buffer of dy on.
     if (c->residual) drt_grad_pass(t, c->y, c->residual);
@@ -34,7 +60,10 @@ drt_tensor *drt_linear_add(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor
     drt_tensor *y = drt_tensor_new(t, xv.rows, wv.rows, learns);
     if (!y) return NULL;
     if (residual) dev->k->scale(dev, 1, residual->value, false, y->value);
-    dev->k->matmul(dev, false, true, xv, wv, bias, residual != NULL, y->value);
+    size_t mark = drt_arena_mark(drt_tape_arena(t));
+    xv = drt_converted(t, xv, operand_type(w));
+    if (xv.data) forward_product(dev, xv, w, bias, residual != NULL, y->value);
+    drt_arena_release(drt_tape_arena(t), mark);
     if (y->needs_grad) {
         linear *c = drt_tape_alloc(t, 1, sizeof *c);
         if (!c) return NULL;

@@ -25,11 +25,16 @@ typedef struct {
     drt_mat lse, kept; // kept: the logits, when one chunk holds them all
 } projection;
 
+// Products with a bf16 weight are bf16: see linear.c.
+static drt_dtype operand_type(const projection *c) { return c->w->value.type == DRT_BF16 ? DRT_BF16 : DRT_F32; }
+
 static drt_mat chunk_logits(drt_tape *t, const projection *c, int64_t from, int64_t n, drt_mat logits) {
     drt_device *dev = drt_tape_device(t);
-    drt_mat x = drt_mat_part(c->x->value, from, n, 0, c->x->value.cols);
+    size_t mark = drt_arena_mark(drt_tape_arena(t));
+    drt_mat x = drt_converted(t, drt_mat_part(c->x->value, from, n, 0, c->x->value.cols), operand_type(c));
     logits.rows = n;
-    dev->k->matmul(dev, false, true, x, c->w->value, c->b ? c->b->value : (drt_mat){0}, false, logits);
+    if (x.data) dev->k->matmul(dev, false, true, x, c->w->value, c->b ? c->b->value : (drt_mat){0}, false, logits);
+    drt_arena_release(drt_tape_arena(t), mark);
     return logits;
 }
 
@@ -53,10 +58,15 @@ static void projection_back(drt_tape *t, void *context) {
         int64_t n = rows - from < c->chunk ? rows - from : c->chunk;
         drt_mat part = c->kept.data ? c->kept : chunk_logits(t, c, from, n, logits);
         dev->k->cross_entropy_back(dev, part, c->label + from, drt_mat_part(c->lse, from, n, 0, 1), scaled + from);
-        if (dx.data) dev->k->matmul(dev, false, false, part, c->w->value, none, acc_x, drt_mat_part(dx, from, n, 0, d));
-        drt_mat x = drt_mat_part(c->x->value, from, n, 0, d);
+        size_t mark = drt_arena_mark(drt_tape_arena(t));
+        drt_mat dy = drt_converted(t, part, operand_type(c));
+        if (dx.data) dev->k->matmul(dev, false, false, dy, c->w->value, none, acc_x, drt_mat_part(dx, from, n, 0, d));
         // dw and db belong to parameters or add up over the chunks: they add, after the first writer.
-        if (dw.data) dev->k->matmul(dev, true, false, part, x, none, true, dw);
+        if (dw.data) {
+            drt_mat x = drt_converted(t, drt_mat_part(c->x->value, from, n, 0, d), operand_type(c));
+            dev->k->matmul(dev, true, false, dy, x, none, true, dw);
+        }
+        drt_arena_release(drt_tape_arena(t), mark);
         if (db.data) dev->k->col_sum(dev, part, true, db);
     }
 }

@@ -1,5 +1,7 @@
 #include "tensor/params.h"
 
+#include "base/half.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,17 +12,21 @@ const char *const drt_group_names[DRT_GROUPS] = {"vision",    "clip_text", "clip
                                                  "projector", "language",  "directed",        "order_head",
                                                  "balance",   "patch_head"};
 
-enum { ALIGN_FLOATS = 16 }; // every parameter starts on a cache line
+enum { ALIGN = 16 }; // numbers: every parameter starts on a cache line
 
 drt_params *drt_params_new(void) { return calloc(1, sizeof(drt_params)); }
 
 void drt_params_free(drt_params *p) {
     if (!p) return;
-    for (int i = 0; i < p->n; i++) free(p->at[i]);
+    for (int i = 0; i < p->n; i++) {
+        free(p->at[i]->block);
+        free(p->at[i]);
+    }
     for (int i = 0; i < p->slices; i++) free(p->slice[i].name);
     free(p->at);
     free(p->slice);
     free(p->weights);
+    free(p->halves);
     free(p->grads);
     free(p->m);
     free(p->v);
@@ -72,8 +78,22 @@ drt_param *drt_param_named(drt_params *p, drt_group group, int64_t rows, int64_t
     return q;
 }
 
-static drt_status sizes(drt_params *p, const bool *learns, drt_error *err) {
-    p->size = p->learning = 0;
+void drt_param_store(drt_param *q, drt_dtype type, bool mapped) {
+    if (!q) return;
+    q->tensor.value.type = type;
+    q->mapped = mapped;
+}
+
+static int64_t padded(int64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
+static int64_t count(const drt_param *q) { return q->tensor.value.rows * q->tensor.value.cols; }
+static bool learns_here(const drt_param *q, const bool *learns) { return learns && learns[q->group] && !q->mapped; }
+static bool has_master(const drt_param *q, const bool *learns) {
+    return q->tensor.value.type == DRT_F32 || learns_here(q, learns);
+}
+static bool has_half(const drt_param *q) { return q->tensor.value.type != DRT_F32 && !q->mapped; }
+
+static drt_status sizes(drt_params *p, const bool *learns, int64_t *halves, drt_error *err) {
+    p->size = p->learning = *halves = 0;
     for (int i = 0; i < p->n; i++) {
         drt_param *q = p->at[i];
         int64_t n;
@@ -81,51 +101,91 @@ static drt_status sizes(drt_params *p, const bool *learns, drt_error *err) {
             __builtin_mul_overflow(q->tensor.value.rows, q->tensor.value.cols, &n) || n > (int64_t)1 << 40)
             return drt_fail(err, DRT_EFORMAT, "parameter %d is %lld x %lld; the config's sizes cannot be right", i,
                             (long long)q->tensor.value.rows, (long long)q->tensor.value.cols);
-        n = (n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
         q->offset = p->size;
-        p->size += n;
-        if (learns && learns[q->group]) p->learning += n;
+        if (has_master(q, learns)) p->size += padded(n);
+        if (has_half(q)) *halves += padded(n);
+        if (learns_here(q, learns)) p->learning += padded(n);
     }
     return DRT_OK;
 }
 
-static float *floats(int64_t n) {
-    float *x = n ? aligned_alloc(64, (size_t)n * sizeof *x) : NULL;
-    return x ? memset(x, 0, (size_t)n * sizeof *x) : NULL;
+static void *zeros(int64_t n, size_t size) {
+    void *x = n ? aligned_alloc(64, (size_t)n * size) : NULL;
+    return x ? memset(x, 0, (size_t)n * size) : NULL;
 }
 
 drt_status drt_params_allocate(drt_params *p, const bool learns[DRT_GROUPS], drt_error *err) {
+    int64_t halves = 0, at = 0, half = 0;
     drt_status status =
-        p->failed ? drt_fail(err, DRT_ENOMEM, "no memory for the list of parameters") : sizes(p, learns, err);
+        p->failed ? drt_fail(err, DRT_ENOMEM, "no memory for the list of parameters") : sizes(p, learns, &halves, err);
     if (status) return status;
-    p->weights = floats(p->size);
-    p->grads = floats(p->learning);
-    p->m = floats(p->learning);
-    p->v = floats(p->learning);
-    if (!p->weights || (p->learning && (!p->grads || !p->m || !p->v)))
+    p->weights = zeros(p->size, sizeof *p->weights);
+    p->halves = zeros(halves, sizeof *p->halves);
+    p->grads = zeros(p->learning, sizeof *p->grads);
+    p->m = zeros(p->learning, sizeof *p->m);
+    p->v = zeros(p->learning, sizeof *p->v);
+    if ((p->size && !p->weights) || (halves && !p->halves) || (p->learning && (!p->grads || !p->m || !p->v)))
         return drt_fail(err, DRT_ENOMEM,
                         "no memory for %.1f MB of weights and %.1f MB of gradients and optimizer state",
-                        4e-6 * (double)p->size, 12e-6 * (double)p->learning);
-    int64_t at = 0;
+                        4e-6 * (double)p->size + 2e-6 * (double)halves, 12e-6 * (double)p->learning);
     for (int i = 0; i < p->n; i++) {
         drt_param *q = p->at[i];
         drt_mat v = q->tensor.value;
-        q->tensor.value.data = p->weights + q->offset;
-        if (!learns || !learns[q->group]) continue;
+        if (has_master(q, learns)) q->master = drt_mat_f32(p->weights + q->offset, v.rows, v.cols);
+        if (has_half(q)) {
+            q->tensor.value.data = p->halves + half;
+            half += padded(count(q));
+        } else if (!q->mapped) q->tensor.value = q->master;
+        if (!learns_here(q, learns)) continue;
         q->tensor.needs_grad = q->tensor.grad_set = true;
         q->tensor.grad = drt_mat_f32(p->grads + at, v.rows, v.cols);
-        at += (v.rows * v.cols + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+        at += padded(count(q));
     }
     return DRT_OK;
+}
+
+bool drt_slice_map(drt_slice *s, const void *bytes) {
+    drt_param *q = s->param;
+    drt_mat block = q->tensor.value, *list;
+    block.data = (void *)bytes; // weights that do not learn are only read
+    block.rows = s->rows;
+    if (s->rows == q->tensor.value.rows) {
+        q->tensor.value = block;
+        return true;
+    }
+    if (!(list = realloc(q->block, ((size_t)q->blocks + 1) * sizeof *list))) return false;
+    list[q->blocks++] = block;
+    q->tensor.block = q->block = list;
+    return true;
+}
+
+drt_mat drt_slice_numbers(const drt_slice *s) {
+    const drt_param *q = s->param;
+    drt_mat v = q->master.data ? q->master : q->tensor.value;
+    int64_t n = 1, from = s->row * (v.rows == 1 ? 1 : v.cols);
+    for (int i = 0; i < s->ndim; i++) n *= s->shape[i];
+    if (!v.data) {
+        v = drt_weight_rows(&q->tensor, s->row);
+        from = 0;
+    }
+    return (drt_mat){(char *)v.data + (size_t)from * drt_dtype_size(v.type), 1, n, n, v.type};
+}
+
+void drt_params_refresh(drt_params *p) {
+    for (int i = 0; i < p->n; i++) {
+        const drt_param *q = p->at[i];
+        if (q->master.data && q->tensor.value.type == DRT_BF16)
+            drt_f32_to_bf16_n(q->tensor.value.data, q->master.data, count(q));
+    }
 }
 
 void drt_params_init(drt_params *p, drt_group group, uint64_t seed) {
     for (int i = 0; i < p->n; i++) {
         drt_param *q = p->at[i];
-        if (q->group != group) continue;
+        if (q->group != group || !q->master.data) continue;
         drt_rng r;
         drt_rng_init(&r, seed, 0x9A4A + (uint64_t)i);
-        float *x = q->tensor.value.data;
+        float *x = q->master.data;
         int64_t n = q->tensor.value.rows * q->tensor.value.cols;
         double bound = 1 / sqrt(q->scale > 0 ? q->scale : (double)q->tensor.value.cols);
         for (int64_t k = 0; k < n; k++) {

@@ -133,6 +133,23 @@ drt_tensor *drt_tensor_new(drt_tape *t, int64_t rows, int64_t cols, bool needs_g
     return data ? drt_tensor_wrap(t, drt_mat_f32(data, rows, cols), needs_grad) : NULL;
 }
 
+drt_mat drt_converted(drt_tape *t, drt_mat x, drt_dtype type) {
+    if (x.type == type || !x.data) return x;
+    drt_mat y = {take(t, t->values, x.rows, x.cols, drt_dtype_size(type)), x.rows, x.cols, x.cols, type};
+    if (y.data) t->dev->k->convert(t->dev, x, y);
+    return y;
+}
+
+drt_mat drt_weight_rows(const drt_tensor *w, int64_t row) {
+    const drt_mat v = w->value, *block = w->base ? w->base->block : w->block;
+    int64_t left = v.rows - row;
+    if (!block) return drt_mat_part(v, row, left, 0, v.cols);
+    if (w->base) row += w->row;
+    for (; row >= block->rows; block++) row -= block->rows;
+    if (left > block->rows - row) left = block->rows - row;
+    return drt_mat_part(*block, row, left, w->base ? w->col : 0, v.cols);
+}
+
 void drt_tape_record(drt_tape *t, drt_back back, void *context, drt_tensor *out, drt_tensor *out2) {
     if (!t->record || drt_tape_failed(t, NULL)) return;
     if (t->n == t->room) {

@@ -28,6 +28,9 @@ typedef struct drt_tensor {
     bool parted;             // has parts (drt_part)
     struct drt_tensor *base; // for a part: whose rows and columns these are
     int64_t row, col;        // where in base
+    // A weight in a mapped file whose rows do not lie together: its blocks of rows, one below the other. value.data is
+    // then NULL, and drt_linear its only user (drt_weight_rows).
+    const drt_mat *block;
 } drt_tensor;
 
 typedef struct drt_tape drt_tape;
@@ -64,6 +67,11 @@ void drt_backward(drt_tape *t, drt_tensor *loss);
 drt_tensor *drt_tensor_new(drt_tape *t, int64_t rows, int64_t cols, bool needs_grad);
 // A tensor over memory of somebody else that outlives the step (inputs).
 drt_tensor *drt_tensor_wrap(drt_tape *t, drt_mat value, bool needs_grad);
+// x in another type: a temporary of the step's values (drt_arena_mark before, drt_arena_release after), x itself where
+// it has that type. data NULL after a failure.
+drt_mat drt_converted(drt_tape *t, drt_mat x, drt_dtype type);
+// The rows of a weight from `row` on that lie together: [up to the last, columns].
+drt_mat drt_weight_rows(const drt_tensor *w, int64_t row);
 // Zeroed memory that lives as long as the step's values.
 void *drt_tape_alloc(drt_tape *t, int64_t count, size_t size);
 // Records a backward for `out` (and `out2`, may be NULL): skipped at run time if neither has a gradient. With both

@@ -25,7 +25,7 @@ static float *gather(const drt_params *p) {
     float *w = calloc((size_t)p->learning + 1, sizeof *w);
     for (int i = 0; w && i < p->n; i++) {
         int64_t at = drt_param_grad_offset(p, p->at[i]);
-        drt_mat v = p->at[i]->tensor.value;
+        drt_mat v = p->at[i]->master;
         if (at >= 0) memcpy(w + at, v.data, (size_t)(v.rows * v.cols) * sizeof *w);
     }
     return w;
@@ -34,9 +34,10 @@ static float *gather(const drt_params *p) {
 static void scatter(drt_params *p, const float *w) {
     for (int i = 0; i < p->n; i++) {
         int64_t at = drt_param_grad_offset(p, p->at[i]);
-        drt_mat v = p->at[i]->tensor.value;
+        drt_mat v = p->at[i]->master;
         if (at >= 0) memcpy(v.data, w + at, (size_t)(v.rows * v.cols) * sizeof *w);
     }
+    drt_params_refresh(p);
 }
 
 // A number that changes when the list of learning parameters does.

@@ -61,6 +61,9 @@ drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *
         // does.
         dev->k->adamw(dev, &c, n, p->weights + q->offset, p->grads + from, p->m + from, p->v + from);
     }
+    for (int i = 0; i < p->n; i++)
+        if (p->at[i]->tensor.needs_grad && p->at[i]->tensor.value.type != DRT_F32)
+            dev->k->convert(dev, p->at[i]->master, p->at[i]->tensor.value);
     if (dev->error.code && err) *err = dev->error;
     return dev->error.code;
 }
