@@ -69,6 +69,7 @@ typedef struct drt_assistant drt_assistant;
 typedef struct {
     const char *device; // "cpu" (default) or "ref", the slow plain kernels
     int threads;        // 0: all cores
+    const char *dtype;  // of the weights: "auto" (default), as the folder stores them; "f32"; "bf16"
 } drt_assistant_options;
 
 // Opens a Hugging Face folder of a LLaVA or of a decoder: config.json, *.safetensors, tokenizer.json. options may be

@@ -26,14 +26,17 @@ void drt_assistant_close(drt_assistant *a) {
 drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt_assistant_options *options,
                               drt_error *err) {
     static const drt_assistant_options standard;
-    const drt_model_options nothing_learns = {0};
     const drt_assistant_options *o = options ? options : &standard;
+    const char *dtype = o->dtype ? o->dtype : "auto";
+    drt_model_options inference = {0}; // nothing learns
     *out = NULL;
+    while (inference.keep < DRT_KEEPS && strcmp(dtype, drt_keep_names[inference.keep])) inference.keep++;
+    if (inference.keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, auto", dtype);
     drt_assistant *a = calloc(1, sizeof *a);
     if (!a) return drt_fail(err, DRT_ENOMEM, "no memory for an assistant");
     drt_status status = drt_device_open(&a->dev, o->device ? o->device : "cpu", o->threads, err);
     if (!status && !(a->tape = drt_tape_new(a->dev, err))) status = DRT_ENOMEM;
-    if (!status) status = drt_model_open(&a->model, folder, &nothing_learns, err);
+    if (!status) status = drt_model_open(&a->model, folder, &inference, err);
     if (!status && !drt_has_decoder(&a->model->config))
         status = drt_fail(err, DRT_ECONFIG,
                           "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", folder);

@@ -28,6 +28,7 @@ static const char help[] =
     "  --seed S              the same seed gives the same answers (default 0)\n"
     "  --system S            instead of the template's system prompt\n"
     "  --template NAME       how the conversation is written (default: as the folder says, else v1)\n"
+    "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
@@ -37,19 +38,22 @@ static volatile sig_atomic_t interrupted;
 static void on_interrupt(int signal) { (void)signal, interrupted = 1; }
 
 typedef struct {
-    const char *model, *image, *prompt, *temperature, *top_p, *tokens, *seed, *system, *template, *device, *threads;
+    const char *model, *image, *prompt, *temperature, *top_p, *tokens, *seed, *system, *template, *device, *threads,
+        *dtype;
+    int keep;
     long long n_tokens, n_seed;
     const drt_template *how;
 } asked;
 
 static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
-    *a = (asked){.temperature = "0.2", .top_p = "1", .tokens = "512", .seed = "0", .device = "cpu"};
+    *a = (asked){.temperature = "0.2", .top_p = "1", .tokens = "512", .seed = "0", .device = "cpu", .dtype = "auto"};
     const drt_option options[] = {
         {"--image", &a->image, NULL, false},   {"--prompt", &a->prompt, NULL, false},
         {"--top-p", &a->top_p, NULL, false},   {"--temperature", &a->temperature, NULL, false},
         {"--seed", &a->seed, NULL, false},     {"--max-new-tokens", &a->tokens, NULL, false},
         {"--system", &a->system, NULL, false}, {"--template", &a->template, NULL, false},
         {"--device", &a->device, NULL, false}, {"--threads", &a->threads, NULL, false},
+        {"--dtype", &a->dtype, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -62,7 +66,8 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
               drt_cli_real("chat", "--top-p", a->top_p, 0, 1, &o->top_p) &&
               drt_option_number("chat", "--max-new-tokens", a->tokens, 1, 1 << 20, &a->n_tokens) &&
               drt_option_number("chat", "--seed", a->seed, 0, 1LL << 53, &a->n_seed) &&
-              drt_cli_template("chat", a->template, &a->how);
+              drt_cli_template("chat", a->template, &a->how) &&
+              (a->keep = drt_cli_word("chat", "--dtype", a->dtype, drt_keep_names, DRT_KEEPS)) >= 0;
     o->max_new_tokens = (int)a->n_tokens;
     o->seed = (uint64_t)a->n_seed;
     return ok ? 0 : 2;
@@ -140,10 +145,10 @@ int drt_cli_chat(int argc, char **argv) {
     drt_tape *tape = NULL;
     drt_model *m = NULL;
     drt_chat *chat = NULL;
-    const drt_model_options inference = {0};
     int rc = parse(argc, argv, &a, &o);
     if (rc) return rc == 1 ? 0 : rc;
     if (!drt_cli_open("chat", a.device, a.threads, &dev, &tape)) return 2;
+    const drt_model_options inference = {.keep = (drt_keep)a.keep};
     drt_status status = drt_model_open(&m, a.model, &inference, &err);
     if (!status) status = drt_chat_new(&chat, m, tape, a.how, a.system, &err);
     if (!status && a.image) status = drt_chat_image(chat, a.image, &err);

@@ -33,6 +33,7 @@ static const char help[] =
     "  --max-new-tokens N    longest free answer (default 128)\n"
     "  --free                skip restricted answers\n"
     "  --template NAME       how prompts are written (default: as the folder says, else v1)\n"
+    "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
@@ -42,12 +43,13 @@ static const char help[] =
 enum { MOST_TASKS = 64 };
 
 typedef struct {
-    const char *model, *data, *tasks, *out, *batch, *limit, *tokens, *template, *device, *threads, *token, *passes;
+    const char *model, *data, *tasks, *out, *batch, *limit, *tokens, *template, *device, *threads, *token, *passes,
+        *dtype;
     bool blind, free, puzzles;
     char *words; // what task points into
     const char *task[MOST_TASKS];
     long long n_batch, n_limit, n_tokens, n_passes;
-    int order_token;
+    int order_token, keep;
 } asked;
 
 // "a,b" to a list. False after a message.
@@ -71,7 +73,8 @@ static bool split_tasks(asked *a, drt_eval_options *o) {
 
 static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
     static const char *const places[] = {"end", "start", "visual"};
-    *a = (asked){.batch = "32", .limit = "0", .tokens = "128", .device = "cpu", .token = "end", .passes = "4"};
+    *a = (asked){
+        .batch = "32", .limit = "0", .tokens = "128", .device = "cpu", .token = "end", .passes = "4", .dtype = "auto"};
     const drt_option options[] = {
         {"--data", &a->data, NULL, true},          {"--tasks", &a->tasks, NULL, false},
         {"--out", &a->out, NULL, false},           {"--batch", &a->batch, NULL, false},
@@ -80,6 +83,7 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
         {"--blind", NULL, &a->blind, false},       {"--free", NULL, &a->free, false},
         {"--puzzles", NULL, &a->puzzles, false},   {"--template", &a->template, NULL, false},
         {"--order-token", &a->token, NULL, false}, {"--passes", &a->passes, NULL, false},
+        {"--dtype", &a->dtype, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -93,7 +97,8 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
               drt_option_number("eval", "--passes", a->passes, 1, 1000, &a->n_passes) &&
               drt_option_number("eval", "--max-new-tokens", a->tokens, 1, 1 << 20, &a->n_tokens) &&
               drt_cli_template("eval", a->template, &o->how) && split_tasks(a, o) &&
-              (a->order_token = drt_cli_word("eval", "--order-token", a->token, places, 3)) >= 0;
+              (a->order_token = drt_cli_word("eval", "--order-token", a->token, places, 3)) >= 0 &&
+              (a->keep = drt_cli_word("eval", "--dtype", a->dtype, drt_keep_names, DRT_KEEPS)) >= 0;
     o->data = a->data;
     o->blind = a->blind;
     o->skip_restricted = a->free;
@@ -112,7 +117,7 @@ static drt_status run(const asked *a, drt_eval_options *o, drt_tape *tape, drt_e
     drt_progress answering = {.report = drt_progress_terminal, .user = stderr, .what = "answering"};
     drt_progress solving = {.report = drt_progress_terminal, .user = stderr, .what = "solving puzzles"};
     o->progress = &answering;
-    drt_status status = drt_puzzle_model_open(&m, a->model, &bank, &classes, &grid, err);
+    drt_status status = drt_puzzle_model_open(&m, a->model, (drt_keep)a->keep, &bank, &classes, &grid, err);
     if (!status) status = drt_eval_run(m, tape, o, &result, err);
     if (!status && a->puzzles) {
         const drt_puzzles_options p = {.data = a->data,

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-drt_status drt_puzzle_model_open(drt_model **m, const char *folder, int32_t **bank, int *classes, int *grid,
-                                 drt_error *err) {
-    drt_model_options o = {0};
+drt_status drt_puzzle_model_open(drt_model **m, const char *folder, drt_keep keep, int32_t **bank, int *classes,
+                                 int *grid, drt_error *err) {
+    drt_model_options o = {.keep = keep};
     int cells = 0;
     *bank = NULL;
     *classes = *grid = 0;

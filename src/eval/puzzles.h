@@ -27,8 +27,8 @@ static inline double drt_rate_of(drt_rate r) { return r.count > 0 ? r.hits / r.c
 
 // A LLaVA folder with its directed token, order head and bank, if it has them (directed.safetensors); else *bank is
 // NULL and *classes 0. *bank: malloc'ed [classes, grid * grid].
-drt_status drt_puzzle_model_open(drt_model **m, const char *folder, int32_t **bank, int *classes, int *grid,
-                                 drt_error *err);
+drt_status drt_puzzle_model_open(drt_model **m, const char *folder, drt_keep keep, int32_t **bank, int *classes,
+                                 int *grid, drt_error *err);
 
 // Every picture is shuffled by `passes` permutations of the bank [classes, grid * grid]; the order head says which (its
 // chance is 1 / classes). token: where the directed token stood in training.

@@ -116,22 +116,24 @@ drt_status drt_model_declare(drt_model **out, const drt_model_config *config, co
     return DRT_OK;
 }
 
+drt_status drt_model_allocate(drt_model *m, const drt_model_options *options, drt_error *err) {
+    drt_status status = options->stored ? stored_enough(m, options->stored, err) : DRT_OK;
+    if (!status) status = drt_params_allocate(m->params, options->learns, err);
+    if (status) return status;
+    for (int g = 0; g < DRT_GROUPS; g++)
+        if (!options->stored || !from_files((drt_group)g)) drt_params_init(m->params, (drt_group)g, options->seed);
+    if (drt_has_decoder(&m->config) && !options->stored) drt_decoder_init(&m->language);
+    return DRT_OK;
+}
+
 drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
                          drt_error *err) {
     drt_model *m;
     drt_status status = drt_model_declare(&m, config, options, err);
     *out = NULL;
-    if (!status && options->stored) status = stored_enough(m, options->stored, err);
-    if (!status) status = drt_params_allocate(m->params, options->learns, err);
-    if (status) {
-        drt_model_close(m);
-        return status;
-    }
-    for (int g = 0; g < DRT_GROUPS; g++)
-        if (!options->stored || !from_files((drt_group)g)) drt_params_init(m->params, (drt_group)g, options->seed);
-    if (drt_has_decoder(config) && !options->stored) drt_decoder_init(&m->language);
-    *out = m;
-    return DRT_OK;
+    if (!status && (status = drt_model_allocate(m, options, err))) drt_model_close(m);
+    if (!status) *out = m;
+    return status;
 }
 
 void drt_model_close(drt_model *m) {
@@ -140,6 +142,7 @@ void drt_model_close(drt_model *m) {
     drt_encoder_free(&m->clip_text.encoder);
     drt_decoder_free(&m->language);
     drt_params_free(m->params);
+    for (int i = 0; i < 3; i++) drt_weights_close(m->files[i]);
     drt_tokenizer_close(m->tokenizer);
     free(m->folder);
     free(m);

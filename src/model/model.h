@@ -13,8 +13,8 @@
 #include "format/image.h"
 #include "format/tokenizer.h"
 #include "model/decoder.h"
-#include "model/files.h"
 #include "model/image_token.h"
+#include "model/storage.h"
 #include "model/tower.h"
 
 // Parts that training adds beside the model; they are saved in directed.safetensors (drt_directed_save) and never in
@@ -28,6 +28,7 @@ typedef struct {
 
 typedef struct {
     bool learns[DRT_GROUPS];
+    drt_keep keep;
     int order_classes;  // 0: no directed token, no order head
     int objectives;     // 0: no balance
     int probe_classes;  // 0: no probe
@@ -58,14 +59,17 @@ typedef struct drt_model {
     char *folder;              // where its tokenizer came from; NULL for a new one
     const char *dtype;         // of the files it came from: "F32", "BF16" or "F16"; "F32" if they are mixed, or new
     drt_added_tokens added;    // what image_row added to the tokenizer; -1: nothing
+    drt_weights *files[3];     // the files that mapped weights lie in; NULL: none do
 } drt_model;
 
 // Declares and allocates a model of these sizes, weights initialised from options->seed.
 drt_status drt_model_new(drt_model **out, const drt_model_config *config, const drt_model_options *options,
                          drt_error *err);
-// The first half of that: parts, parameters and their names, without memory for weights.
+// The two halves of that: parts, parameters and their names; memory for weights, and those that no file fills. Between
+// them the storage of parameters is settled (model/storage.h).
 drt_status drt_model_declare(drt_model **out, const drt_model_config *config, const drt_model_options *options,
                              drt_error *err);
+drt_status drt_model_allocate(drt_model *m, const drt_model_options *options, drt_error *err);
 // Opens a folder in any layout of model/layout.h: config.json, *.safetensors or pytorch_model*.bin, tokenizer.json,
 // preprocessor_config.json. A missing tensor, a wrong shape, or a tensor that belongs nowhere is refused by name.
 drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_options *options, drt_error *err);

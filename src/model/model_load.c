@@ -2,29 +2,23 @@
 #include "model/model.h"
 
 #include "base/file.h"
-#include "model/files.h"
+#include "model/storage.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool by_word(const drt_slice *s) {
-    return !strcmp(s->name, "model.embed_tokens.weight") || !strncmp(s->name, "lm_head.", 8);
-}
-
 // `grown`: rows of the vocabulary that the file does not have.
-static drt_status slice_load(const drt_slice *slice, const drt_weight *found, int grown, const char *folder,
+static drt_status slice_load(drt_slice *slice, const drt_weight *found, int grown, const char *folder, size_t *looked,
                              drt_error *err) {
-    drt_mat v = slice->param->tensor.value;
-    float *out = (float *)v.data + slice->row * (v.rows == 1 ? 1 : v.cols);
     drt_slice stored = *slice;
-    if (!by_word(slice)) grown = 0;
     stored.shape[0] -= grown;
     drt_status status = drt_layout_fits(&stored, found, folder, err);
-    if (!status) status = drt_layout_finite(found, err);
-    if (!status) status = drt_weight_to_f32(found, out, drt_weight_elements(found), err);
-    if (!status && grown) drt_fill_added_rows(out, slice->shape[0], slice->ndim > 1 ? slice->shape[1] : 1, grown);
+    if (!status) status = drt_storage_fill(slice, found, looked, err);
+    if (!status && grown)
+        drt_fill_added_rows(drt_slice_numbers(slice).data, slice->shape[0], slice->ndim > 1 ? slice->shape[1] : 1,
+                            grown);
     return status;
 }
 
@@ -33,12 +27,16 @@ static drt_status slice_load(const drt_slice *slice, const drt_weight *found, in
 static drt_status weights_load(drt_model *m, drt_model_files *f, drt_error *err) {
     drt_status status = DRT_OK;
     int part = 0, at = 0;
+    size_t looked = 0;
     for (int i = 0; !status && i < m->params->slices; i++) {
-        const drt_slice *slice = &m->params->slice[i];
+        drt_slice *slice = &m->params->slice[i];
         bool held = false;
         for (int p = 0; p < f->parts; p++) held = held || f->part[p].holds[slice->param->group];
-        if (held) status = slice_load(slice, drt_model_files_find(f, slice), f->grown, f->part[0].folder, err);
+        if (held)
+            status = slice_load(slice, drt_model_files_find(f, slice), drt_storage_grown(f, slice), f->part[0].folder,
+                                &looked, err);
     }
+    drt_params_refresh(m->params);
     const drt_weight *stranger = status ? NULL : drt_model_files_stranger(f, &part, &at);
     return stranger ? drt_model_files_refuse(stranger, err) : status;
 }
@@ -101,6 +99,16 @@ static drt_status finish(drt_model *m, const char *folder, drt_error *err) {
     return status;
 }
 
+// The model keeps the files that its weights are mapped in.
+static void keep_files(drt_model *m, drt_model_files *f) {
+    bool mapped = false;
+    for (int i = 0; i < m->params->n; i++) mapped |= m->params->at[i]->mapped;
+    for (int i = 0; mapped && i < f->parts; i++) {
+        m->files[i] = f->part[i].weights;
+        f->part[i].weights = NULL;
+    }
+}
+
 static drt_status open_files(drt_model **out, drt_model_files *f, const drt_model_options *options, drt_error *err) {
     drt_model *m = NULL;
     drt_model_options o = *options;
@@ -109,7 +117,9 @@ static drt_status open_files(drt_model **out, drt_model_files *f, const drt_mode
     if (f->config.kind == DRT_MODEL_LLAVA && f->config.image_token < 0)
         status = image_token(f, f->text, options->image_row, &added, err);
     o.stored = drt_model_files_numbers(f) + 2LL * f->grown * f->config.language.width;
-    if (!status) status = drt_model_new(&m, &f->config, &o, err);
+    if (!status) status = drt_model_declare(&m, &f->config, &o, err);
+    if (!status) drt_storage_settle(m->params, f, o.keep, o.learns);
+    if (!status) status = drt_model_allocate(m, &o, err);
     if (!status) status = weights_load(m, f, err);
     if (!status && drt_has_vision(&f->config)) status = preprocess_load(m, f->vision, err);
     if (!status) status = finish(m, f->text, err);
@@ -119,6 +129,7 @@ static drt_status open_files(drt_model **out, drt_model_files *f, const drt_mode
     } else {
         m->added = added;
         m->dtype = drt_model_files_dtype(f);
+        keep_files(m, f);
         *m->config.tower = 0; // from here on the tower is the model's own
     }
     *out = m;
@@ -142,9 +153,13 @@ static void scale_projector(drt_model *m) {
     int last = m->config.projector - 1;
     if (last < 0) return;
     drt_mat e = m->language.embedding->tensor.value;
-    drt_mat w = m->projector[last]->tensor.value, b = m->projector_b[last]->tensor.value;
+    drt_mat w = m->projector[last]->master, b = m->projector_b[last]->master;
     double words = 0, rows = 0;
-    for (int64_t i = 0; i < e.rows * e.cols; i++) words += ((float *)e.data)[i] * ((float *)e.data)[i];
+    for (int64_t i = 0; i < e.rows * e.cols; i++) {
+        float x;
+        drt_weight_numbers(&x, drt_storage_name(e.type), (char *)e.data + i * (int64_t)drt_dtype_size(e.type), 1);
+        words += x * x;
+    }
     for (int64_t i = 0; i < w.rows * w.cols; i++) rows += ((float *)w.data)[i] * ((float *)w.data)[i];
     double want = drt_word_scale(&m->config.language) * sqrt(words / (double)(e.rows * e.cols)),
            have = sqrt(rows / (double)w.rows);
@@ -167,6 +182,7 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     drt_model_files_close(&f);
     if (status) return status;
     scale_projector(m);
+    drt_params_refresh(m->params);
     *out = m;
     return DRT_OK;
 }

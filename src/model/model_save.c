@@ -30,7 +30,7 @@ static drt_status entries_make(entries *e, const drt_model *m, const bool with[D
     if (!e->entry || !e->name) return drt_fail(err, DRT_ENOMEM, "no memory to save %d tensors", p->slices);
     for (int i = 0; i < p->slices; i++) {
         const drt_slice *s = &p->slice[i];
-        drt_mat v = s->param->tensor.value;
+        drt_mat numbers = drt_slice_numbers(s);
         drt_st_entry *out = &e->entry[e->n];
         if (!with[s->param->group]) continue;
         out->ndim = s->ndim;
@@ -38,8 +38,8 @@ static drt_status entries_make(entries *e, const drt_model *m, const bool with[D
         drt_layout_name(e->name[e->n], sizeof *e->name, layout, c, s);
         out->name = e->name[e->n];
         out->dtype = dtype;
-        out->stored = "F32";
-        out->bytes = (const float *)v.data + s->row * (v.rows == 1 ? 1 : v.cols);
+        out->stored = drt_storage_name(numbers.type);
+        out->bytes = numbers.data;
         e->n++;
     }
     return DRT_OK;
@@ -162,7 +162,7 @@ drt_status drt_model_save(const drt_model *m, const char *folder, const char *dt
 }
 
 // The numbers of a slice, rounded to dtype, against those of the file, all of it exact.
-static bool same_numbers(const float *x, const drt_weight *w, const char *dtype) {
+static bool same_numbers(drt_mat x, const drt_weight *w, const char *dtype) {
     enum { CHUNK = 4096 };
     float want[CHUNK], have[CHUNK];
     uint16_t half[CHUNK];
@@ -171,7 +171,8 @@ static bool same_numbers(const float *x, const drt_weight *w, const char *dtype)
     if (strcmp(w->dtype, dtype)) return false;
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t m = n - at < CHUNK ? n - at : CHUNK;
-        memcpy(want, x + at, (size_t)m * sizeof *want);
+        const char *from = (const char *)x.data + at * (int64_t)drt_dtype_size(x.type);
+        drt_weight_numbers(want, drt_storage_name(x.type), from, m);
         if (!strcmp(dtype, "BF16")) drt_f32_to_bf16_n(half, want, m), drt_bf16_to_f32_n(want, half, m);
         if (!strcmp(dtype, "F16")) drt_f32_to_f16_n(half, want, m), drt_f16_to_f32_n(want, half, m);
         drt_weight_numbers(have, dtype, (const char *)w->bytes + at * size, m);
@@ -185,11 +186,10 @@ drt_status drt_model_compare(const drt_model *m, const char *folder, const char 
     drt_status status = drt_model_files_open(&f, folder, NULL, NULL, err);
     for (int i = 0; !status && i < m->params->slices; i++) {
         const drt_slice *s = &m->params->slice[i];
-        drt_mat v = s->param->tensor.value;
         const drt_weight *found = drt_model_files_find(&f, s);
         status = drt_layout_fits(s, found, folder, err);
         if (!status) status = drt_layout_finite(found, err); // a number too large for F16 is infinite there
-        if (!status && !same_numbers((const float *)v.data + s->row * (v.rows == 1 ? 1 : v.cols), found, dtype))
+        if (!status && !same_numbers(drt_slice_numbers(s), found, dtype))
             status = drt_fail(err, DRT_EIO,
                               "%s: tensor '%s' reads back with other numbers than were written; is the "
                               "disk sound?",

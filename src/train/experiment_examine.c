@@ -96,7 +96,7 @@ drt_status drt_experiment_examine(const drt_experiment *e, int i, const drt_reci
     drt_status status = drt_device_open(&dev, first->device, (int)first->threads, err);
     if (!status && !(b.tape = drt_tape_new(dev, err))) status = DRT_ENOMEM;
     if (!status) status = mass_before(&b, first, f, err);
-    if (!status) status = drt_puzzle_model_open(&m, folder, &bank, &f->classes, &grid, err);
+    if (!status) status = drt_puzzle_model_open(&m, folder, DRT_KEEP_F32, &bank, &f->classes, &grid, err);
     if (!status) status = questions(&b, m, f, err);
     if (!status) status = puzzles(&b, m, bank, grid, first->order.token, f, err);
     if (!status) status = train_seconds(e, e->models[i].name, &f->train_seconds, err);

@@ -48,6 +48,7 @@ typedef struct {
     char *out;                   // run folder
     char *device;                // as drt_device_open names it
     int64_t threads;             // 0: all cores
+    drt_keep dtype;              // f32, or bf16 for products and for weights that do not learn
     int64_t seed;
     drt_weights_kind weights;
     drt_passes_kind passes;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static drt_model_options options_of(const drt_recipe *r) {
-    drt_model_options o = {.seed = (uint64_t)r->seed, .scales = r->s2_scales};
+    drt_model_options o = {.seed = (uint64_t)r->seed, .keep = r->dtype, .scales = r->s2_scales};
     if (r->objectives.image_order > 0 || r->objectives.text_order > 0) o.order_classes = (int)r->order.bank;
     if (r->weights == DRT_WEIGHTS_LEARNED) o.objectives = DRT_OBJECTIVES;
     if (r->objectives.patch_words > 0) o.probe_classes = drt_patch_classes_total();
