@@ -1,6 +1,7 @@
 // Training guarantees, through the program `drt` itself (path in $DRT): killed anywhere and resumed it makes the same
 // weights, and what it refuses it refuses with a message, losing nothing.
 #include "support/check.h"
+#include "support/tolerance.h"
 
 #include "base/file.h"
 #include "base/progress.h"
@@ -171,8 +172,8 @@ static void killed_anywhere(void **state) {
     static const char *const ways[] = {
         "objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
         "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
-        "train.tokens=80 groups.vision=1 checkpoint.every=1"};
-    for (int i = 0; i < 3; i++) {
+        "train.tokens=80 groups.vision=1 checkpoint.every=1", "dtype=bf16 objectives.guided=1"};
+    for (int i = 0; i < 4; i++) {
         char whole[20], torn[20], plain[40], pieces[40], once[20];
         drt_rng r;
         snprintf(plain, sizeof plain, "whole-%d", i);
@@ -202,6 +203,39 @@ static void killed_anywhere(void **state) {
         weights(w, once, more, torn);
         assert_string_not_equal(whole, torn);
     }
+}
+
+static int losses(const world *w, const char *out, double *loss, int room) {
+    char path[600], *text;
+    drt_error err = {0};
+    int n = 0;
+    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
+    check_ok(drt_file_read(&text, NULL, path, 0, &err));
+    for (char *at = text; n < room && (at = strstr(at, "\"loss\":")); at++) loss[n++] = atof(at + 7);
+    free(text);
+    return n;
+}
+
+// bf16 learns what f32 learns: the losses of every step are as close as the forward passes of equal models are, and far
+// closer than they have come down.
+static void bf16_learns(void **state) {
+    enum { STEPS = 30, PRODUCTS = 16 }; // of two layers, tower, projector, head
+    const world *w = *state;
+    double exact[STEPS], half[STEPS], most = 0;
+    char hash[2][20];
+    if (!w->drt) skip();
+    static const char more[] = "train.steps=30 train.epochs=30 optimizer.lr=3e-2 checkpoint.every=0";
+    char keys[300];
+    for (int i = 0; i < 2; i++) {
+        snprintf(keys, sizeof keys, "%s dtype=%s", more, i ? "bf16" : "f32");
+        weights(w, i ? "half" : "exact", keys, hash[i]);
+    }
+    assert_string_not_equal(hash[0], hash[1]);
+    check(losses(w, "exact", exact, STEPS) == STEPS && losses(w, "half", half, STEPS) == STEPS);
+    for (int i = 0; i < STEPS; i++) most = fmax(most, fabs(half[i] / exact[i] - 1));
+    print_message("bf16: losses %.1e apart, %.2f to %.2f\n", most, exact[0], exact[STEPS - 1]);
+    check(most > 0 && most <= rounding_tolerance(DRT_BF16, PRODUCTS));
+    check(exact[STEPS - 1] < 0.7 * exact[0] && half[STEPS - 1] < 0.7 * half[0]);
 }
 
 static void not_a_number(void **state) {
@@ -299,8 +333,8 @@ static void full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(killed_anywhere), cmocka_unit_test(not_a_number), cmocka_unit_test(bad_samples),
-        cmocka_unit_test(refusals),        cmocka_unit_test(full_disk),
+        cmocka_unit_test(killed_anywhere), cmocka_unit_test(bf16_learns), cmocka_unit_test(not_a_number),
+        cmocka_unit_test(bad_samples),     cmocka_unit_test(refusals),    cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, world_make, NULL);
 }
