@@ -28,6 +28,7 @@ static void adopt(drt_model_config *c, const drt_tokenizer *t) {
     c->text.vocab = c->language.vocab = size;
     c->text.bos = c->language.bos = bos >= 0 ? bos : 1;
     c->text.eos = c->language.eos = eos >= 0 ? eos : 2;
+    c->language.more_eos = 0;
     c->language.pad = pad;
     c->text.pad = pad >= 0 ? pad : 0;
     c->image_token = image >= 0 ? image : size - 1;

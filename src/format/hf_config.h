@@ -56,6 +56,7 @@ typedef struct {
     int original;     // not
 } drt_rope_scaling;
 
+enum { DRT_MORE_EOS = 7 };
 // What a decoder computes: everything in which the families differ.
 typedef struct {
     drt_decoder_family family;
@@ -74,6 +75,7 @@ typedef struct {
     bool qkv_bias, out_bias, mlp_bias, head_bias; // which maps have biases
     bool tied;                                    // the output projection is the embedding
     int bos, eos, pad;                            // -1: none
+    int also_eos[DRT_MORE_EOS], more_eos;         // further ids that end an answer, where eos_token_id is a list
 } drt_decoder_config;
 
 enum { DRT_SCALES = 4 }; // the most scales of a picture
@@ -120,6 +122,8 @@ static inline bool drt_has_vision(const drt_model_config *c) { return c->kind !=
 static inline bool drt_has_decoder(const drt_model_config *c) {
     return c->kind == DRT_MODEL_LLAVA || c->kind == DRT_MODEL_LANGUAGE;
 }
+// "key": the id, or the list of all of them; no line end. Nothing to end with: null.
+void drt_eos_write(const drt_decoder_config *l, const char *key, drt_text *out);
 // Rows that a sequence may have: max_position_embeddings, or a shorter sliding window, which this version does not
 // slide.
 int drt_decoder_context(const drt_decoder_config *l);

@@ -19,7 +19,7 @@ typedef struct {
 static inline int whole(reader *r, const json_t *o, const char *key, int standard) {
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) return standard;
-    if (json_is_array(v)) v = json_array_get(v, 0); // LLaMA-3 lists several eos ids; the first is the document's end
+    if (json_is_array(v)) v = json_array_get(v, 0); // the first of several eos ids
     if (json_is_integer(v) && json_integer_value(v) >= -1000 && json_integer_value(v) <= 1 << 30)
         return (int)json_integer_value(v);
     if (!r->status)

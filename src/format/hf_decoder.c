@@ -119,6 +119,20 @@ static int whole_or_none(reader *r, const json_t *o, const char *key, int standa
     return json_is_null(json_object_get(o, key)) ? none : whole(r, o, key, standard);
 }
 
+// LLaMA-3's and others' chat models list several ids that end an answer.
+static void eos_read(reader *r, const json_t *o, drt_decoder_config *l) {
+    const json_t *v = json_object_get(o, "eos_token_id");
+    int n = (int)json_array_size(v);
+    l->eos = whole_or_none(r, o, "eos_token_id", l->eos, -1);
+    if (n > 1 + DRT_MORE_EOS) refuse(r, "eos_token_id lists %d ids; this version knows %d", n, 1 + DRT_MORE_EOS);
+    for (int i = 1; i < n && i <= DRT_MORE_EOS; i++) {
+        const json_t *id = json_array_get(v, (size_t)i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > 1 << 30)
+            refuse(r, "eos_token_id lists something that is no token");
+        else l->also_eos[l->more_eos++] = (int)json_integer_value(id);
+    }
+}
+
 static void rope_read(reader *r, const json_t *o, drt_decoder_config *l) {
     // transformers 5 keeps everything in rope_parameters; a rope_scaling of before wins over it, as there.
     const json_t *p = json_object_get(o, "rope_scaling");
@@ -200,14 +214,14 @@ void drt_decoder_config_parse(reader *r, const json_t *o, const char *part, cons
     l->heads = whole(r, o, "num_attention_heads", l->heads);
     l->kv_heads = whole_or_none(r, o, "num_key_value_heads", l->kv_heads ? l->kv_heads : l->heads, l->heads);
     l->head_size = whole(r, o, "head_dim", l->head_size ? l->head_size : l->heads > 0 ? l->width / l->heads : 0);
-    if (l->heads > 0 && l->width % l->heads && l->head_size == l->width / l->heads)
+    if (l->heads > 0 && l->width % l->heads && !standard[family].head_size && !json_object_get(o, "head_dim"))
         refuse(r, "hidden_size %d is not a multiple of num_attention_heads %d, and there is no head_dim", l->width,
                l->heads);
     l->vocab = whole(r, o, "vocab_size", l->vocab);
     l->positions = whole(r, o, "max_position_embeddings", l->positions);
     l->eps = (float)real(r, o, l->layer_norm ? "layer_norm_eps" : "rms_norm_eps", l->eps);
     l->bos = whole_or_none(r, o, "bos_token_id", l->bos, -1);
-    l->eos = whole_or_none(r, o, "eos_token_id", l->eos, -1);
+    eos_read(r, o, l);
     l->pad = whole_or_none(r, o, "pad_token_id", l->pad, -1);
     rope_read(r, o, l);
     window_read(r, o, l);
@@ -281,6 +295,14 @@ static void truth_write(const char *key, bool value, const char *indent, drt_tex
     drt_text_printf(out, "%s\"%s\": %s,\n", indent, key, value ? "true" : "false");
 }
 
+void drt_eos_write(const drt_decoder_config *l, const char *key, drt_text *out) {
+    drt_text_printf(out, "\"%s\": ", key);
+    if (l->eos < 0) drt_text_puts(out, "null");
+    else drt_text_printf(out, "%s%d", l->more_eos ? "[" : "", l->eos);
+    for (int i = 0; l->eos >= 0 && i < l->more_eos; i++) drt_text_printf(out, ", %d", l->also_eos[i]);
+    if (l->eos >= 0 && l->more_eos) drt_text_puts(out, "]");
+}
+
 void drt_decoder_config_write(const drt_decoder_config *l, const char *indent, drt_text *out) {
     const struct {
         const char *key;
@@ -293,7 +315,7 @@ void drt_decoder_config_write(const drt_decoder_config *l, const char *indent, d
                 {"head_dim", l->head_size},
                 {"vocab_size", l->vocab},
                 {"max_position_embeddings", l->positions}},
-      ids[] = {{"bos_token_id", l->bos}, {"eos_token_id", l->eos}, {"pad_token_id", l->pad}};
+      ids[] = {{"bos_token_id", l->bos}, {"pad_token_id", l->pad}};
     drt_text_printf(out, "%s\"model_type\": \"%s\",\n%s\"hidden_act\": \"%s\",\n", indent, families[l->family].type,
                     indent, drt_act_names[l->act]);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -302,7 +324,9 @@ void drt_decoder_config_write(const drt_decoder_config *l, const char *indent, d
         if (ids[i].value >= 0) drt_text_printf(out, "%s\"%s\": %d,\n", indent, ids[i].key, ids[i].value);
         else drt_text_printf(out, "%s\"%s\": null,\n", indent, ids[i].key);
     }
-    drt_text_printf(out, "%s\"%s\": %.9g,\n", indent, l->layer_norm ? "layer_norm_eps" : "rms_norm_eps",
+    drt_text_puts(out, indent);
+    drt_eos_write(l, "eos_token_id", out);
+    drt_text_printf(out, ",\n%s\"%s\": %.9g,\n", indent, l->layer_norm ? "layer_norm_eps" : "rms_norm_eps",
                     (double)l->eps);
     rope_write(l, indent, out);
     if (l->family == DRT_LLAMA || l->family == DRT_GEMMA) truth_write("attention_bias", l->qkv_bias, indent, out);

@@ -221,7 +221,7 @@ drt_status drt_tok_fallback_load(drt_tokenizer *tok, drt_error *err) {
     tok_fallback *f = &tok->fallback;
     int found = 0, lacking = -1;
     for (int byte = 255; byte >= 0; byte--) {
-        char text[8];
+        char text[16];
         snprintf(text, sizeof text, "<0x%02X>", (unsigned)byte);
         f->byte_id[byte] = drt_tok_find(tok, text, 6);
         if (f->byte_id[byte] >= 0) found++;

@@ -18,6 +18,7 @@ drt_status drt_picker_new(drt_picker *p, const drt_model *m, const char *const *
         return drt_fail(err, DRT_ENOMEM, "no memory to choose among %d tokens", n);
     }
     end_at(p, m->config.language.eos);
+    for (int k = 0; k < m->config.language.more_eos; k++) end_at(p, m->config.language.also_eos[k]);
     if (m->tokenizer) end_at(p, drt_tokenizer_eos(m->tokenizer));
     for (int k = 0; k < stops && m->tokenizer; k++) {
         int id = drt_tokenizer_id(m->tokenizer, stop[k]);

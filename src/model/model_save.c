@@ -106,7 +106,11 @@ static drt_status write_words(const drt_model *m, const char *folder, drt_error 
         const drt_decoder_config *l = &m->config.language;
         drt_text_puts(&g, "{\n");
         if (l->bos >= 0) drt_text_printf(&g, "  \"bos_token_id\": %d%s\n", l->bos, l->eos >= 0 ? "," : "");
-        if (l->eos >= 0) drt_text_printf(&g, "  \"eos_token_id\": %d\n", l->eos);
+        if (l->eos >= 0) {
+            drt_text_puts(&g, "  ");
+            drt_eos_write(l, "eos_token_id", &g);
+            drt_text_puts(&g, "\n");
+        }
         drt_text_puts(&g, "}\n");
         status = write_text(folder, "generation_config.json", &g, err);
     }

@@ -172,6 +172,90 @@ static void wrong_descriptions(void **state) {
     }
 }
 
+#define ROPE(more, theta, kind)                                                                                        \
+    "\"rope_parameters\": {\n" more "    \"rope_theta\": " theta ",\n    \"rope_type\": \"" kind "\"\n  }"
+
+// What configs of other times say for the same thing, keys that are left out, and scalings that change nothing here.
+static void same_descriptions(void **state) {
+    static const struct {
+        const char *name, *from, *to;
+    } same[] = {
+        {"llama_a", ROPE("", "10000.0", "default"), "\"rope_scaling\": null"},
+        {"llama_a", "\"rope_type\": \"default\"", "\"rope_type\": \"dynamic\", \"factor\": 4.0"},
+        {"llama_b",
+         ROPE("    \"factor\": 8.0,\n    \"high_freq_factor\": 4.0,\n    \"low_freq_factor\": 1.0,\n"
+              "    \"original_max_position_embeddings\": 64,\n",
+              "500.0", "llama3"),
+         "\"rope_theta\": 500, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"high_freq_factor\": 4, "
+         "\"low_freq_factor\": 1, \"original_max_position_embeddings\": 64}"},
+        {"llama_linear", ROPE("    \"factor\": 2.5,\n", "10000.0", "linear"),
+         "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}"},
+        {"llama_a", "\"head_dim\": 6,", ""},
+        {"llama_a", "\"num_key_value_heads\": 4,", ""},
+        {"mistral_b", ROPE("", "1000000.0", "default"), "\"rope_theta\": 1e6"},
+        {"qwen2_b",
+         "\"layer_types\": [\n    \"full_attention\",\n    \"full_attention\",\n    \"sliding_attention\"\n  ],", ""},
+        {"gemma_a", "\"hidden_act\": \"gelu_pytorch_tanh\"", "\"hidden_act\": \"gelu\", \"hidden_activation\": null"},
+        {"gemma_a", "\"tie_word_embeddings\": true,", ""},
+        {"phi3_b", ROPE("    \"partial_rotary_factor\": 0.75,\n", "10000.0", "default"),
+         "\"partial_rotary_factor\": 0.75, \"rope_theta\": 10000.0, \"rope_scaling\": null"},
+        {"phi_a", ROPE("    \"partial_rotary_factor\": 0.5,\n", "10000.0", "default"), "\"rope_scaling\": null"},
+        {"phi_b", ROPE("    \"partial_rotary_factor\": 0.4,\n", "10000.0", "default"),
+         "\"partial_rotary_factor\": 0.4, \"num_key_value_groups\": null"},
+        {"phi_a", "\"hidden_act\": \"gelu_new\",", ""},
+        {"phi_a", "\"num_key_value_heads\": 3", "\"num_key_value_heads\": null"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        rig r;
+        drt_error err = {0};
+        drt_model *m;
+        char *folder = described_as(same[i].name, same[i].from, same[i].to);
+        if (drt_model_open(&m, folder, &(drt_model_options){0}, &err))
+            fail_msg("%s as %s: %s", same[i].name, same[i].to, err.text);
+        open_rig(&r, same[i].name, "cpu", false);
+        drt_model *right = r.m;
+        r.m = m;
+        double gap = logit_gap(&r);
+        if (!(gap <= RIG_GAP)) fail_msg("%s as %s: logits %.1e apart", same[i].name, same[i].to, gap);
+        check(m->config.language.window == right->config.language.window);
+        r.m = right;
+        rig_close(&r);
+        drt_model_close(m);
+        free(folder);
+    }
+}
+
+// Chat models list several ids that end an answer: any of them does, and the list survives.
+static void several_ends(void **state) {
+    (void)state;
+    rig r;
+    drt_error err = {0};
+    drt_model *m, *again;
+    drt_reply reply;
+    int64_t n;
+    open_rig(&r, "llama_a", "cpu", false);
+    const int32_t *prompt = rig_whole(&r, "greedy.prompt", &n), *tokens = rig_whole(&r, "greedy.tokens", NULL);
+    char list[60], *out = test_folder("ends");
+    snprintf(list, sizeof list, "\"eos_token_id\": [2, 96, %d]", tokens[20]);
+    char *folder = described_as("llama_a", "\"eos_token_id\": 2", list);
+    check_ok(drt_model_open(&m, folder, &(drt_model_options){0}, &err));
+    check_ok(drt_model_save(m, out, "F32", &err));
+    check_ok(drt_model_open(&again, out, &(drt_model_options){0}, &err));
+    check(again->config.language.more_eos == 2 && again->config.language.also_eos[1] == tokens[20]);
+    int first = 0;
+    while (tokens[first] != tokens[20] && tokens[first] != 2 && tokens[first] != 96) first++;
+    const drt_generate_options o = {.max_new_tokens = 64};
+    check_ok(drt_generate(again, r.t, &(drt_prompt){.id = prompt, .n = (int)n}, 1, &o, &reply, &err));
+    check(reply.finish == DRT_FINISH_EOS && reply.n == first);
+    drt_replies_free(&reply, 1);
+    drt_model_close(again);
+    drt_model_close(m);
+    rig_close(&r);
+    free(folder);
+    free(out);
+}
+
 // Traits that no config can turn off: the same weights without them.
 static void traits_matter(void **state) {
     (void)state;
@@ -316,6 +400,8 @@ int main(void) {
         cmocka_unit_test(inside_llava),
         cmocka_unit_test(greedy),
         cmocka_unit_test(wrong_descriptions),
+        cmocka_unit_test(same_descriptions),
+        cmocka_unit_test(several_ends),
         cmocka_unit_test(traits_matter),
         cmocka_unit_test(saved),
         cmocka_unit_test(assembled),
