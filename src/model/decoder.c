@@ -1,6 +1,7 @@
 // The decoder's forward pass, and the keys and values that generation keeps.
 #include "model/decoder.h"
 
+#include "base/half.h"
 #include "model/encoder.h"
 
 #include <math.h>
@@ -213,6 +214,11 @@ drt_tensor *drt_decoder_loss(drt_tape *t, const drt_decoder *m, drt_tensor *stat
                                     hit);
 }
 
-float drt_word_scale(const drt_decoder_config *size) {
-    return size->words_scaled ? (float)sqrt((double)size->width) : 1;
+float drt_word_scale(const drt_decoder *m) {
+    if (!m->size.words_scaled) return 1;
+    float scale = (float)sqrt((double)m->size.width);
+    drt_dtype type = m->embedding->tensor.value.type;
+    return type == DRT_BF16  ? drt_bf16_to_f32(drt_f32_to_bf16(scale))
+           : type == DRT_F16 ? drt_f16_to_f32(drt_f32_to_f16(scale))
+                             : scale;
 }

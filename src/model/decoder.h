@@ -68,7 +68,7 @@ drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, co
 drt_tensor *drt_decoder_logits(drt_tape *t, const drt_decoder *m, drt_tensor *states);
 drt_tensor *drt_decoder_loss(drt_tape *t, const drt_decoder *m, drt_tensor *states, const int32_t *label,
                              const float *weight, float *row_loss, float *hit);
-// What a word's embedding is multiplied by to become its row.
-float drt_word_scale(const drt_decoder_config *size);
+// What a word's embedding is multiplied by to become its row: as transformers, rounded to the embedding's type.
+float drt_word_scale(const drt_decoder *m);
 
 #endif

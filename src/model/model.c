@@ -254,7 +254,7 @@ drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s
             drt_tape_fail(t, DRT_EARG, "a batch wants %s that the model lacks", seen ? "images" : "the directed token");
         return NULL;
     }
-    float scale = drt_word_scale(&m->config.language), *scales = NULL;
+    float scale = drt_word_scale(&m->language), *scales = NULL;
     if (scale != 1) {
         scales = drt_tape_alloc(t, words, sizeof *scales);
         if (!scales) return NULL;

@@ -161,7 +161,7 @@ static void scale_projector(drt_model *m) {
         words += x * x;
     }
     for (int64_t i = 0; i < w.rows * w.cols; i++) rows += ((float *)w.data)[i] * ((float *)w.data)[i];
-    double want = drt_word_scale(&m->config.language) * sqrt(words / (double)(e.rows * e.cols)),
+    double want = drt_word_scale(&m->language) * sqrt(words / (double)(e.rows * e.cols)),
            have = sqrt(rows / (double)w.rows);
     // GELU of a unit-variance input through PyTorch's uniform init leaves a root mean square of about 0.36.
     double factor = want / (have * (last ? 0.36 : 1));

@@ -1,5 +1,6 @@
 // Decoders of every family against transformers: tests/golden/decoders, made by tools/golden_decoders.py.
 #include "support/rig.h"
+#include "support/tolerance.h"
 
 #include "base/file.h"
 #include "infer/generate.h"
@@ -16,15 +17,19 @@ static const char *const alone[] = {"llama_a", "llama_b", "llama_linear", "mistr
 static const char *const seeing[] = {"llava_gemma", "llava_qwen2", "llava_phi"};
 enum { ALONE = sizeof alone / sizeof *alone, SEEING = sizeof seeing / sizeof *seeing };
 
-static void open_rig(rig *r, const char *name, const char *device, bool frugal) {
+typedef enum { EXACT, FRUGAL, BF16 } way;
+
+static void open_rig(rig *r, const char *name, const char *device, way how) {
     static const char *const everything[] = {"groups.vision=1", "groups.language=1", "objectives.language=1",
                                              "train.select_rows=false"};
     static const char *const little[] = {"groups.vision=1", "groups.language=1", "objectives.language=1",
                                          "train.recompute=true"};
+    static const char *const half[] = {"groups.vision=1", "groups.language=1", "train.select_rows=false", "dtype=bf16"};
+    static const char *const *const ways[] = {everything, little, half};
     char model[100], golden[100];
     snprintf(model, sizeof model, "decoders/%s", name);
     snprintf(golden, sizeof golden, "decoders/%s/expected.safetensors", name);
-    rig_open(r, model, golden, device, 4, frugal ? little : everything);
+    rig_open(r, model, golden, device, 4, ways[how]);
     rig_pack(r, 0, r->samples);
 }
 
@@ -47,7 +52,7 @@ static void parity(const char *name) {
     for (int d = 0; d < 4; d++) {
         rig r;
         bool frugal = d / 2;
-        open_rig(&r, name, devices[d % 2], frugal);
+        open_rig(&r, name, devices[d % 2], frugal ? FRUGAL : EXACT);
         double logits = frugal ? 0 : logit_gap(&r);
         rig_gradients(&r);
         double loss = fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]), slope = rig_gradient_gap(&r, "grad.");
@@ -69,6 +74,33 @@ static void values_and_gradients(void **state) {
     (void)state;
     for (int i = 0; i < ALONE; i++) parity(alone[i]);
 }
+// Weights and products in 16 bits: the same within their rounding, here also that of the weights. About four products a
+// layer and three layers, each of rounded operands; twice as many with the way back.
+static void in_bf16(void **state) {
+    const double most = rounding_tolerance(DRT_BF16, 12), steep = rounding_tolerance(DRT_BF16, 24);
+    (void)state;
+    for (int i = 0; i < ALONE * 2; i++) {
+        rig r;
+        drt_forward f;
+        int64_t n;
+        open_rig(&r, alone[i / 2], devices[i % 2], BF16);
+        check(r.m->language.head->tensor.value.type == DRT_BF16);
+        rig_forward(&r, &f, false);
+        drt_tensor *y = drt_decoder_logits(r.t, &r.m->language, f.states);
+        check(y != NULL);
+        const float *expected = rig_numbers(&r, "logits", &n);
+        double far = rig_apart(y->value.data, expected, n);
+        r.quiet = true;
+        rig_gradients(&r);
+        double slope = rig_gradient_gap(&r, "grad.");
+        print_message("%s in bf16 on %s: logits %.1e, gradients %.1e apart\n", alone[i / 2], devices[i % 2], far,
+                      slope);
+        check(far > 0 && far <= most);
+        check(slope <= steep);
+        rig_close(&r);
+    }
+}
+
 static void inside_llava(void **state) {
     (void)state;
     for (int i = 0; i < SEEING; i++) parity(seeing[i]);
@@ -82,7 +114,7 @@ static void greedy(void **state) {
         int64_t n, want;
         drt_error err = {0};
         drt_reply reply;
-        open_rig(&r, alone[i / 2], devices[i % 2], false);
+        open_rig(&r, alone[i / 2], devices[i % 2], EXACT);
         r.m->config.language.eos = -1;
         const int32_t *prompt = rig_whole(&r, "greedy.prompt", &n), *tokens = rig_whole(&r, "greedy.tokens", &want);
         const drt_generate_options o = {.max_new_tokens = (int)want};
@@ -159,7 +191,7 @@ static void wrong_descriptions(void **state) {
         } else {
             rig r;
             if (status) fail_msg("%s as %s: %s", wrong[i].name, wrong[i].to, err.text);
-            open_rig(&r, wrong[i].name, "cpu", false);
+            open_rig(&r, wrong[i].name, "cpu", EXACT);
             drt_model *right = r.m;
             r.m = m;
             double gap = logit_gap(&r);
@@ -213,7 +245,7 @@ static void same_descriptions(void **state) {
         char *folder = described_as(same[i].name, same[i].from, same[i].to);
         if (drt_model_open(&m, folder, &(drt_model_options){0}, &err))
             fail_msg("%s as %s: %s", same[i].name, same[i].to, err.text);
-        open_rig(&r, same[i].name, "cpu", false);
+        open_rig(&r, same[i].name, "cpu", EXACT);
         drt_model *right = r.m;
         r.m = m;
         double gap = logit_gap(&r);
@@ -234,7 +266,7 @@ static void several_ends(void **state) {
     drt_model *m, *again;
     drt_reply reply;
     int64_t n;
-    open_rig(&r, "llama_a", "cpu", false);
+    open_rig(&r, "llama_a", "cpu", EXACT);
     const int32_t *prompt = rig_whole(&r, "greedy.prompt", &n), *tokens = rig_whole(&r, "greedy.tokens", NULL);
     char list[60], *out = test_folder("ends");
     snprintf(list, sizeof list, "\"eos_token_id\": [2, 96, %d]", tokens[20]);
@@ -262,10 +294,10 @@ static void traits_matter(void **state) {
     for (int k = 0; k < 5; k++) {
         static const char *const names[] = {"gemma_b", "gemma_b", "phi_a", "phi_a", "qwen2_a"};
         rig r;
-        open_rig(&r, names[k], "cpu", false);
+        open_rig(&r, names[k], "cpu", EXACT);
         drt_decoder *l = &r.m->language;
         if (k == 0) l->size.norm_from_one = false;
-        if (k == 1) r.m->config.language.words_scaled = false;
+        if (k == 1) l->size.words_scaled = false;
         if (k == 2) l->head_b = NULL;
         for (int i = 0; i < l->size.layers; i++) {
             if (k == 3) l->layer[i].norm2 = l->layer[i].norm1, l->layer[i].norm2_b = l->layer[i].norm1_b;
@@ -373,7 +405,7 @@ static void windows(void **state) {
         drt_error err = {0};
         drt_reply reply;
         int32_t id[90];
-        open_rig(&r, cases[i].name, "cpu", false);
+        open_rig(&r, cases[i].name, "cpu", EXACT);
         r.m->config.language.eos = -1;
         check(drt_decoder_context(&r.m->config.language) == cases[i].rows);
         for (int k = 0; k < 90; k++) id[k] = (7 * k + 1) % 97;
@@ -397,6 +429,7 @@ static void windows(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_and_gradients),
+        cmocka_unit_test(in_bf16),
         cmocka_unit_test(inside_llava),
         cmocka_unit_test(greedy),
         cmocka_unit_test(wrong_descriptions),
