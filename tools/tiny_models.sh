@@ -8,7 +8,7 @@ mkdir -p "$out"
 [ -f "$out/world/world.json" ] || $drt shapes --out "$out/world" --train 12000 --eval 600 --text 60000 --seed 11
 [ -f "$out/tokenizer/tokenizer.json" ] ||
     $drt tokenizer --size 1024 --out "$out/tokenizer" "$out/world/pretrain.json" "$out/world/finetune.json" \
-        "$out/world/text.json" "$out/world/repeat.json"
+        "$out/world/map.json" "$out/world/repeat.json"
 [ -f "$out/clip-start/config.json" ] ||
     $drt new --config configs/tiny-clip.json --tokenizer "$out/tokenizer" --out "$out/clip-start"
 [ -f "$out/llama-start/config.json" ] ||
@@ -20,15 +20,17 @@ train() {
     shift 2
     [ -f "$out/$name/model/config.json" ] || $drt train "$file" out="$out/$name" --resume "$@"
 }
-# Four lessons: to repeat words; to answer from descriptions; relations, twice (they are learned last).
+# Five lessons: to repeat words; to answer from descriptions; relations, twice (of these they are learned last); maps.
 language() {
     train llama-repeat configs/tiny-llama.yaml model="$out/llama-start" data.file="$out/world/repeat.json" \
         train.steps=300 train.batch=32 optimizer.schedule=constant
     train llama-text configs/tiny-llama.yaml model="$out/llama-repeat/model" data.file="$out/world/text.json" train.stop=5000
     train llama-relate configs/tiny-llama.yaml model="$out/llama-text/model" data.file="$out/world/relate.json" \
         train.steps=7000 lr=1.5e-3 min_lr=5e-5
-    train llama-last configs/tiny-llama.yaml model="$out/llama-relate/model" data.file="$out/world/relate.json" \
+    train llama-again configs/tiny-llama.yaml model="$out/llama-relate/model" data.file="$out/world/relate.json" \
         train.steps=8000 lr=1.5e-3 min_lr=2e-5 threads=2 seed=43
+    train llama-map configs/tiny-llama.yaml model="$out/llama-again/model" data.file="$out/world/map.json" \
+        train.steps=5000 lr=1.5e-3 min_lr=5e-5 threads=2 seed=44
 }
 vision() { train clip configs/tiny-clip.yaml model="$out/clip-start" data.file="$out/world/clip.json"; }
 
@@ -37,6 +39,6 @@ pid=$!
 language
 wait $pid || { cat "$out/clip.log"; exit 1; }
 $drt convert "$out/clip/model" models/tiny-clip --dtype bf16
-$drt convert "$out/llama-last/model" models/tiny-llama --dtype bf16
+$drt convert "$out/llama-map/model" models/tiny-llama --dtype bf16
 $drt probe models/tiny-clip --data "$out/world"
 $drt eval models/tiny-llama --data "$out/world"

@@ -17,7 +17,8 @@ enum {
     CLIP,
     TEXT,
     REPEAT,
-    RELATE, // training
+    RELATE,
+    MAP, // training
     EXIST,
     COUNT,
     COLOR,
@@ -47,6 +48,7 @@ static const char *const file_names[N_FILES] = {
     "text.json",
     "repeat.json",
     "relate.json",
+    "map.json",
     "eval/exist.jsonl",
     "eval/count.jsonl",
     "eval/color.jsonl",
@@ -204,14 +206,18 @@ static drt_status make_repeat(world *w, int file, const char *id, drt_rng *r) {
     return add(w, file);
 }
 
-// What a question is asked of in place of a picture: a description or, as often, a map.
-static const char *told(world *w, const drt_shapes_scene *s, bool map, drt_rng *r, drt_shapes_known *known) {
-    if (!map) return caption(w, s, pick_telling_style(r), r, known);
+static const char *map(world *w, const drt_shapes_scene *s, drt_shapes_known *known) {
     w->caption.size = 0;
     drt_shapes_map(&w->caption, s, known);
     if (w->caption.failed) return "";
     drt_shapes_words_add(&w->words, w->caption.bytes);
     return w->caption.bytes;
+}
+
+// What a question is asked of in place of a picture: a description; in map.json as often a map.
+static const char *told(world *w, int file, const drt_shapes_scene *s, drt_rng *r, drt_shapes_known *known) {
+    if (file == MAP && drt_rng_below(r, 2)) return map(w, s, known);
+    return caption(w, s, pick_telling_style(r), r, known);
 }
 
 // A description or a map, and what is to be made of it: a caption in another style, or a sentence whose words stand
@@ -223,7 +229,7 @@ static drt_status make_retold(world *w, int file, const char *id, const drt_shap
     if (!order && !drt_shapes_caption(&sentence, s, drt_shapes_pick_style(r), r, NULL))
         drt_shapes_caption(&sentence, s, STYLE_PLACES, r, NULL);
     char *shuffled = order ? drt_shuffle_words(sentence.bytes, r) : NULL;
-    drt_text_printf(&human, "%s\n", told(w, s, drt_rng_below(r, 2), r, NULL));
+    drt_text_printf(&human, "%s\n", told(w, file, s, r, NULL));
     if (order) drt_text_printf(&human, DRT_TEXT_ORDER_PROMPT "%s", shuffled ? shuffled : "");
     else drt_text_puts(&human, "describe the picture.");
     w->entry.failed |= human.failed || sentence.failed || (order && !shuffled);
@@ -233,10 +239,9 @@ static drt_status make_retold(world *w, int file, const char *id, const drt_shap
     return add(w, file);
 }
 
-// One sample of text.json or relate.json, of 20: 1 a caption of nothing, 1 words to repeat, 3 a caption to retell, 2
-// words to order, 13 questions.
+// One sample of text.json, relate.json or map.json, of 20: 1 a caption of nothing, 1 words to repeat, 3 a caption to
+// retell, 2 words to order, 13 questions.
 static drt_status make_told(world *w, int file, const char *id, drt_rng *r) {
-    bool relate = file == RELATE;
     drt_shapes_scene s;
     drt_shapes_sample(&s, false, r);
     uint64_t kind = drt_rng_below(r, 20);
@@ -250,10 +255,10 @@ static drt_status make_told(world *w, int file, const char *id, drt_rng *r) {
     if (kind < 7) return make_retold(w, file, id, &s, kind < 4, r);
     drt_shapes_known known;
     drt_shapes_question q[MAX_TURNS];
-    const char *text = told(w, &s, drt_rng_below(r, 2), r, &known);
-    int n = drt_shapes_conversation(q, &s, &known, relate, r);
+    const char *text = told(w, file, &s, r, &known);
+    int n = drt_shapes_conversation(q, &s, &known, file != TEXT, r);
     for (int k = 0; k < n; k++) {
-        if (!relate) drt_shapes_tally_add(&w->read, &q[k]);
+        if (file == TEXT) drt_shapes_tally_add(&w->read, &q[k]);
         learn_words(w, &q[k]);
     }
     drt_shapes_put_conversation(&w->entry, id, NULL, text, q, n, NULL);
@@ -265,9 +270,9 @@ static drt_status make_text(world *w, int64_t i) {
     static const struct {
         const char *name;
         int file, one_in;
-    } kind[] = {{"repeat", REPEAT, 5}, {"relate", RELATE, 1}, {"text", TEXT, 1}};
+    } kind[] = {{"repeat", REPEAT, 5}, {"relate", RELATE, 1}, {"map", MAP, 1}, {"text", TEXT, 1}};
     drt_status status = DRT_OK;
-    for (int k = 0; !status && k < 3; k++) {
+    for (int k = 0; !status && k < (int)(sizeof kind / sizeof *kind); k++) {
         char id[40];
         drt_rng r = stream(w, kind[k].name, i);
         snprintf(id, sizeof id, "%s-%06lld", kind[k].name, (long long)i);
@@ -342,7 +347,7 @@ static drt_status make_eval_text(world *w, int64_t i) {
         drt_shapes_scene s;
         drt_shapes_sample(&s, true, &r);
         drt_shapes_known known;
-        const char *lead = told(w, &s, by == BY_MAP, &r, &known);
+        const char *lead = by == BY_MAP ? map(w, &s, &known) : caption(w, &s, pick_telling_style(&r), &r, &known);
         status = ask_all(w, by, &s, NULL, lead, &known, i, &r);
     }
     return status;
@@ -427,7 +432,7 @@ static drt_status prepare(world *w) {
         free(path);
     }
     for (int i = 0; i < N_FILES && !status; i++) {
-        if (i < TEXT || i > RELATE || w->config->text)
+        if (i < TEXT || i > MAP || w->config->text)
             status = drt_shapes_list_open(&w->file[i], w->config->out, file_names[i], w->err);
     }
     free(mark), free(images);
