@@ -48,7 +48,7 @@ void drt_storage_settle(drt_params *p, drt_model_files *f, drt_keep keep, const 
 
 // Looking for NaN reads everything, which a folder of many gigabytes cannot wait for: what stays where it lies is
 // looked through up to here. Beyond it NaN shows in the answer, which is refused (infer/pick.c).
-enum { LOOKED_THROUGH = 256 << 20 };
+enum { LOOKED_THROUGH = 128 << 20 };
 
 drt_status drt_storage_fill(drt_slice *slice, const drt_weight *found, size_t *looked, drt_error *err) {
     enum { RUN = 4096 };
