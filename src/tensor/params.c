@@ -110,8 +110,9 @@ static drt_status sizes(drt_params *p, const bool *learns, int64_t *halves, drt_
 }
 
 static void *zeros(int64_t n, size_t size) {
-    void *x = n ? aligned_alloc(64, (size_t)n * size) : NULL;
-    return x ? memset(x, 0, (size_t)n * size) : NULL;
+    size_t bytes = ((size_t)n * size + 63) / 64 * 64; // aligned_alloc wants whole multiples
+    void *x = n ? aligned_alloc(64, bytes) : NULL;
+    return x ? memset(x, 0, bytes) : NULL;
 }
 
 drt_status drt_params_allocate(drt_params *p, const bool learns[DRT_GROUPS], drt_error *err) {
