@@ -128,7 +128,7 @@ static drt_status ask(const drt_model *m, drt_tape *t, drt_error *err) {
     if (!status) report("picture through tower and projector", start, (double)seen->value.rows);
     start = drt_clock();
     if (!status) status = drt_session_new(&s, m, t, 1, rows + ANSWER, err);
-    drt_feed feed = {0, id, WORDS + 1, patches};
+    drt_feed feed = {0, id, WORDS + 1, patches, 0};
     if (!status) status = drt_session_feed(s, &feed, 1, &logits, err);
     if (!status) report("prompt, picture included", start, (double)rows);
     start = drt_clock();
@@ -136,7 +136,7 @@ static drt_status ask(const drt_model *m, drt_tape *t, drt_error *err) {
         int32_t best = 0;
         for (int32_t k = 1; k < logits.cols; k++)
             if (drt_row(logits, 0)[k] > drt_row(logits, 0)[best]) best = k;
-        status = drt_session_feed(s, &(drt_feed){0, &best, 1, NULL}, 1, &logits, err);
+        status = drt_session_feed(s, &(drt_feed){.id = &best, .n = 1}, 1, &logits, err);
     }
     if (!status) report("answer", start, ANSWER);
     drt_session_free(s);

@@ -2,11 +2,13 @@
 
 static drt_mat pixels(const drt_forward *f) { return drt_picture_rows(f->model, f->batch->patches, f->batch->images); }
 
-// vision tower → projector → splice → decoder
+// vision tower → projector → input order → splice → decoder
 static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
-    const drt_batch *b = f->batch;
     const drt_model *m = f->model;
-    drt_tensor *seen = b->images ? drt_visual_tokens(t, m, pixels(f), recompute) : NULL;
+    drt_tensor *seen = f->batch->images ? drt_visual_tokens(t, m, pixels(f), recompute) : NULL;
+    const drt_batch *b = drt_token_mixer_batch(t, m, &f->options->mixer, f->batch, seen);
+    if (!b) return;
+    f->batch = b; // the objectives read rows where they are now
     const drt_splice splice = {b->rows, b->token, b->visual};
     drt_tensor *x = drt_splice_rows(t, m, &splice, seen);
     const drt_decoder_rows rows = {.sequences = b->sequences,

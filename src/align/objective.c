@@ -47,6 +47,7 @@ drt_status drt_pass_from(drt_encoded *e, const drt_align_options *o, drt_order_t
     out->id = drt_arena_array(arena, n, sizeof *out->id);
     out->label = drt_arena_array(arena, n, sizeof *out->label);
     out->n = n;
+    out->prompt = e->prompt + (at == DRT_ORDER_START);
     out->permutation = -1;
     if (!out->id || !out->label) {
         drt_encoded_free(e);

@@ -4,6 +4,7 @@
 #ifndef DRT_ALIGN_OBJECTIVE_H
 #define DRT_ALIGN_OBJECTIVE_H
 
+#include "align/token_mixer.h"
 #include "base/rng.h"
 #include "data/batch.h"
 #include "model/model.h"
@@ -19,6 +20,7 @@ typedef struct {
     int context;             // most rows of a sequence
     int image_rows;          // rows an image takes
     int classes;             // of the bank
+    drt_token_mixer mixer;   // the input order
 } drt_align_options;
 
 // A sample before its passes are made.

@@ -27,6 +27,9 @@ static const char help[] =
     "  --max-new-tokens N    longest answer (default 512)\n"
     "  --seed S              the same seed gives the same answers (default 0)\n"
     "  --system S            instead of the template's system prompt\n"
+    "  --order NAME          of the input: none (default), or token_mixer: visual tokens beside the words they are "
+    "like\n"
+    "  --tau X, --side S     of token_mixer: least cosine (default 0.1); before (default) or after the word\n"
     "  --template NAME       how the conversation is written (default: as the folder says, else v1)\n"
     "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
@@ -39,21 +42,31 @@ static void on_interrupt(int signal) { (void)signal, interrupted = 1; }
 
 typedef struct {
     const char *model, *image, *prompt, *temperature, *top_p, *tokens, *seed, *system, *template, *device, *threads,
-        *dtype;
+        *dtype, *order, *tau, *side;
+    drt_token_mixer mixer;
     int keep;
     long long n_tokens, n_seed;
     const drt_template *how;
 } asked;
 
 static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
-    *a = (asked){.temperature = "0.2", .top_p = "1", .tokens = "512", .seed = "0", .device = "cpu", .dtype = "auto"};
+    *a = (asked){.temperature = "0.2",
+                 .top_p = "1",
+                 .tokens = "512",
+                 .seed = "0",
+                 .device = "cpu",
+                 .dtype = "auto",
+                 .order = "none",
+                 .tau = "0.1",
+                 .side = "before"};
     const drt_option options[] = {
         {"--image", &a->image, NULL, false},   {"--prompt", &a->prompt, NULL, false},
         {"--top-p", &a->top_p, NULL, false},   {"--temperature", &a->temperature, NULL, false},
         {"--seed", &a->seed, NULL, false},     {"--max-new-tokens", &a->tokens, NULL, false},
         {"--system", &a->system, NULL, false}, {"--template", &a->template, NULL, false},
         {"--device", &a->device, NULL, false}, {"--threads", &a->threads, NULL, false},
-        {"--dtype", &a->dtype, NULL, false},
+        {"--dtype", &a->dtype, NULL, false},   {"--order", &a->order, NULL, false},
+        {"--tau", &a->tau, NULL, false},       {"--side", &a->side, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -67,6 +80,7 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
               drt_option_number("chat", "--max-new-tokens", a->tokens, 1, 1 << 20, &a->n_tokens) &&
               drt_option_number("chat", "--seed", a->seed, 0, 1LL << 53, &a->n_seed) &&
               drt_cli_template("chat", a->template, &a->how) &&
+              drt_cli_order("chat", a->order, a->tau, a->side, &a->mixer, &o->order) &&
               (a->keep = drt_cli_word("chat", "--dtype", a->dtype, drt_keep_names, DRT_KEEPS)) >= 0;
     o->max_new_tokens = (int)a->n_tokens;
     o->seed = (uint64_t)a->n_seed;

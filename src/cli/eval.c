@@ -32,6 +32,8 @@ static const char help[] =
     "  --limit N             only the first N questions of each task\n"
     "  --max-new-tokens N    longest free answer (default 128)\n"
     "  --free                skip restricted answers\n"
+    "  --order NAME          of the input: none (default), or token_mixer (METHODS: visual tokens beside like words)\n"
+    "  --tau X, --side S     of token_mixer: least cosine (default 0.1); before (default) or after the word\n"
     "  --template NAME       how prompts are written (default: as the folder says, else v1)\n"
     "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
@@ -44,7 +46,8 @@ enum { MOST_TASKS = 64 };
 
 typedef struct {
     const char *model, *data, *tasks, *out, *batch, *limit, *tokens, *template, *device, *threads, *token, *passes,
-        *dtype;
+        *dtype, *order, *tau, *side;
+    drt_token_mixer mixer;
     bool blind, free, puzzles;
     char *words; // what task points into
     const char *task[MOST_TASKS];
@@ -73,8 +76,16 @@ static bool split_tasks(asked *a, drt_eval_options *o) {
 
 static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
     static const char *const places[] = {"end", "start", "visual"};
-    *a = (asked){
-        .batch = "32", .limit = "0", .tokens = "128", .device = "cpu", .token = "end", .passes = "4", .dtype = "auto"};
+    *a = (asked){.batch = "32",
+                 .limit = "0",
+                 .tokens = "128",
+                 .device = "cpu",
+                 .token = "end",
+                 .passes = "4",
+                 .dtype = "auto",
+                 .order = "none",
+                 .tau = "0.1",
+                 .side = "before"};
     const drt_option options[] = {
         {"--data", &a->data, NULL, true},          {"--tasks", &a->tasks, NULL, false},
         {"--out", &a->out, NULL, false},           {"--batch", &a->batch, NULL, false},
@@ -83,7 +94,8 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
         {"--blind", NULL, &a->blind, false},       {"--free", NULL, &a->free, false},
         {"--puzzles", NULL, &a->puzzles, false},   {"--template", &a->template, NULL, false},
         {"--order-token", &a->token, NULL, false}, {"--passes", &a->passes, NULL, false},
-        {"--dtype", &a->dtype, NULL, false},
+        {"--dtype", &a->dtype, NULL, false},       {"--order", &a->order, NULL, false},
+        {"--tau", &a->tau, NULL, false},           {"--side", &a->side, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -97,6 +109,7 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
               drt_option_number("eval", "--passes", a->passes, 1, 1000, &a->n_passes) &&
               drt_option_number("eval", "--max-new-tokens", a->tokens, 1, 1 << 20, &a->n_tokens) &&
               drt_cli_template("eval", a->template, &o->how) && split_tasks(a, o) &&
+              drt_cli_order("eval", a->order, a->tau, a->side, &a->mixer, &o->order) &&
               (a->order_token = drt_cli_word("eval", "--order-token", a->token, places, 3)) >= 0 &&
               (a->keep = drt_cli_word("eval", "--dtype", a->dtype, drt_keep_names, DRT_KEEPS)) >= 0;
     o->data = a->data;
@@ -130,6 +143,7 @@ static drt_status run(const asked *a, drt_eval_options *o, drt_tape *tape, drt_e
                                        .batch = o->batch,
                                        .limit = o->limit,
                                        .how = o->how,
+                                       .order = o->order,
                                        .progress = &solving};
         status = drt_eval_puzzles(m, tape, &p, &puzzles, err);
     }

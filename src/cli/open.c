@@ -61,6 +61,17 @@ bool drt_cli_real(const char *command, const char *option, const char *value, do
     return false;
 }
 
+bool drt_cli_order(const char *command, const char *name, const char *tau, const char *side, drt_token_mixer *out,
+                   const drt_token_mixer **order) {
+    double least;
+    int which = drt_cli_word(command, "--order", name, drt_input_order_names, DRT_INPUT_ORDERS);
+    int where = drt_cli_word(command, "--side", side, drt_mixer_side_names, DRT_MIXER_SIDES);
+    if (which < 0 || where < 0 || !drt_cli_real(command, "--tau", tau, -1, 1, &least)) return false;
+    *out = (drt_token_mixer){(drt_input_order)which, (float)least, (drt_mixer_side)where};
+    *order = which == DRT_INPUT_NONE ? NULL : out;
+    return true;
+}
+
 drt_status drt_cli_save(const drt_model *m, const char *folder, drt_layout layout, const char *dtype, drt_error *err) {
     drt_status status = drt_model_save_as(m, folder, layout, dtype, err);
     if (!status) status = drt_model_compare(m, folder, dtype, err);

@@ -2,6 +2,7 @@
 #ifndef DRT_CLI_OPEN_H
 #define DRT_CLI_OPEN_H
 
+#include "align/token_mixer.h"
 #include "data/conversation.h"
 #include "model/model.h"
 #include "tensor/tape.h"
@@ -15,6 +16,10 @@ void drt_cli_close(drt_device *dev, drt_tape *tape);
 bool drt_cli_template(const char *command, const char *name, const drt_template **how);
 // Which of the n words `value` is, or -1 after a message on stderr that names the nearest.
 int drt_cli_word(const char *command, const char *option, const char *value, const char *const *words, int n);
+// *out from the words of --order, --tau and --side; *order is set to it, or to NULL where the order is none. False
+// after a message on stderr.
+bool drt_cli_order(const char *command, const char *name, const char *tau, const char *side, drt_token_mixer *out,
+                   const drt_token_mixer **order);
 // Saves a model and reads it back; what does not compare equal is left without config.json, so that it is no model.
 drt_status drt_cli_save(const drt_model *m, const char *folder, drt_layout layout, const char *dtype, drt_error *err);
 // "f32" -> "F32", f16, bf16; NULL after a message on stderr.

@@ -42,6 +42,7 @@ static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, 
     bool ok = true;
     int64_t n = b->rows, p = patches_of(o);
     b->offsets = take(a, b->sequences + 1, sizeof *b->offsets, &ok);
+    b->prompt = take(a, b->sequences, sizeof *b->prompt, &ok);
     b->token = take(a, n, sizeof *b->token, &ok);
     b->visual = take(a, n, sizeof *b->visual, &ok);
     b->position = take(a, n, sizeof *b->position, &ok);
@@ -133,6 +134,8 @@ static void add_pass(packer *k, const drt_pass *p, int image) {
     drt_batch *b = k->b;
     bool order = p->kind == DRT_PASS_IMAGE_ORDER, any = false;
     int64_t start = k->row;
+    int32_t *prompt = &b->prompt[k->sequence];
+    *prompt = 0;
     b->offsets[k->sequence++] = (int32_t)start;
     if (order) b->order_from[k->orders] = (int32_t)k->order_rows;
     for (int i = 0; i < p->n; i++) {
@@ -141,6 +144,7 @@ static void add_pass(packer *k, const drt_pass *p, int image) {
         int n = picture ? image_rows(k->o) : 1;
         for (int j = 0; j < n; j++)
             add_row(k, id >= 0 ? id : -1, picture ? image * image_rows(k->o) + j : -1, (int32_t)(k->row - start));
+        if (i < p->prompt) *prompt += n;
         image += picture;
         any |= picture;
         int64_t last = k->row - 1;

@@ -19,6 +19,7 @@ typedef struct {
     drt_pass_kind kind;
     int32_t *id, *label; // [n]; label as in drt_encoded (unshifted)
     int n;
+    int prompt;      // ids in front of the first answer
     int permutation; // IMAGE_ORDER: number in the bank; else -1
 } drt_pass;
 
@@ -59,6 +60,7 @@ typedef struct {
     int sequences;
     int64_t rows;
     int32_t *offsets;          // [sequences + 1]
+    int32_t *prompt;           // [sequences] rows in front of the first answer
     int32_t *token, *visual;   // [rows] word id or -1; row among the visual tokens or -1; both -1: directed token
     int32_t *position, *reach; // [rows]
     uint8_t *is_visual;        // [rows]

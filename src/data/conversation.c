@@ -15,8 +15,9 @@ typedef struct {
 } span;
 typedef struct {
     drt_text text;
-    span *image, *learn; // in order
+    span *image, *learn; // in order; learn: answers and their ends
     int images, learns;
+    bool open;       // for generation: nothing is trained on
     const char *eos; // how the tokenizer spells the end of an answer
 } script;
 
@@ -184,11 +185,11 @@ static drt_status print(script *s, const drt_template *how, const drt_turn *turn
         return drt_fail(err, DRT_EDATA,
                         "%d images, but %d placeholders " DRT_IMAGE_PLACEHOLDER "; write one for each image, or none",
                         images, s->images);
-    if (open) s->learns = 0;
+    s->open = open;
     return DRT_OK;
 }
 
-static drt_status append(drt_encoded *e, int *room, int32_t id, bool learn, drt_error *err) {
+static drt_status append(drt_encoded *e, int *room, int32_t id, bool answer, bool learn, drt_error *err) {
     if (e->n == *room) {
         int more = *room ? *room * 2 : 256;
         int32_t *p = *room <= INT_MAX / 2 ? realloc(e->id, (size_t)more * sizeof *p) : NULL;
@@ -198,14 +199,16 @@ static drt_status append(drt_encoded *e, int *room, int32_t id, bool learn, drt_
         e->label = q;
         *room = more;
     }
+    if (!answer && e->prompt == e->n) e->prompt++;
     e->id[e->n] = id;
     e->label[e->n++] = learn ? id : DRT_IGNORE;
     e->trained += learn;
     return DRT_OK;
 }
 
-// A token of no width (a word mark that the tokenizer made up) belongs to the byte that follows it.
-static bool learned(const script *s, span at) {
+// Whether a token reaches into an answer. One of no width (a word mark that the tokenizer made up) belongs to the byte
+// that follows it.
+static bool answers(const script *s, span at) {
     if (at.to == at.from) at.to++;
     for (int i = 0; i < s->learns; i++)
         if (at.from < s->learn[i].to && at.to > s->learn[i].from) return true;
@@ -233,7 +236,8 @@ static drt_status encode_text(const script *s, const drt_tokenizer *tok, size_t 
     for (int i = skip; !bad && i < n; i++) {
         span at = {from + (size_t)t[i].from, from + (size_t)t[i].to};
         own_letters(s, drt_tokenizer_piece(tok, t[i].id), &at);
-        bad = append(e, room, t[i].id, learned(s, at), err);
+        bool answer = answers(s, at);
+        bad = append(e, room, t[i].id, answer, answer && !s->open, err);
     }
     free(t);
     return bad;
@@ -242,12 +246,12 @@ static drt_status encode_text(const script *s, const drt_tokenizer *tok, size_t 
 static drt_status encode_script(const script *s, const drt_tokenizer *tok, drt_encoded *e, drt_error *err) {
     int room = 0;
     size_t at = 0;
-    drt_status bad = drt_tokenizer_adds_bos(tok) ? append(e, &room, drt_tokenizer_bos(tok), false, err) : DRT_OK;
+    drt_status bad = drt_tokenizer_adds_bos(tok) ? append(e, &room, drt_tokenizer_bos(tok), false, false, err) : DRT_OK;
     for (int i = 0; !bad && i <= s->images; i++) {
         size_t to = i < s->images ? s->image[i].from : s->text.size;
         if (to > at) bad = encode_text(s, tok, at, to, e, &room, err);
         if (bad || i == s->images) break;
-        bad = append(e, &room, DRT_IMAGE_TOKEN, false, err);
+        bad = append(e, &room, DRT_IMAGE_TOKEN, false, false, err);
         at = s->image[i].to;
     }
     e->images = s->images;
@@ -338,6 +342,7 @@ bool drt_encoded_cut(drt_encoded *e, int most, int image_rows) {
         e->images -= e->id[i] == DRT_IMAGE_TOKEN;
         e->trained -= e->label[i] != DRT_IGNORE;
     }
+    if (e->prompt > keep) e->prompt = keep;
     e->n = keep;
     return true;
 }

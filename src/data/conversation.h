@@ -45,6 +45,7 @@ typedef struct {
     int32_t *id, *label; // [n], malloc'ed
     int n, images;       // images: how many ids are DRT_IMAGE_TOKEN
     int trained;         // how many labels are not DRT_IGNORE
+    int prompt;          // ids in front of the first answer; n if there is none
 } drt_encoded;
 void drt_encoded_free(drt_encoded *e); // leaves it zeroed
 

@@ -68,6 +68,7 @@ static drt_status walk_open(walk *w) {
     drt_status status = drt_model_template(w->m, w->o->how, &w->align.how, w->err);
     if (status) return status;
     w->align.ask = w->align.how;
+    if (w->o->order) w->align.mixer = *w->o->order;
     w->align.context = drt_decoder_context(&c->language);
     w->align.image_rows = drt_visual_rows(c);
     w->pack.patches_side = v->image / v->patch;
@@ -251,7 +252,8 @@ static drt_status ask_order(const walk *w, const drt_record *rec, const char *se
 }
 
 static drt_status order_batch(const walk *w, int64_t from, int64_t to, riddles *r) {
-    const drt_generate_options how = {.max_new_tokens = 128, .stop = &w->align.how->end, .stops = 1};
+    const drt_generate_options how = {
+        .max_new_tokens = 128, .stop = &w->align.how->end, .stops = 1, .order = w->o->order};
     drt_status status = DRT_OK;
     drt_arena_reset(w->arena);
     r->n = 0;
@@ -308,6 +310,7 @@ drt_status drt_eval_puzzles(const drt_model *m, drt_tape *t, const drt_puzzles_o
                                .limit = o->limit,
                                .seed = 1,
                                .how = o->how,
+                               .order = o->order,
                                .progress = o->progress};
     drt_rate rate;
     drt_status status = captions && order ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");

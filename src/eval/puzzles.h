@@ -9,14 +9,15 @@
 #include "model/model.h"
 
 typedef struct {
-    const char *file;        // LLaVA's JSON: DIR/eval/captions.json, DIR/eval/order.json
-    const char *images;      // folder of its pictures: DIR
-    bool blind;              // black pictures
-    int batch;               // samples at a time; 0: 32
-    int64_t limit;           // samples; 0: all
-    uint64_t seed;           // of permutations and shuffled words
-    const drt_template *how; // NULL: the model's own
-    drt_progress *progress;  // may be NULL
+    const char *file;             // LLaVA's JSON: DIR/eval/captions.json, DIR/eval/order.json
+    const char *images;           // folder of its pictures: DIR
+    bool blind;                   // black pictures
+    int batch;                    // samples at a time; 0: 32
+    int64_t limit;                // samples; 0: all
+    uint64_t seed;                // of permutations and shuffled words
+    const drt_template *how;      // NULL: the model's own
+    const drt_token_mixer *order; // input order; NULL: none
+    drt_progress *progress;       // may be NULL
 } drt_puzzle_options;
 
 // hits of count; for the guided mass hits / count is the mean.
@@ -60,6 +61,7 @@ typedef struct {
     int batch;
     int64_t limit;
     const drt_template *how;
+    const drt_token_mixer *order;
     drt_progress *progress;
 } drt_puzzles_options;
 drt_status drt_eval_puzzles(const drt_model *m, drt_tape *t, const drt_puzzles_options *o, drt_puzzles *out,

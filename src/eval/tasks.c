@@ -128,7 +128,8 @@ static drt_status judge(run *r, const drt_questions *file, drt_eval_task *task, 
 static drt_status ask_batch(run *r, const drt_questions *file, drt_eval_task *task, int64_t from, int n) {
     const drt_generate_options how = {.max_new_tokens = r->o->max_new_tokens ? r->o->max_new_tokens : 128,
                                       .stop = &r->how->end, // matters where it is not EOS
-                                      .stops = 1};
+                                      .stops = 1,
+                                      .order = r->o->order};
     drt_status status = DRT_OK;
     drt_arena_reset(r->scratch);
     for (int i = 0; i < n && !status; i++) {

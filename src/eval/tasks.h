@@ -24,13 +24,14 @@ typedef struct {
     const char *data;         // folder: DIR/eval/TASK.jsonl, pictures relative to DIR
     const char *const *tasks; // [n_tasks]; NULL: all that are there (a decoder without tower: those without pictures)
     int n_tasks;
-    bool blind;              // every picture is black (all pixels 0 before normalisation)
-    bool skip_restricted;    // free answers only
-    int batch;               // prompts at a time; 0: 32
-    int64_t limit;           // questions of each task; 0: all
-    int max_new_tokens;      // 0: 128, as LLaVA's loader
-    const drt_template *how; // NULL: the model's own
-    drt_progress *progress;  // may be NULL
+    bool blind;                   // every picture is black (all pixels 0 before normalisation)
+    bool skip_restricted;         // free answers only
+    int batch;                    // prompts at a time; 0: 32
+    int64_t limit;                // questions of each task; 0: all
+    int max_new_tokens;           // 0: 128, as LLaVA's loader
+    const drt_template *how;      // NULL: the model's own
+    const drt_token_mixer *order; // input order; NULL: none
+    drt_progress *progress;       // may be NULL
 } drt_eval_options;
 
 typedef struct {

@@ -213,7 +213,8 @@ static drt_status read_ids(run *r) {
     }
     if (r->images > 1) return bad(r, "more than one picture");
     if (r->images && r->m->config.kind != DRT_MODEL_LLAVA) return bad(r, "shows a picture, and this model has no eyes");
-    if (r->images && r->m->config.scales) return bad(r, "shows a picture in several scales, which transformers does not");
+    if (r->images && r->m->config.scales)
+        return bad(r, "shows a picture in several scales, which transformers does not");
     r->rows = drt_id_rows(r->m, r->id, r->n);
     if (r->rows > drt_decoder_context(&r->m->config.language)) return bad(r, "is longer than the model can read");
     return DRT_OK;
@@ -288,7 +289,7 @@ static int32_t likeliest(drt_mat logits) {
 static drt_status continue_greedily(run *r, const drt_weight *greedy, int n, int *parted, int32_t *drawn) {
     drt_session *s;
     drt_mat logits;
-    drt_feed feed = {0, r->id, r->n, r->pixels};
+    drt_feed feed = {0, r->id, r->n, r->pixels, 0};
     drt_status status = drt_session_new(&s, r->m, r->t, 1, r->rows + n, r->err);
     if (status) return status;
     for (*parted = 0; *parted < n && !status; ++*parted) {
@@ -296,7 +297,7 @@ static drt_status continue_greedily(run *r, const drt_weight *greedy, int n, int
         if (status) break;
         *drawn = likeliest(logits);
         if (*drawn != integer(greedy, *parted)) break;
-        feed = (drt_feed){0, drawn, 1, NULL};
+        feed = (drt_feed){.id = drawn, .n = 1};
     }
     drt_session_free(s);
     return status;

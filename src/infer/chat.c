@@ -100,8 +100,12 @@ static drt_status answer(const drt_chat *c, const drt_generate_options *options,
     stop[options->stops] = c->how.end; // matters where it is not EOS
     drt_status status = drt_conversation_prompt(&c->how, c->model->tokenizer, c->turn, c->turns, c->images, &e, err);
     if (!status) {
-        const drt_prompt p = {
-            .id = e.id, .n = e.n, .patches = c->pixels, .images = c->images, .stream = (uint64_t)c->turns};
+        const drt_prompt p = {.id = e.id,
+                              .n = e.n,
+                              .patches = c->pixels,
+                              .images = c->images,
+                              .stream = (uint64_t)c->turns,
+                              .prompt = e.prompt};
         drt_generate_options o = *options;
         o.stop = stop;
         o.stops++;

@@ -3,6 +3,7 @@
 #include "infer/pick.h"
 #include "infer/stream.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,10 +25,10 @@ typedef struct {
     drt_session *session;
     drt_picker picker;
     writer *writer;
-    drt_feed *feed;   // [n]
-    int *who;         // [n] prompt of each feed
-    double *logprob;  // [n]
-    int32_t *scratch; // ids of choices, each behind its prompt's last id
+    drt_feed *feed;  // [n]
+    int *who;        // [n] prompt of each feed
+    double *logprob; // [n]
+    float *first;    // [n, vocab] logits of the first new tokens, kept while choices are compared
 } work;
 
 void drt_replies_free(drt_reply *replies, int n) {
@@ -60,7 +61,9 @@ static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
     if (images != p->images)
         return drt_fail(err, DRT_EARG, "prompt %d has %d places for images and brings %d", i + 1, images, p->images);
     for (int k = 0; k < p->choices; k++)
-        if (p->choice[k].n < 1) return drt_fail(err, DRT_EARG, "prompt %d: choice %d is empty", i + 1, k + 1);
+        if (p->choice[k].n < 1 || p->choice[k].id[0] < 0 || p->choice[k].id[0] >= w->model->config.language.vocab)
+            return drt_fail(err, DRT_EARG, "prompt %d: choice %d is empty or begins with no token of the model", i + 1,
+                            k + 1);
     int context = drt_decoder_context(&w->model->config.language);
     int64_t rows = drt_id_rows(w->model, p->id, p->n), left = context - rows;
     int64_t wanted = w->o->max_new_tokens > 0 && most < 1 ? 1 : most;
@@ -76,15 +79,13 @@ static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
 }
 
 static drt_status prepare(work *w, drt_tape *tape, drt_error *err) {
-    int64_t room = 0, scratch = 0;
+    int64_t room = 0;
     size_t n = (size_t)w->n;
     w->writer = calloc(n, sizeof *w->writer);
     w->feed = calloc(n, sizeof *w->feed);
     w->who = calloc(n, sizeof *w->who);
     w->logprob = calloc(n, sizeof *w->logprob);
-    for (int i = 0; i < w->n; i++) scratch += 1 + longest_choice(&w->prompt[i]);
-    w->scratch = calloc((size_t)scratch, sizeof *w->scratch);
-    if (!w->writer || !w->feed || !w->who || !w->logprob || !w->scratch)
+    if (!w->writer || !w->feed || !w->who || !w->logprob)
         return drt_fail(err, DRT_ENOMEM, "no memory for %d answers", w->n);
     drt_status status = DRT_OK;
     for (int i = 0; i < w->n && !status; i++) {
@@ -99,49 +100,72 @@ static drt_status prepare(work *w, drt_tape *tape, drt_error *err) {
     }
     if (!status) status = drt_picker_new(&w->picker, w->model, w->o->stop, w->o->stops, err);
     if (!status) status = drt_session_new(&w->session, w->model, tape, w->n, room, err);
+    if (!status) drt_session_order(w->session, w->o->order);
     return status;
 }
 
-// Reads choice k of every prompt that has one behind that prompt, notes its probability, and forgets it again.
-static drt_status compare(work *w, int k, drt_error *err) {
-    int feeds = 0;
-    int32_t *at = w->scratch;
+// log P of the first id of every choice, from the logits that its prompt has left.
+static drt_status judge_first(work *w, drt_mat logits, drt_error *err) {
     for (int i = 0; i < w->n; i++) {
         const drt_prompt *p = &w->prompt[i];
-        if (k >= p->choices) continue;
-        at[0] = p->id[p->n - 1];
-        memcpy(at + 1, p->choice[k].id, (size_t)p->choice[k].n * sizeof *at);
-        w->who[feeds] = i;
-        w->feed[feeds++] = (drt_feed){i, at, 1 + p->choice[k].n, NULL};
-        at += 1 + p->choice[k].n;
+        const float *y = drt_row(logits, i);
+        double most = y[0], sum = 0;
+        for (int64_t v = 1; v < logits.cols; v++) most = fmax(most, y[v]);
+        for (int64_t v = 0; v < logits.cols; v++) sum += exp(y[v] - most);
+        for (int k = 0; k < p->choices; k++) w->reply[i].logprob[k] = y[p->choice[k].id[0]] - most - log(sum);
+        if (p->choices && isnan(sum))
+            return drt_fail(err, DRT_ENUMERIC, "the model's output is not a number; its weights are damaged");
     }
-    drt_status status = drt_session_score(w->session, w->feed, feeds, w->logprob, err);
+    return DRT_OK;
+}
+
+// Reads choice k of every prompt that has one behind that prompt, adds the probability of its other ids, and forgets
+// it.
+static drt_status judge_rest(work *w, int k, drt_error *err) {
+    int feeds = 0;
+    for (int i = 0; i < w->n; i++) {
+        const drt_prompt *p = &w->prompt[i];
+        if (k >= p->choices || p->choice[k].n < 2) continue;
+        w->who[feeds] = i;
+        w->feed[feeds++] = (drt_feed){.sequence = i, .id = p->choice[k].id, .n = p->choice[k].n};
+    }
+    drt_status status = feeds ? drt_session_score(w->session, w->feed, feeds, w->logprob, err) : DRT_OK;
     for (int f = 0; f < feeds && !status; f++) {
         int i = w->who[f];
-        drt_reply *r = &w->reply[i];
         if (w->logprob[f] != w->logprob[f])
             return drt_fail(err, DRT_ENUMERIC, "the model's output is not a number; its weights are damaged");
-        r->logprob[k] = w->logprob[f];
-        if (r->best < 0 || r->logprob[k] > r->logprob[r->best]) r->best = k;
-        drt_session_cut(w->session, i, drt_id_rows(w->model, w->prompt[i].id, w->prompt[i].n - 1));
+        w->reply[i].logprob[k] += w->logprob[f];
+        drt_session_cut(w->session, i, drt_id_rows(w->model, w->prompt[i].id, w->prompt[i].n));
     }
     return status;
 }
 
-// Reads all prompts, comparing their choices before the last id, and leaves the logits of the first new tokens.
+static drt_status compare(work *w, drt_mat *logits, int choices, drt_error *err) {
+    size_t size = (size_t)(logits->rows * logits->cols) * sizeof *w->first;
+    w->first = malloc(size);
+    if (!w->first) return drt_fail(err, DRT_ENOMEM, "no memory for the logits of %d answers", w->n);
+    for (int i = 0; i < w->n; i++) memcpy(w->first + i * logits->cols, drt_row(*logits, i), size / (size_t)w->n);
+    *logits = drt_mat_f32(w->first, w->n, logits->cols);
+    drt_status status = judge_first(w, *logits, err);
+    for (int k = 0; k < choices && !status; k++) status = judge_rest(w, k, err);
+    for (int i = 0; i < w->n && !status; i++) {
+        drt_reply *r = &w->reply[i];
+        for (int k = 0; k < w->prompt[i].choices; k++)
+            if (r->best < 0 || r->logprob[k] > r->logprob[r->best]) r->best = k;
+    }
+    return status;
+}
+
+// Reads all prompts, compares their choices, and leaves the logits of the first new tokens.
 static drt_status read_prompts(work *w, drt_mat *logits, drt_error *err) {
-    int choices = 0, feeds = 0;
-    drt_status status = DRT_OK;
-    for (int i = 0; i < w->n; i++)
-        if (w->prompt[i].choices > choices) choices = w->prompt[i].choices;
-    for (int i = 0; i < w->n; i++)
-        if (w->prompt[i].n > 1 || !choices)
-            w->feed[feeds++] = (drt_feed){i, w->prompt[i].id, w->prompt[i].n - (choices > 0), w->prompt[i].patches};
-    if (feeds) status = drt_session_feed(w->session, w->feed, feeds, logits, err);
-    for (int k = 0; k < choices && !status; k++) status = compare(w, k, err);
-    if (status || !choices || w->o->max_new_tokens < 1) return status;
-    for (int i = 0; i < w->n; i++) w->feed[i] = (drt_feed){i, &w->prompt[i].id[w->prompt[i].n - 1], 1, NULL};
-    return drt_session_feed(w->session, w->feed, w->n, logits, err);
+    int choices = 0;
+    for (int i = 0; i < w->n; i++) {
+        const drt_prompt *p = &w->prompt[i];
+        if (p->choices > choices) choices = p->choices;
+        w->feed[i] = (drt_feed){i, p->id, p->n, p->patches, p->prompt};
+    }
+    drt_status status = drt_session_feed(w->session, w->feed, w->n, logits, err);
+    return status || !choices ? status : compare(w, logits, choices, err);
 }
 
 // Ends answer i: what was held back is given out.
@@ -188,7 +212,7 @@ static drt_status write_answers(work *w, drt_mat logits, drt_error *err) {
             status = write_token(w, i, drt_row(logits, f), err);
             if (w->writer[i].done) continue;
             w->who[next] = i; // next <= f: nothing unread is overwritten
-            w->feed[next++] = (drt_feed){i, &w->writer[i].last, 1, NULL};
+            w->feed[next++] = (drt_feed){.sequence = i, .id = &w->writer[i].last, .n = 1};
         }
         feeds = next;
         if (status || !feeds) return status;
@@ -216,6 +240,6 @@ drt_status drt_generate(const drt_model *model, drt_tape *tape, const drt_prompt
     if (status) drt_replies_free(replies, n);
     drt_session_free(w.session);
     drt_picker_free(&w.picker);
-    free(w.writer), free(w.feed), free(w.who), free(w.logprob), free(w.scratch);
+    free(w.writer), free(w.feed), free(w.who), free(w.logprob), free(w.first);
     return status;
 }

@@ -26,6 +26,7 @@ typedef struct {
     uint64_t stream;          // random numbers come from (options.seed, stream), whatever else is in the batch
     const drt_choice *choice; // answers that are compared on the way (restricted answers); NULL: none
     int choices;
+    int prompt; // ids in front of the first answer, whose rows an input order moves; 0: all
 } drt_prompt;
 
 typedef struct {
@@ -37,6 +38,7 @@ typedef struct {
     // that token.
     const char *const *stop;
     int stops;
+    const drt_token_mixer *order; // input order; NULL: none
     // Called after every token, with what has become certain of prompt `index`'s answer (whole characters, stripped, no
     // stop string; size may be 0). Returning false ends that answer. NULL: not wanted.
     bool (*on_text)(void *user, int index, const char *text, size_t size);

@@ -9,6 +9,7 @@ struct drt_session {
     const drt_model *model;
     drt_tape *tape;
     drt_cache *cache;
+    const drt_token_mixer *order; // NULL: none
 };
 
 drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *tape, int sequences, int64_t room,
@@ -24,7 +25,7 @@ drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *
                         name, drt_decoder_context(size));
     drt_session *s = calloc(1, sizeof *s);
     if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for a session");
-    *s = (drt_session){model, tape, NULL};
+    *s = (drt_session){.model = model, .tape = tape};
     drt_status status = drt_cache_new(&s->cache, size, sequences, room, err);
     if (status) {
         free(s);
@@ -39,6 +40,8 @@ void drt_session_free(drt_session *s) {
     drt_cache_free(s->cache);
     free(s);
 }
+
+void drt_session_order(drt_session *s, const drt_token_mixer *order) { s->order = order; }
 
 int64_t drt_session_length(const drt_session *s, int sequence) { return s->cache->length[sequence]; }
 
@@ -56,7 +59,7 @@ int64_t drt_id_rows(const drt_model *model, const int32_t *id, int n) {
 typedef struct {
     int64_t rows, selected;
     int images;
-    int32_t *offsets, *token, *visual, *position, *reach, *slot, *select, *label;
+    int32_t *offsets, *prompt, *token, *visual, *position, *reach, *slot, *select, *label;
     float *patches;
 } packed;
 
@@ -96,7 +99,7 @@ static drt_status measure(const drt_session *s, const drt_feed *feeds, int n, bo
 static bool allocate(drt_session *s, packed *p) {
     drt_tape *t = s->tape;
     int64_t n = p->rows > 0 ? p->rows : 1;
-    int32_t *at = drt_tape_alloc(t, 7 * n + s->cache->sequences + 1, sizeof *at);
+    int32_t *at = drt_tape_alloc(t, 7 * n + 2 * s->cache->sequences + 1, sizeof *at);
     p->patches = p->images ? drt_tape_alloc(t, p->images * drt_picture_size(s->model), sizeof *p->patches) : NULL;
     if (!at || (p->images && !p->patches)) return false;
     p->token = at;
@@ -106,7 +109,8 @@ static bool allocate(drt_session *s, packed *p) {
     p->slot = at + 4 * n;
     p->select = at + 5 * n;
     p->label = at + 6 * n;
-    p->offsets = at + 7 * n;
+    p->prompt = at + 7 * n;
+    p->offsets = p->prompt + s->cache->sequences;
     return true;
 }
 
@@ -120,6 +124,8 @@ static void fill(const drt_session *s, const drt_feed *feeds, int n, bool score,
         if (next == n || feeds[next].sequence != q) continue;
         const drt_feed *f = &feeds[next++];
         int32_t position = c->length[q];
+        int prompt = f->prompt && f->prompt < f->n - score ? f->prompt : f->n - score;
+        p->prompt[q] = (int32_t)drt_id_rows(s->model, f->id, prompt);
         if (images_in(f))
             memcpy(p->patches + image * picture, f->patches, (size_t)(images_in(f) * picture) * sizeof *p->patches);
         for (int i = 0; i < f->n - score; i++) {
@@ -142,6 +148,20 @@ static void fill(const drt_session *s, const drt_feed *feeds, int n, bool score,
     p->offsets[c->sequences] = (int32_t)row;
 }
 
+// Puts the rows in the places that the input order gives them.
+static void arrange(const drt_session *s, packed *p, const drt_tensor *seen) {
+    const drt_mixer_rows rows = {s->cache->sequences, p->offsets, p->prompt, p->token, p->visual};
+    drt_mixer_places places;
+    int32_t *moved = drt_tape_alloc(s->tape, 2 * p->rows, sizeof *moved);
+    if (!moved || !drt_token_mixer_places(s->tape, s->model, s->order, &rows, seen, &places)) return;
+    for (int64_t r = 0; r < p->rows; r++) {
+        moved[places.to[r]] = p->token[r];
+        moved[p->rows + places.to[r]] = p->visual[r];
+    }
+    p->token = moved;
+    p->visual = moved + p->rows;
+}
+
 // Packs and runs the feeds; the caller takes the states and then calls `settle`.
 static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, packed *p, drt_tensor **states,
                       drt_error *err) {
@@ -155,6 +175,7 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
     if (p->images) {
         seen = drt_visual_tokens(t, s->model, drt_picture_rows(s->model, p->patches, p->images), false);
     }
+    if (seen && s->order) arrange(s, p, seen);
     const drt_splice splice = {p->rows, p->token, p->visual};
     const drt_decoder_rows rows = {.sequences = s->cache->sequences,
                                    .offsets = p->offsets,

@@ -11,6 +11,7 @@
 #ifndef DRT_INFER_SESSION_H
 #define DRT_INFER_SESSION_H
 
+#include "align/token_mixer.h"
 #include "data/conversation.h"
 #include "model/model.h"
 
@@ -21,6 +22,8 @@ drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *
                            drt_error *err);
 void drt_session_free(drt_session *s); // NULL is allowed
 
+// The input order of what is fed from now on, each feed by itself; it must outlive the session. NULL: none.
+void drt_session_order(drt_session *s, const drt_token_mixer *order);
 int64_t drt_session_length(const drt_session *s, int sequence); // rows read so far
 // Forgets all rows from `length` on (a no-op if there are none).
 void drt_session_cut(drt_session *s, int sequence, int64_t length);
@@ -32,6 +35,7 @@ typedef struct {
     const int32_t *id; // [n], n >= 1: tokens and DRT_IMAGE_TOKEN
     int n;
     const float *patches; // [images in id * drt_picture_size] pixels, one image after another; NULL without images
+    int prompt;           // ids in front of the first answer, whose rows an input order moves; 0: all
 } drt_feed;
 
 // Reads the feeds. *logits [n, vocab] of the token after each feed, in the tape's memory: valid until its next step.

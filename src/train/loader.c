@@ -247,7 +247,8 @@ static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err)
                                      .reduce = r->guided.reduce,
                                      .context = context,
                                      .image_rows = m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0,
-                                     .classes = (int)r->order.bank};
+                                     .classes = (int)r->order.bank,
+                                     .mixer = drt_recipe_mixer(r)};
     drt_status status = drt_model_template(m, drt_recipe_template(r), &l->options.how, err);
     if (!status) l->options.ask = l->options.how;
     if (!status && l->options.how->caption && r->objectives.text_order > 0)

@@ -98,6 +98,11 @@ typedef struct {
         drt_guided_reduce reduce;
     } guided;
     struct {
+        drt_input_order order;
+        double tau;
+        drt_mixer_side side;
+    } token_mixer;
+    struct {
         int64_t every; // steps, 0: only at the end
         int64_t keep;
         bool resume;
@@ -126,6 +131,9 @@ void drt_recipe_write(const drt_recipe *recipe, drt_text *out);
 
 // Appends the list of keys for people: name, what is allowed, default, what it means. At most 100 columns wide.
 void drt_recipe_help(drt_text *out);
+
+// The input order that a recipe asks for.
+drt_token_mixer drt_recipe_mixer(const drt_recipe *r);
 
 // How conversations are written; NULL: as the model has it (auto).
 const drt_template *drt_recipe_template(const drt_recipe *r);

@@ -84,6 +84,10 @@ const drt_recipe_key drt_recipe_keys[] = {
     INT(order.bank, "10000", 2, 1 << 24, "permutations in the bank"),
     CHOICE(guided.reduce, "mass", "mass|pair", "mean of 1 - (attention on the image), or of 1 - (each weight)"),
 
+    CHOICE(token_mixer.order, "none", "none|token_mixer", "order of the input: visual tokens beside the words they are like"),
+    NUMBER(token_mixer.tau, "0.1", -1, 1, 0, "least cosine of a visual token and its word"),
+    CHOICE(token_mixer.side, "before", "before|after", "of its word that a visual token is put on"),
+
     INT(checkpoint.every, "0", 0, MOST_INT, "steps between checkpoints; 0: only at the end"),
     INT(checkpoint.keep, "2", 1, 1 << 20, "newest checkpoints to keep"),
     FLAG(checkpoint.resume, "false", "continue from the newest checkpoint in the run folder"),

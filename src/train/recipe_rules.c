@@ -44,6 +44,12 @@ static drt_status check_objectives(const drt_recipe *r, const drt_recipe_key **k
     }
     *key = drt_recipe_key_find("task");
     if (sum == 0) return drt_fail(err, DRT_ECONFIG, "objectives: all weights are 0, so there is nothing to learn");
+    *key = drt_recipe_key_find("token_mixer.order");
+    if (r->token_mixer.order != DRT_INPUT_NONE && r->task != DRT_TASK_LLAVA)
+        return drt_fail(err, DRT_ECONFIG,
+                        "token_mixer.order: it puts visual tokens beside words, and task %s has no two of them in one "
+                        "sequence; set it to none, or task: llava",
+                        tasks[r->task]);
     *key = drt_recipe_key_find("objectives.text_order");
     if (r->objectives.text_order > 0 && r->data.template != DRT_TEMPLATE_PLAIN)
         return drt_fail(err, DRT_ECONFIG,
@@ -97,6 +103,10 @@ const drt_template *drt_recipe_template(const drt_recipe *r) {
     char name[64];
     bool named = drt_recipe_choice(drt_recipe_key_find("data.template")->choices, r->data.template, name);
     return named && r->data.template != DRT_TEMPLATE_AUTO ? drt_template_find(name) : NULL;
+}
+
+drt_token_mixer drt_recipe_mixer(const drt_recipe *r) {
+    return (drt_token_mixer){r->token_mixer.order, (float)r->token_mixer.tau, r->token_mixer.side};
 }
 
 drt_status drt_recipe_contradiction(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {

@@ -13,7 +13,9 @@ typedef struct {
     drt_model *m;
     drt_device *dev;
     drt_tape *t;
-    float *pixels; // 4 pictures
+    float *pixels;                // 4 pictures
+    const drt_token_mixer *order; // of `whole`; NULL: none
+    int prompt;                   // ids that it moves
 } world;
 
 static int setup(void **state) {
@@ -73,7 +75,15 @@ static float *whole(const world *w, const int32_t *id, int n, const float *patch
     drt_tape_begin(w->t, false);
     drt_mat pixels = drt_mat_f32((float *)patches, images * TINY_PATCHES, 3 * TINY_PATCH * TINY_PATCH);
     drt_tensor *seen = images ? drt_visual_tokens(w->t, m, pixels, false) : NULL;
-    const drt_splice splice = {rows, token, visual};
+    int32_t moved[2][256], end = (int32_t)drt_id_rows(m, id, w->prompt);
+    const drt_mixer_rows all = {1, offsets, &end, token, visual};
+    drt_mixer_places at;
+    if (w->order) check(drt_token_mixer_places(w->t, m, w->order, &all, seen, &at));
+    for (int r = 0; r < rows; r++) {
+        int to = w->order ? at.to[r] : r;
+        moved[0][to] = token[r], moved[1][to] = visual[r];
+    }
+    const drt_splice splice = {rows, moved[0], moved[1]};
     const drt_decoder_rows r = {
         .sequences = 1, .offsets = offsets, .position = position, .reach = reach, .select = select, .selected = rows};
     drt_tensor *x = drt_decoder_run(w->t, &m->language, drt_splice_rows(w->t, m, &splice, seen), &r, NULL);
@@ -101,10 +111,10 @@ static void cache_changes_nothing(void **state) {
     float *want = whole(w, text_c, 9, w->pixels, &rows), *other = whole(w, text_d, 7, NULL, &rows);
     const int64_t last = drt_id_rows(w->m, text_c, 9) - 1;
     check_ok(drt_session_new(&s, w->m, w->t, 3, 40, &err));
-    const drt_feed one[] = {{0, text_d, 2, NULL}, {2, text_c, 4, w->pixels}};
-    const drt_feed two[] = {{2, text_c + 4, 3, w->pixels + drt_picture_size(w->m)}};
-    const drt_feed wrong[] = {{0, text_b, 3, NULL}, {2, text_b, 3, NULL}};
-    const drt_feed three[] = {{0, text_d + 2, 5, NULL}, {2, text_c + 7, 2, NULL}};
+    const drt_feed one[] = {{0, text_d, 2, NULL, 0}, {2, text_c, 4, w->pixels, 0}};
+    const drt_feed two[] = {{2, text_c + 4, 3, w->pixels + drt_picture_size(w->m), 0}};
+    const drt_feed wrong[] = {{0, text_b, 3, NULL, 0}, {2, text_b, 3, NULL, 0}};
+    const drt_feed three[] = {{0, text_d + 2, 5, NULL, 0}, {2, text_c + 7, 2, NULL, 0}};
     check_ok(drt_session_feed(s, one, 2, &logits, &err));
     check_ok(drt_session_feed(s, two, 1, &logits, &err));
     assert_int_equal(drt_session_length(s, 2), last - 1);
@@ -117,7 +127,7 @@ static void cache_changes_nothing(void **state) {
     check(difference(drt_row(logits, 0), other + 6 * vocab, vocab) < 2e-5f);
     check(difference(drt_row(logits, 1), want + last * vocab, vocab) < 2e-5f);
     assert_int_equal(drt_session_length(s, 1), 0);
-    const drt_feed many = {1, text_d, 7, NULL}, stranger = {1, &(int32_t){9999}, 1, NULL};
+    const drt_feed many = {1, text_d, 7, NULL, 0}, stranger = {1, &(int32_t){9999}, 1, NULL, 0};
     for (int i = 0; i < 5; i++) check_ok(drt_session_feed(s, &many, 1, &logits, &err));
     check_refused(drt_session_feed(s, &many, 1, &logits, &err), DRT_EARG, "room of 40");
     check_refused(drt_session_feed(s, &stranger, 1, &logits, &err), DRT_EARG, "token 9999");
@@ -287,6 +297,40 @@ static void choices_by_probability(void **state) {
     drt_replies_free(with, 4), drt_replies_free(without, 4);
 }
 
+// Answers in an input order, and the probabilities of choices, are those of whole runs over rows in that order; what is
+// said after the first answer leaves the order as it was.
+static void input_order(void **state) {
+    world *w = *state;
+    static const int32_t x[] = {50, 2}, y[] = {61, 62, 63, 2}, z[] = {80};
+    const drt_choice three[] = {{y, 4}, {x, 2}, {z, 1}};
+    drt_error err = {0};
+    for (int way = 0; way < 3; way++) {
+        const drt_token_mixer mixer = {DRT_INPUT_TOKEN_MIXER, way == 2 ? 0.3f : 0.0f, (drt_mixer_side)(way % 2)};
+        const drt_generate_options plain = {.max_new_tokens = 12}, mixed = {.max_new_tokens = 12, .order = &mixer};
+        drt_prompt p[4];
+        drt_reply have[4], other[4];
+        four_prompts(w, p);
+        p[0].choice = p[2].choice = three, p[0].choices = p[2].choices = 3;
+        p[2].prompt = 7; // ids behind it belong to an answer
+        check_ok(drt_generate(w->m, w->t, p, 4, &plain, other, &err));
+        check_ok(drt_generate(w->m, w->t, p, 4, &mixed, have, &err));
+        w->order = &mixer;
+        for (int i = 0; i < 4; i++) {
+            int32_t want[12];
+            w->prompt = p[i].prompt ? p[i].prompt : p[i].n;
+            int n = by_hand(w, &p[i], 12, want);
+            assert_int_equal(have[i].n, n);
+            assert_memory_equal(have[i].id, want, (size_t)n * sizeof *want);
+            for (int k = 0; k < p[i].choices; k++) {
+                check(fabs(have[i].logprob[k] - judged(w, &p[i], &three[k])) < 1e-4);
+                check(fabs(have[i].logprob[k] - other[i].logprob[k]) > 1e-3);
+            }
+        }
+        w->order = NULL;
+        drt_replies_free(have, 4), drt_replies_free(other, 4);
+    }
+}
+
 typedef struct {
     drt_text text[4];
     int calls, stop_after;
@@ -384,6 +428,7 @@ int main(void) {
         cmocka_unit_test(eos_ends_one_answer_only),
         cmocka_unit_test(sampling_is_reproducible),
         cmocka_unit_test(choices_by_probability),
+        cmocka_unit_test(input_order),
         cmocka_unit_test(streaming_and_stop_strings),
         cmocka_unit_test(refusals),
         cmocka_unit_test(pictures),

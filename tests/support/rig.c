@@ -70,6 +70,8 @@ static void read_pass(rig *r, int s, int k, drt_pass *p) {
     check(n == labels);
     p->n = (int)n;
     p->permutation = -1;
+    snprintf(name, sizeof name, "s.%d.p.%d.prompt", s, k);
+    if (has(r, name)) p->prompt = rig_whole(r, name, NULL)[0];
     snprintf(name, sizeof name, "s.%d.p.%d.info", s, k);
     if (!has(r, name)) return;
     const int32_t *info = rig_whole(r, name, NULL);
@@ -134,7 +136,8 @@ void rig_open(rig *r, const char *model, const char *golden, const char *device,
     r->pack = drt_pack_options_of(r->m, r->bank, q->order.grid ? (int)q->order.grid : side);
     r->pack.select_all = !q->train.select_rows;
     r->pack.read_visual = q->order.token == DRT_ORDER_VISUAL;
-    r->options = (drt_align_options){.order_token = q->order.token, .reduce = q->guided.reduce};
+    r->options =
+        (drt_align_options){.order_token = q->order.token, .reduce = q->guided.reduce, .mixer = drt_recipe_mixer(q)};
     r->data.batch = r->batch;
     read_samples(r);
 }

@@ -172,8 +172,9 @@ static void killed_anywhere(void **state) {
     static const char *const ways[] = {
         "objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
         "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
-        "train.tokens=80 groups.vision=1 checkpoint.every=1", "dtype=bf16 objectives.guided=1"};
-    for (int i = 0; i < 4; i++) {
+        "train.tokens=80 groups.vision=1 checkpoint.every=1", "dtype=bf16 objectives.guided=1",
+        "token_mixer.order=token_mixer data.template=v1 objectives.image_order=1 train.tokens=300"};
+    for (int i = 0; i < 5; i++) {
         char whole[20], torn[20], plain[40], pieces[40], once[20];
         drt_rng r;
         snprintf(plain, sizeof plain, "whole-%d", i);
@@ -197,6 +198,11 @@ static void killed_anywhere(void **state) {
         check(same_file(w, plain, pieces, "model/config.json"));
         if (i < 2) check(same_file(w, plain, pieces, "model/directed.safetensors"));
         check_log(w, pieces, 9);
+        if (i == 4) { // the order of the input matters
+            snprintf(more, sizeof more, "%s token_mixer.order=none", ways[i]);
+            weights(w, "unmixed", more, torn);
+            assert_string_not_equal(whole, torn);
+        }
         // Another seed is another run: the hash tells runs apart.
         snprintf(more, sizeof more, "%s seed=43", ways[i]);
         snprintf(once, sizeof once, "other-%d", i);
