@@ -3,6 +3,8 @@
 #include "cli/open.h"
 #include "cli/options.h"
 
+#include "base/file.h"
+#include "eval/order_picture.h"
 #include "infer/chat.h"
 
 #include <signal.h>
@@ -30,6 +32,7 @@ static const char help[] =
     "  --order NAME          of the input: none (default), or token_mixer: visual tokens beside the words they are "
     "like\n"
     "  --tau X, --side S     of token_mixer: least cosine (default 0.1); before (default) or after the word\n"
+    "  --order-picture F     with --image and --prompt: an SVG of which visual tokens went to which words\n"
     "  --template NAME       how the conversation is written (default: as the folder says, else v1)\n"
     "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
@@ -42,7 +45,7 @@ static void on_interrupt(int signal) { (void)signal, interrupted = 1; }
 
 typedef struct {
     const char *model, *image, *prompt, *temperature, *top_p, *tokens, *seed, *system, *template, *device, *threads,
-        *dtype, *order, *tau, *side;
+        *dtype, *order, *tau, *side, *drawing;
     drt_token_mixer mixer;
     int keep;
     long long n_tokens, n_seed;
@@ -60,13 +63,21 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
                  .tau = "0.1",
                  .side = "before"};
     const drt_option options[] = {
-        {"--image", &a->image, NULL, false},   {"--prompt", &a->prompt, NULL, false},
-        {"--top-p", &a->top_p, NULL, false},   {"--temperature", &a->temperature, NULL, false},
-        {"--seed", &a->seed, NULL, false},     {"--max-new-tokens", &a->tokens, NULL, false},
-        {"--system", &a->system, NULL, false}, {"--template", &a->template, NULL, false},
-        {"--device", &a->device, NULL, false}, {"--threads", &a->threads, NULL, false},
-        {"--dtype", &a->dtype, NULL, false},   {"--order", &a->order, NULL, false},
-        {"--tau", &a->tau, NULL, false},       {"--side", &a->side, NULL, false},
+        {"--image", &a->image, NULL, false},
+        {"--prompt", &a->prompt, NULL, false},
+        {"--top-p", &a->top_p, NULL, false},
+        {"--temperature", &a->temperature, NULL, false},
+        {"--seed", &a->seed, NULL, false},
+        {"--max-new-tokens", &a->tokens, NULL, false},
+        {"--system", &a->system, NULL, false},
+        {"--template", &a->template, NULL, false},
+        {"--device", &a->device, NULL, false},
+        {"--threads", &a->threads, NULL, false},
+        {"--dtype", &a->dtype, NULL, false},
+        {"--order", &a->order, NULL, false},
+        {"--tau", &a->tau, NULL, false},
+        {"--side", &a->side, NULL, false},
+        {"--order-picture", &a->drawing, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -82,6 +93,11 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
               drt_cli_template("chat", a->template, &a->how) &&
               drt_cli_order("chat", a->order, a->tau, a->side, &a->mixer, &o->order) &&
               (a->keep = drt_cli_word("chat", "--dtype", a->dtype, drt_keep_names, DRT_KEEPS)) >= 0;
+    if (ok && a->drawing && (!a->image || !a->prompt || !o->order)) {
+        fprintf(stderr, "drt chat: --order-picture draws what an order does to one question; give --order token_mixer, "
+                        "--image and --prompt with it\n");
+        return 2;
+    }
     o->max_new_tokens = (int)a->n_tokens;
     o->seed = (uint64_t)a->n_seed;
     return ok ? 0 : 2;
@@ -151,6 +167,16 @@ static void converse(drt_chat *c, const drt_generate_options *o) {
     free(line);
 }
 
+static drt_status draw_order(const asked *a, const drt_model *m, drt_tape *t, drt_error *err) {
+    const drt_order_question q = {a->how, a->system, a->prompt, a->image};
+    drt_text svg = {0};
+    drt_status status = drt_order_picture(m, t, &a->mixer, &q, &svg, err);
+    if (!status) status = drt_file_write(a->drawing, svg.bytes, svg.size, err);
+    if (!status) fprintf(stderr, "written: %s\n", a->drawing);
+    drt_text_free(&svg);
+    return status;
+}
+
 int drt_cli_chat(int argc, char **argv) {
     asked a;
     drt_generate_options o = {.on_text = print, .user = stdout};
@@ -166,6 +192,7 @@ int drt_cli_chat(int argc, char **argv) {
     drt_status status = drt_model_open(&m, a.model, &inference, &err);
     if (!status) status = drt_chat_new(&chat, m, tape, a.how, a.system, &err);
     if (!status && a.image) status = drt_chat_image(chat, a.image, &err);
+    if (!status && a.drawing) status = draw_order(&a, m, tape, &err);
     if (status) fprintf(stderr, "drt chat: %s\n", err.text);
     else if (!a.prompt) converse(chat, &o);
     bool well = !status && (!a.prompt || answer(chat, a.prompt, &o));

@@ -1,5 +1,6 @@
 // Line charts: what is drawn stands where the data say, whatever the data are.
 #include "support/check.h"
+#include "support/svg.h"
 
 #include "eval/curves.h"
 
@@ -8,33 +9,10 @@
 
 enum { MANY = 100000 };
 
-// Every element is closed in order, and no number went wrong.
-static void check_well_formed(const drt_text *svg) {
-    char open[64][16];
-    int depth = 0;
-    assert_false(svg->failed);
-    assert_null(strstr(svg->bytes, "nan"));
-    assert_null(strstr(svg->bytes, "inf"));
-    for (const char *p = svg->bytes; (p = strchr(p, '<')); p++) {
-        const char *end = strchr(p, '>');
-        char name[16] = {0};
-        assert_non_null(end);
-        sscanf(p + 1 + (p[1] == '/'), "%15[a-z]", name);
-        if (p[1] == '/') {
-            assert_true(depth > 0);
-            assert_string_equal(open[--depth], name);
-        } else if (end[-1] != '/') {
-            assert_true(depth < 64);
-            strcpy(open[depth++], name);
-        }
-    }
-    assert_int_equal(depth, 0);
-}
-
 static char *draw(const drt_curve *curves, int n, drt_curve_options o) {
     drt_text svg = {0};
     drt_curves_svg(curves, n, &o, &svg);
-    check_well_formed(&svg);
+    check_svg(&svg);
     assert_memory_equal(svg.bytes, "<svg class=\"drt-chart\"", 22);
     return svg.bytes;
 }
@@ -152,7 +130,7 @@ static void colours_and_names(void **state) {
     (void)state;
     const double x[] = {1, 2}, y[] = {3, 4};
     const drt_curve curves[] = {{.name = "a<b", .n = 2, .x = x, .y = y},
-                                 {.name = "two", .n = 2, .x = x, .y = y, .colour = 5}};
+                                {.name = "two", .n = 2, .x = x, .y = y, .colour = 5}};
     char *svg = draw(curves, 2, (drt_curve_options){.x_label = "step", .y_label = "nats"});
     assert_non_null(strstr(svg, "a&lt;b</text>"));
     assert_non_null(strstr(svg, ">step</text>"));
@@ -166,12 +144,9 @@ static void colours_and_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(points_stand_where_they_belong),
-        cmocka_unit_test(logarithmic_axis_spreads_decades),
-        cmocka_unit_test(smoothing_keeps_the_raw_line),
-        cmocka_unit_test(long_series_are_thinned_but_keep_extremes),
-        cmocka_unit_test(any_data_give_a_chart),
-        cmocka_unit_test(colours_and_names),
+        cmocka_unit_test(points_stand_where_they_belong), cmocka_unit_test(logarithmic_axis_spreads_decades),
+        cmocka_unit_test(smoothing_keeps_the_raw_line),   cmocka_unit_test(long_series_are_thinned_but_keep_extremes),
+        cmocka_unit_test(any_data_give_a_chart),          cmocka_unit_test(colours_and_names),
     };
     return cmocka_run_group_tests_name("curves", tests, NULL, NULL);
 }

@@ -1,0 +1,213 @@
+#include "eval/order_picture.h"
+
+#include "infer/picture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 440, MARGIN = 16, LINE = 26, TOP = 60 };
+static const double LETTER = 7.6; // mean width of a letter at 13 units
+
+static const char style[] =
+    "<style>.drt-order{font:13px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
+    ".drt-order .ground{fill:#fff}.drt-order text{fill:#57606a}.drt-order .title,.drt-order .word{fill:#1f2328}"
+    ".drt-order .title{font-weight:600}.drt-order .word{font-weight:600}.drt-order .on{fill:#fff;font-weight:600}"
+    ".drt-order .rest{fill:#8c959f}"
+    "@media (prefers-color-scheme:dark){.drt-order .ground{fill:#0d1117}.drt-order text{fill:#9da7b3}"
+    ".drt-order .title,.drt-order .word{fill:#e6edf3}.drt-order .on{fill:#fff}}</style>";
+
+// The question as rows, and where they go.
+typedef struct {
+    const drt_model *m;
+    const drt_token_mixer *order;
+    int32_t rows, *token, *visual; // [rows]
+    drt_mixer_places at;
+    int32_t *moved; // [rows] how many visual tokens a word has got
+    int32_t *hue;   // [rows] of the colour of such a word
+    drt_text *out;
+    double x, y; // where the next piece of the prompt stands
+} drawing;
+
+static drt_status read_question(const drt_model *m, const drt_order_question *q, drt_encoded *e, drt_error *err) {
+    const drt_template *found;
+    drt_text text = {0};
+    drt_status status = drt_model_template(m, q->how, &found, err);
+    if (status) return status;
+    drt_template how = *found;
+    if (q->system) how.system = q->system;
+    drt_text_printf(&text, DRT_IMAGE_PLACEHOLDER "\n%s", q->message);
+    const drt_turn turn = {true, text.bytes};
+    status = text.failed ? drt_fail(err, DRT_ENOMEM, "no memory for a question")
+                         : drt_conversation_prompt(&how, m->tokenizer, &turn, 1, 1, e, err);
+    drt_text_free(&text);
+    return status;
+}
+
+// Lays out the rows of the prompt and asks the order for their places.
+static drt_status arrange(drawing *d, drt_tape *t, const drt_encoded *e, float *pixels, drt_error *err) {
+    int32_t image = drt_visual_rows(&d->m->config), row = 0;
+    d->rows = e->n - e->images + e->images * image;
+    drt_tape_begin(t, false);
+    drt_tensor *seen = drt_visual_tokens(t, d->m, drt_picture_rows(d->m, pixels, 1), false);
+    d->token = drt_tape_alloc(t, 4 * (int64_t)d->rows, sizeof *d->token);
+    if (!d->token) return drt_tape_failed(t, err);
+    d->visual = d->token + d->rows, d->moved = d->visual + d->rows, d->hue = d->moved + d->rows;
+    for (int i = 0; i < e->n; i++)
+        for (int k = 0; k < (e->id[i] == DRT_IMAGE_TOKEN ? image : 1); k++, row++) {
+            d->token[row] = e->id[i] == DRT_IMAGE_TOKEN ? -1 : e->id[i];
+            d->visual[row] = e->id[i] == DRT_IMAGE_TOKEN ? k : -1;
+        }
+    const int32_t offsets[] = {0, d->rows}, prompt = d->rows;
+    const drt_mixer_rows rows = {1, offsets, &prompt, d->token, d->visual};
+    if (!drt_token_mixer_places(t, d->m, d->order, &rows, seen, &d->at)) return drt_tape_failed(t, err);
+    for (int32_t r = 0; r < d->rows; r++)
+        if (d->visual[r] >= 0 && d->at.match[r] != DRT_MIXER_UNMATCHED) d->moved[d->at.match[r]]++;
+    // Neighbouring words get colours far apart: steps of the golden angle.
+    for (int32_t r = 0, k = 0; r < d->rows; r++)
+        if (d->moved[r]) d->hue[r] = k++ * 137 % 360;
+    return DRT_OK;
+}
+
+// A word for people: its text without the space in front, line ends as a sign.
+static void put_word(const drawing *d, int32_t id, drt_text *out) {
+    drt_error ignored = {0};
+    drt_text raw = {0};
+    if (drt_tokenizer_decode(d->m->tokenizer, &id, 1, false, &raw, &ignored) || raw.failed) drt_text_puts(out, "?");
+    const char *s = raw.bytes ? raw.bytes : "";
+    while (*s == ' ') s++;
+    for (; *s; s++) {
+        if (*s == '\n') drt_text_puts(out, "↵");
+        else if ((unsigned char)*s >= 0x20 && *s != 0x7f) drt_text_add(out, s, 1);
+    }
+    if (!out->size) drt_text_puts(out, "␣");
+    drt_text_free(&raw);
+}
+
+static void draw_patches(const drawing *d) {
+    const drt_tower *v = &d->m->config.vision;
+    int side = v->image / v->patch;
+    double cell = (double)SIDE / side;
+    for (int32_t r = 0; r < d->rows; r++) {
+        int patch = d->visual[r] - d->m->config.keep_class, word = d->at.match[r];
+        if (d->visual[r] < 0 || patch < 0) continue;
+        drt_text_printf(d->out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" ",
+                        MARGIN + patch % side * cell, TOP + patch / side * cell, cell, cell);
+        if (word == DRT_MIXER_UNMATCHED) drt_text_puts(d->out, "fill=\"#000\" fill-opacity=\".45\">");
+        else
+            drt_text_printf(d->out, "fill=\"hsl(%d,85%%,50%%)\" fill-opacity=\".4\" stroke=\"hsl(%d,85%%,40%%)\">",
+                            d->hue[word], d->hue[word]);
+        drt_text name = {0};
+        if (word != DRT_MIXER_UNMATCHED) put_word(d, d->token[word], &name);
+        drt_text_puts(d->out, "<title>");
+        drt_text_html(d->out, name.bytes ? name.bytes : "no word");
+        drt_text_printf(d->out, ", cosine %.3f</title></rect>\n", d->at.cosine[r]);
+        drt_text_free(&name);
+    }
+}
+
+// One piece of the prompt, on the next line where it does not fit. hue < 0: none.
+static void put_piece(drawing *d, const char *text, const char *kind, int hue) {
+    int letters = 0;
+    for (const char *s = text; *s; s++) letters += (*s & 0xc0) != 0x80;
+    double width = LETTER * letters + 10;
+    if (d->x + width > MARGIN + SIDE && d->x > MARGIN) d->x = MARGIN, d->y += LINE;
+    if (hue >= 0)
+        drt_text_printf(d->out,
+                        "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"20\" rx=\"4\" "
+                        "fill=\"hsl(%d,85%%,32%%)\"/>",
+                        d->x, d->y - 15, width - 4, hue);
+    drt_text_printf(d->out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", kind, d->x + 3, d->y);
+    drt_text_html(d->out, text);
+    drt_text_puts(d->out, "</text>\n");
+    d->x += width;
+}
+
+// The prompt as it is read: words, and ▦ n for n visual tokens one behind the other.
+static void draw_prompt(drawing *d) {
+    int32_t *from = malloc(((size_t)d->rows + 1) * sizeof *from);
+    if (!from) {
+        d->out->failed = true;
+        return;
+    }
+    for (int32_t r = 0; r < d->rows; r++) from[d->at.to[r]] = r;
+    for (int32_t i = 0; i < d->rows;) {
+        int32_t r = from[i], n = 0;
+        drt_text text = {0};
+        if (d->visual[r] < 0) {
+            put_word(d, d->token[r], &text);
+            if (text.bytes) put_piece(d, text.bytes, d->moved[r] ? "word" : "text", -1);
+            i++;
+        } else {
+            int32_t word = d->at.match[r];
+            for (; i + n < d->rows && d->visual[from[i + n]] >= 0 && d->at.match[from[i + n]] == word; n++) {
+            }
+            drt_text_printf(&text, "▦ %d", n);
+            if (text.bytes) put_piece(d, text.bytes, word < 0 ? "rest" : "on", word < 0 ? -1 : d->hue[word]);
+            i += n;
+        }
+        d->out->failed |= text.failed;
+        drt_text_free(&text);
+    }
+    free(from);
+}
+
+static void draw(drawing *d, const unsigned char *png, size_t size, drt_text *svg) {
+    drt_text body = {0};
+    int32_t visuals = 0, moved = 0;
+    for (int32_t r = 0; r < d->rows; r++) visuals += d->visual[r] >= 0, moved += d->moved[r];
+    d->out = &body;
+    d->x = MARGIN, d->y = TOP + SIDE + 30;
+    draw_patches(d);
+    draw_prompt(d);
+    int width = SIDE + 2 * MARGIN, height = (int)d->y + MARGIN;
+    drt_text_printf(svg,
+                    "<svg class=\"drt-order\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
+                    "height=\"%d\">%s\n<rect class=\"ground\" width=\"%d\" height=\"%d\"/>\n",
+                    width, height, width, height, style, width, height);
+    drt_text_printf(svg,
+                    "<text class=\"title\" x=\"%d\" y=\"27\">%d of %d visual tokens moved</text>\n"
+                    "<text x=\"%d\" y=\"46\">%s the word that each is most like, cosine ≥ %g</text>\n",
+                    MARGIN, moved, visuals, MARGIN, d->order->side == DRT_MIXER_BEFORE ? "in front of" : "behind",
+                    (double)d->order->tau);
+    drt_text_printf(svg, "<image x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" href=\"data:image/png;base64,", MARGIN,
+                    TOP, SIDE, SIDE);
+    drt_text_base64(svg, png, size);
+    drt_text_puts(svg, "\"/>\n");
+    drt_text_add(svg, body.bytes, body.size);
+    drt_text_puts(svg, "</svg>\n");
+    svg->failed |= body.failed;
+    drt_text_free(&body);
+}
+
+// The picture as the model is shown it, as a file's bytes.
+static drt_status prepared(const drt_model *m, const char *path, unsigned char **png, size_t *size, drt_error *err) {
+    drt_image image = {0}, ready = {0};
+    drt_status status = drt_image_read(&image, path, err);
+    if (!status) status = drt_image_prepare(&image, &m->preprocess, &ready, err);
+    if (!status) status = drt_image_encode_png(&ready, png, size, err);
+    drt_image_free(&image);
+    drt_image_free(&ready);
+    return status;
+}
+
+drt_status drt_order_picture(const drt_model *m, drt_tape *t, const drt_token_mixer *order, const drt_order_question *q,
+                             drt_text *svg, drt_error *err) {
+    drawing d = {.m = m, .order = order};
+    drt_encoded e = {0};
+    unsigned char *png = NULL;
+    size_t size = 0;
+    if (m->config.kind != DRT_MODEL_LLAVA)
+        return drt_fail(err, DRT_ECONFIG, "%s sees no pictures beside words; use a LLaVA folder",
+                        m->folder ? m->folder : "the model");
+    float *pixels = malloc((size_t)drt_picture_size(m) * sizeof *pixels);
+    drt_status status = pixels ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a picture");
+    if (!status) status = read_question(m, q, &e, err);
+    if (!status) status = drt_picture_read(m, q->image, pixels, err);
+    if (!status) status = prepared(m, q->image, &png, &size, err);
+    if (!status) status = arrange(&d, t, &e, pixels, err);
+    if (!status) draw(&d, png, size, svg);
+    if (!status && svg->failed) status = drt_fail(err, DRT_ENOMEM, "no memory for a drawing");
+    drt_encoded_free(&e);
+    free(pixels), free(png);
+    return status;
+}
