@@ -3,6 +3,7 @@
 # make test       builds and runs every test; the last line is "N passed, N failed"
 # make asan       the same tests under AddressSanitizer and UBSan
 # make demo       shapes, two models, two stages, report in out/demo/
+# make fuzz       every parser fuzzed for SECONDS (60) under ASan and UBSan; needs clang; findings in build-fuzz/
 # make parity     golden files made anew by transformers (PYTHON), drt and the committed ones against them
 # make bench      one JSON line per kernel and model step
 # make tiny-models   trains models/ anew (hours); they are committed
@@ -43,7 +44,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*_test.c))
 SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
 .SECONDARY:
-.PHONY: all deps test asan parity demo bench tiny-models install clean check
+.PHONY: all deps test asan fuzz parity demo bench tiny-models install clean check
 all: $(BUILD)/drt $(BUILD)/libdrt.so
 
 deps:
@@ -76,7 +77,7 @@ $(BUILD)/tests/%_test: tests/%_test.c $(SUPPORT) $(BUILD)/libdrt.a
 $(BUILD)/tests/support/%.o: ALL_CFLAGS += -Itests
 
 tests-built: all $(TESTS)
-.PHONY: tests-built
+.PHONY: tests-built fuzz-built
 test: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) tests-built
 	@BUILD=$(BUILD) tools/run_tests.sh $(T)
@@ -84,6 +85,17 @@ asan: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-asan CFLAGS="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests-built
 	@BUILD=build-asan tools/run_tests.sh $(T)
+# Targets are one file each, named after what they read; the parsers need no room above data. New inputs that reach
+# further are added to build-fuzz/NAME; tests/fuzz/corpus/NAME is where they begin, and what tests/fuzz/corpus_test.c runs.
+SECONDS ?= 60
+FUZZ := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
+$(BUILD)/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(filter $(BUILD)/src/base/% $(BUILD)/src/format/% $(BUILD)/src/data/%,$(OBJ))
+	@$(CC) -o $@ $^ $(LIBS) -fsanitize=fuzzer
+fuzz-built: $(FUZZ:%=$(BUILD)/%_fuzz)
+fuzz: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-fuzz CC=clang CFLAGS="-O1 -g" \
+	  SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" fuzz-built
+	@tools/fuzz.sh $(SECONDS) $(or $(T),$(FUZZ))
 PYTHON ?= python3
 parity:
 	@$(MAKE) --no-print-directory -j$$(nproc) tests-built
@@ -117,6 +129,6 @@ install: all
 check:
 	@python3 tools/check_structure.py
 clean:
-	@rm -rf build build-asan
+	@rm -rf build build-asan build-fuzz
 
 -include $(wildcard $(BUILD)/src/*/*.d $(BUILD)/src/*/*/*.d $(BUILD)/src/*/*/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/bench/*.d)

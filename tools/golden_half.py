@@ -7,17 +7,20 @@ For each folder, weights rounded to bf16 and the samples of its expected.safeten
   FOLDER.exact    logits computed in f32 from these weights
   FOLDER.bf16     logits computed in bf16 throughout
   FOLDER.loss, FOLDER.grad.NAME    mean cross-entropy and its gradients, in f32 from these weights
+Of pairs of towers in place of logits: FOLDER.images.exact, .bf16, FOLDER.texts.exact, .bf16, the embeddings of unit length;
+their gradients are held against those of expected.safetensors.
 """
 import os
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import CLIPModel, LlamaForCausalLM, LlavaForConditionalGeneration, SiglipModel
 
 from golden_model import IGNORE, IMAGE, OUT, drt_name, expand
 
 torch.set_num_threads(1)
+PAIRS = {"clip": CLIPModel, "clip_odd": CLIPModel, "siglip": SiglipModel, "siglip_odd": SiglipModel}
 
 
 def run(model, kind, given, dtype):
@@ -43,33 +46,55 @@ def run(model, kind, given, dtype):
     return torch.cat(logits), loss / words
 
 
+def halved(kind, path):
+    """A model with weights rounded to bf16, in bf16; then the same weights in f32, as drt has them: vectors unrounded."""
+    rounded = kind.from_pretrained(path).eval().to(torch.bfloat16)
+    yield rounded
+    model, whole = rounded.float(), dict(kind.from_pretrained(path).named_parameters())
+    for name, p in model.named_parameters():
+        if p.dim() < 2:
+            p.data.copy_(whole[name].data)
+    yield model
+
+
+def embeddings(model, given, dtype):
+    """Of pictures and of texts; a text is one sequence, as CLIP's have any length."""
+    seen = model.vision_model(pixel_values=given["pixels"].to(dtype)).pooler_output
+    texts = [given[f"ids.{k}"][None].long() for k in range(len(seen))]
+    read = torch.cat([model.text_model(input_ids=t).pooler_output for t in texts])
+    if isinstance(model, CLIPModel):
+        seen, read = model.visual_projection(seen), model.text_projection(read)
+    return [torch.nn.functional.normalize(x, dim=-1).float() for x in (seen, read)]
+
+
 def main():
     out = {}
     for folder, kind in (("llava", LlavaForConditionalGeneration), ("llama", LlamaForCausalLM)):
         path = os.path.join(OUT, folder)
         given = load_file(os.path.join(path, "expected.safetensors"))
-        model = kind.from_pretrained(path).eval()
-        rounded = model.to(torch.bfloat16)
+        models = halved(kind, path)
         with torch.no_grad():
-            out[f"{folder}.bf16"], _ = run(rounded, folder, given, torch.bfloat16)
-        model = rounded.float()
-        # drt keeps vectors in f32; in the folder they were f32, too.
-        whole = dict(kind.from_pretrained(path).named_parameters())
-        for name, p in model.named_parameters():
-            if p.dim() < 2:
-                p.data.copy_(whole[name].data)
+            out[f"{folder}.bf16"], _ = run(next(models), folder, given, torch.bfloat16)
+        model = next(models)
         logits, loss = run(model, folder, given, torch.float32)
         loss.backward()
         out[f"{folder}.exact"], out[f"{folder}.loss"] = logits, loss[None]
         for name, p in model.named_parameters():
             if p.grad is not None:
                 out[f"{folder}.grad.{drt_name(name)}"] = p.grad
+    for folder, kind in PAIRS.items():
+        path = os.path.join(OUT, folder)
+        given = load_file(os.path.join(path, "expected.safetensors"))
+        for model, way in zip(halved(kind, path), ("bf16", "exact")):
+            with torch.no_grad():
+                images, texts = embeddings(model, given, torch.bfloat16 if way == "bf16" else torch.float32)
+            out[f"{folder}.images.{way}"], out[f"{folder}.texts.{way}"] = images, texts
     file = os.path.join(OUT, "half.safetensors")
     save_file({k: v.detach().contiguous() for k, v in out.items()}, file)
     os.chmod(file, 0o644)
-    for folder in ("llava", "llama"):
-        a, b = out[f"{folder}.bf16"], out[f"{folder}.exact"]
-        print(f"{folder}: bf16 and exact are {(a - b).norm() / b.norm():.2e} apart")
+    for what in ("llava", "llama", *(f"{p}.{x}" for p in PAIRS for x in ("images", "texts"))):
+        a, b = out[f"{what}.bf16"], out[f"{what}.exact"]
+        print(f"{what}: bf16 and exact are {(a - b).norm() / b.norm():.2e} apart")
 
 
 main()

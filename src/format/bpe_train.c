@@ -367,6 +367,24 @@ static void put_letters(drt_text *out, const drt_text *bytes) {
     }
 }
 
+// What stands around a text: BOS in front, where there is one.
+static void put_around(const char *const *special, int32_t n_special, drt_text *out) {
+    int32_t bos = 0;
+    while (bos < n_special && strcmp(special[bos], "<s>") != 0) bos++;
+    if (bos == n_special) {
+        drt_text_puts(out, "null");
+        return;
+    }
+    static const char *const a = "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}",
+                             *const b = "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}";
+    static const char *const first = "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}}",
+                             *const second = "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":1}}";
+    drt_text_printf(out,
+                    "{\"type\":\"TemplateProcessing\",\"single\":[%s,%s],\"pair\":[%s,%s,%s,%s],"
+                    "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[%d],\"tokens\":[\"<s>\"]}}}",
+                    first, a, first, a, second, b, bos);
+}
+
 static void put_tokenizer(const trainer *t, const char *const *special, drt_text *out) {
     drt_text piece = {0};
     drt_text_puts(out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[");
@@ -376,13 +394,14 @@ static void put_tokenizer(const trainer *t, const char *const *special, drt_text
         drt_text_puts(
             out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
     }
-    drt_text_puts(
-        out,
-        "],\n\"normalizer\":null,\n\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
-        "\"trim_offsets\":true,\"use_regex\":true},\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\","
-        "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\","
-        "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
-        "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":false,\n\"vocab\":{");
+    drt_text_puts(out, "],\n\"normalizer\":null,\n\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                       "\"trim_offsets\":true,\"use_regex\":true},\n\"post_processor\":");
+    put_around(special, t->special_count, out);
+    drt_text_puts(out,
+                  ",\n\"decoder\":{\"type\":\"ByteLevel\","
+                  "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\","
+                  "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
+                  "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":false,\n\"vocab\":{");
     for (int32_t i = 0; i < t->piece_count; i++) {
         piece.size = 0;
         if (i >= t->special_count) put_letters(&piece, &t->pieces[i]);

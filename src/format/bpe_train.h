@@ -14,7 +14,7 @@
 // HF's BpeTrainer learns with min_frequency 2 and its ByteLevel alphabet.
 // Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json into out_folder (made if missing), which
 // AutoTokenizer loads with identical ids. "<s>", "</s>", "<unk>" and "<pad>", when among the special tokens, become
-// BOS, EOS, UNK and PAD; nothing is added around a text.
+// BOS, EOS, UNK and PAD; BOS stands in front of a text, nothing behind it.
 // DRT_EARG: vocab_size < 256 + n_special, a special token empty or given twice. DRT_EIO, DRT_ENOMEM.
 drt_status drt_bpe_train(const char *const *texts, int n, int vocab_size, const char *const *special, int n_special,
                          const char *out_folder, drt_error *err);

@@ -175,6 +175,7 @@ static drt_status tower_check(const drt_tower *v, bool vision, const char *name,
     WITHIN("num_hidden_layers", v->layers, 1, 1024);
     WITHIN("num_attention_heads", v->heads, 1, v->width);
     WITHIN("projection_dim", v->joint, 1, 1 << 16);
+    if (!status) status = eps_check(name, "layer_norm_eps", v->eps, err);
     if (vision) {
         WITHIN("image_size", v->image, 1, 1 << 14);
         WITHIN("patch_size", v->patch, 1, v->image);

@@ -28,11 +28,14 @@ static inline int whole(reader *r, const json_t *o, const char *key, int standar
     return standard;
 }
 
+// Nothing in a config comes near float's range; what is beyond it would become infinite.
 static inline double real(reader *r, const json_t *o, const char *key, double standard) {
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) return standard;
-    if (json_is_number(v)) return json_number_value(v);
-    if (!r->status) r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a number", r->name, r->part, key);
+    if (json_is_number(v) && json_number_value(v) > -1e30 && json_number_value(v) < 1e30) return json_number_value(v);
+    if (!r->status)
+        r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a number%s", r->name, r->part, key,
+                             json_is_number(v) ? " that a model could have" : "");
     return standard;
 }
 
@@ -69,6 +72,12 @@ static inline drt_act act(reader *r, const json_t *o, const char *key, drt_act s
 static inline drt_status within(const char *name, const char *key, int v, int least, int most, drt_error *err) {
     if (v >= least && v <= most) return DRT_OK;
     return drt_fail(err, DRT_ECONFIG, "%s: %s is %d, outside [%d, %d]", name, key, v, least, most);
+}
+
+// Added to a variance before its root is taken.
+static inline drt_status eps_check(const char *name, const char *key, float eps, drt_error *err) {
+    if (eps >= 0 && eps <= 1) return DRT_OK;
+    return drt_fail(err, DRT_ECONFIG, "%s: %s is %g, outside [0, 1]", name, key, (double)eps);
 }
 
 #define WITHIN(key, v, least, most)                                                                                    \

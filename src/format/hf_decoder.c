@@ -241,6 +241,7 @@ drt_status drt_decoder_config_check(const drt_decoder_config *l, const char *nam
     WITHIN("max_position_embeddings", l->positions, 1, (1 << 28) / l->head_size);
     WITHIN("sliding_window", l->window, 0, 1 << 28);
     WITHIN("max_window_layers", l->window_from, 0, l->layers);
+    if (!status) status = eps_check(name, l->layer_norm ? "layer_norm_eps" : "rms_norm_eps", l->eps, err);
     if (status) return status;
     if (l->heads % l->kv_heads)
         return drt_fail(err, DRT_ECONFIG, "%s: num_attention_heads %d is not a multiple of num_key_value_heads %d",

@@ -16,7 +16,7 @@ static json_t *special(const char *content, int id) {
     return o;
 }
 
-// Both return false when there is no memory or the file is of another form.
+// All return false when there is no memory or the file is of another form.
 static bool add_to_vocabulary(json_t *o, const char *content, int id) {
     json_t *list = json_object_get(o, "added_tokens");
     if (!list) json_object_set_new(o, "added_tokens", list = json_array());
@@ -30,17 +30,23 @@ static bool add_to_config(json_t *o, const char *content, int id) {
     return !json_is_object(all) || !json_object_set_new(all, key, special(content, -1));
 }
 
+static bool add_to_map(json_t *o, const char *content, int id) {
+    return !json_object_set_new(o, content, json_integer(id));
+}
+
+// A map that is not there begins empty.
 static drt_status edit(const drt_added_tokens *a, const char *from, const char *to, const char *name,
                        bool (*add)(json_t *, const char *, int), drt_error *err) {
     char *source = drt_path_join(from, name), *target = drt_path_join(to, name), *text = NULL, *out = NULL;
-    json_error_t at;
+    json_error_t at = {0};
     json_t *o = NULL;
     size_t size;
     drt_status status = source && target ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for %s", name);
-    if (!status && drt_file_exists(source)) {
-        status = drt_file_read(&text, &size, source, MOST_JSON, err);
+    bool here = !status && drt_file_exists(source);
+    if (here || (!status && add == add_to_map)) {
+        if (here) status = drt_file_read(&text, &size, source, MOST_JSON, err);
         // Vocabularies may hold a piece of one zero byte, written as an escape.
-        o = status ? NULL : json_loadb(text, size, JSON_ALLOW_NUL, &at);
+        o = status ? NULL : here ? json_loadb(text, size, JSON_ALLOW_NUL, &at) : json_object();
         if (!status && !json_is_object(o))
             status = drt_fail(err, DRT_EFORMAT, "%s: line %d: not an object of JSON", source, o ? 1 : at.line);
         bool config = add == add_to_config;
@@ -64,14 +70,10 @@ drt_status drt_added_tokens_write(const drt_added_tokens *a, const char *from, c
     drt_status status = edit(a, from, to, "tokenizer.json", add_to_vocabulary, err);
     if (!status) status = edit(a, from, to, "tokenizer_config.json", add_to_config, err);
     char *json = drt_path_join(from, "tokenizer.json"), *model = drt_path_join(from, "tokenizer.model");
-    char *target = drt_path_join(to, "added_tokens.json"), text[80];
-    if (!status && (!json || !model || !target)) status = drt_fail(err, DRT_ENOMEM, "no memory");
-    if (!status && !drt_file_exists(json) && drt_file_exists(model)) {
-        int n = snprintf(text, sizeof text, a->pad < 0 ? "{\"<image>\": %d}\n" : "{\"<image>\": %d, \"<pad>\": %d}\n",
-                         a->image, a->pad);
-        status = drt_file_write(target, text, (size_t)n, err);
-    }
-    free(json), free(model), free(target);
+    if (!status && (!json || !model)) status = drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status && !drt_file_exists(json) && drt_file_exists(model))
+        status = edit(a, from, to, "added_tokens.json", add_to_map, err);
+    free(json), free(model);
     return status;
 }
 

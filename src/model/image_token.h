@@ -15,8 +15,8 @@ typedef struct {
 } drt_added_tokens;
 
 // Copies tokenizer.json and tokenizer_config.json of a folder with the tokens added (special, neither stripped nor
-// normalised); where there is tokenizer.model alone, they go into added_tokens.json. A folder with none is left alone;
-// DRT_EFORMAT: not the JSON that such files are.
+// normalised); where there is tokenizer.model alone, they join those of added_tokens.json. A folder with none is left
+// alone; DRT_EFORMAT: not the JSON that such files are.
 drt_status drt_added_tokens_write(const drt_added_tokens *added, const char *from, const char *to, drt_error *err);
 // Fills rows [rows - grown, rows) of [rows, cols] with the mean of the rows before them.
 void drt_fill_added_rows(float *x, int64_t rows, int64_t cols, int64_t grown);

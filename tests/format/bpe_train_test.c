@@ -34,6 +34,14 @@ static void most_frequent_pair_first(void **state) {
     assert_int_equal(drt_tokenizer_eos(tok), 2);
     assert_int_equal(drt_tokenizer_pad(tok), -1);
     assert_int_equal(drt_tokenizer_id(tok, "<image>"), 3);
+    // The file itself says that BOS stands in front, as drt puts it there.
+    int around;
+    assert_true(drt_tokenizer_adds_bos(tok));
+    const int32_t *before = drt_tokenizer_before(tok, &around);
+    assert_int_equal(around, 1);
+    assert_int_equal(before[0], 1);
+    drt_tokenizer_after(tok, &around);
+    assert_int_equal(around, 0);
     drt_tokenizer_close(tok);
     free(folder);
 }
@@ -55,6 +63,10 @@ static void stops_when_nothing_repeats(void **state) {
     check_ok(drt_bpe_train(NULL, 0, 256, NULL, 0, folder, &err));
     check_ok(drt_tokenizer_open(&none, folder, &err));
     assert_int_equal(drt_tokenizer_size(none), 256);
+    int around;
+    drt_tokenizer_before(none, &around);
+    assert_int_equal(around, 0);
+    assert_false(drt_tokenizer_adds_bos(none));
     drt_tokenizer_close(none);
     free(folder);
 }

@@ -4,6 +4,7 @@
 #include "support/check.h"
 
 #include "base/file.h"
+#include "model/image_token.h"
 #include "format/safetensors.h"
 #include "model/model.h"
 
@@ -279,11 +280,35 @@ static void image_row(void **state) {
     free(out);
 }
 
+// Tokens that a tokenizer.model has beside it stay when <image> joins them.
+static void added_tokens(void **state) {
+    (void)state;
+    drt_error err = {0};
+    const drt_added_tokens both = {.image = 12, .pad = 13}, image = {.image = 12, .pad = -1};
+    char *from = test_folder("words_from"), *to = test_folder("words_to"), *text;
+    char *model = drt_path_join(from, "tokenizer.model"), *own = drt_path_join(from, "added_tokens.json");
+    char *written = drt_path_join(to, "added_tokens.json");
+    const char *kept = "{\"<tool>\": 10, \"<end>\": 11}";
+    check_ok(drt_file_write(model, "", 0, &err)); // only its being there counts
+    check_ok(drt_added_tokens_write(&image, from, to, &err));
+    check_ok(drt_file_read(&text, NULL, written, 1000, &err));
+    assert_string_equal(text, "{\n  \"<image>\": 12\n}");
+    free(text);
+    check_ok(drt_file_write(own, kept, strlen(kept), &err));
+    check_ok(drt_added_tokens_write(&both, from, to, &err));
+    check_ok(drt_file_read(&text, NULL, written, 1000, &err));
+    assert_string_equal(text, "{\n  \"<tool>\": 10,\n  \"<end>\": 11,\n  \"<image>\": 12,\n  \"<pad>\": 13\n}");
+    free(text);
+    check_ok(drt_file_write(own, "[]", 2, &err));
+    check_refused(drt_added_tokens_write(&both, from, to, &err), DRT_EFORMAT, "not an object of JSON");
+    free(from), free(to), free(model), free(own), free(written);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(original),  cmocka_unit_test(stage_1),     cmocka_unit_test(tower_inside),
-        cmocka_unit_test(configs),   cmocka_unit_test(round_trips), cmocka_unit_test(too_large_for_f16),
-        cmocka_unit_test(image_row),
+        cmocka_unit_test(original),  cmocka_unit_test(stage_1),      cmocka_unit_test(tower_inside),
+        cmocka_unit_test(configs),   cmocka_unit_test(round_trips),  cmocka_unit_test(too_large_for_f16),
+        cmocka_unit_test(image_row), cmocka_unit_test(added_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // CLIP and SigLIP, two sizes each, against transformers: every hidden state, pooled rows, embeddings, gradients of
 // every parameter under the family's own loss; CLIP's old rule of where a text is read.
 #include "support/rig.h"
+#include "support/tolerance.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,15 +12,23 @@ static const char *const recipe[] = {"task=clip",
                                      "groups.clip_text=1",
                                      "groups.clip_projection=1",
                                      "groups.temperature=1",
-                                     "objectives.contrastive=1"};
+                                     "objectives.contrastive=1",
+                                     "dtype=f32"};
+static const char *const half_recipe[] = {"task=clip",
+                                          "groups.vision=1",
+                                          "groups.clip_text=1",
+                                          "groups.clip_projection=1",
+                                          "groups.temperature=1",
+                                          "objectives.contrastive=1",
+                                          "dtype=bf16"};
 static const char *const folders[] = {"model/clip", "model/clip_odd", "model/siglip", "model/siglip_odd"};
 enum { IMAGES = 3, FOLDERS = 4 };
 
 // The golden's pictures and texts as samples of one image and one caption each.
-static void open_pair(rig *r, const char *folder, const char *device) {
+static void open_pair_in(rig *r, const char *folder, const char *device, const char *const *recipe) {
     char golden[100];
     snprintf(golden, sizeof golden, "%s/expected.safetensors", folder);
-    rig_open(r, folder, golden, device, 6, recipe);
+    rig_open(r, folder, golden, device, 7, recipe);
     const drt_tower *v = &r->m->config.vision;
     const float *pixels = rig_numbers(r, "pixels", NULL);
     int64_t size = (int64_t)drt_patches(v) * 3 * v->patch * v->patch, n;
@@ -38,6 +47,8 @@ static void open_pair(rig *r, const char *folder, const char *device) {
     }
     rig_pack(r, 0, IMAGES);
 }
+
+static void open_pair(rig *r, const char *folder, const char *device) { open_pair_in(r, folder, device, recipe); }
 
 static double from_golden(rig *r, const char *name, int64_t skip, drt_mat have) {
     return rig_apart(have.data, rig_numbers(r, name, NULL) + skip, have.rows * have.cols);
@@ -103,6 +114,62 @@ static void gradients(void **state) {
     }
 }
 
+// How far embeddings of the first batch are from `way` of half.safetensors (tools/golden_half.py).
+static double from_half(rig *r, const drt_weights *half, const char *folder, const char *way) {
+    static const char *const whose[] = {"images", "texts"};
+    drt_forward f;
+    drt_error err = {0};
+    double worst = 0;
+    rig_forward(r, &f, false);
+    for (int i = 0; i < 2; i++) {
+        const drt_mat have = (i ? f.pooled_texts : f.pooled_images)->value;
+        const int64_t n = have.rows * have.cols;
+        char key[100];
+        snprintf(key, sizeof key, "%s.%s.%s", strchr(folder, '/') + 1, whose[i], way);
+        const drt_weight *want = drt_weights_find(half, key);
+        if (!want) fail_msg("the golden file lacks %s", key);
+        float *x = drt_arena_array(r->arena, n, sizeof *x);
+        check_ok(drt_weight_to_f32(want, x, n, &err));
+        worst = fmax(worst, rig_apart(have.data, x, n));
+    }
+    return worst;
+}
+
+// Weights and products in 16 bits: about four products a layer, three layers, twice as many with the way back. The
+// gradients' reference has unrounded weights.
+static void in_bf16(void **state) {
+    const double most = rounding_tolerance(DRT_BF16, 12), steep = rounding_tolerance(DRT_BF16, 24);
+    drt_weights *half;
+    drt_error err = {0};
+    (void)state;
+    check_ok(drt_weights_open(&half, "tests/golden/model/half.safetensors", &err));
+    for (int d = 0; d < 2 * FOLDERS; d++) {
+        rig r;
+        const char *folder = folders[d / 2];
+        open_pair_in(&r, folder, devices[d % 2], half_recipe);
+        check(r.m->vision.encoder.layer[0].out->tensor.value.type == DRT_BF16);
+        check(r.m->clip_text.encoder.layer[0].out->tensor.value.type == DRT_BF16);
+        double exact = from_half(&r, half, folder, "exact"), theirs = from_half(&r, half, folder, "bf16");
+        r.quiet = true;
+        rig_gradients(&r);
+        double want = rig_numbers(&r, "loss", NULL)[0], loss = fabs(r.report.loss / want - 1),
+               slope = rig_gradient_gap(&r, "grad.");
+        print_message("%s in bf16 on %s: %.1e from exact, %.1e from transformers' bf16, loss %.1e, gradients %.1e\n",
+                      folder, devices[d % 2], exact, theirs, loss, slope);
+        check(exact > 0 && exact <= most);
+        check(theirs <= most);
+        check(loss <= most);
+        check(slope <= steep);
+        // The comparison sees one wrong matrix: it is used with the other sign.
+        drt_param *w = r.m->clip_text.encoder.layer[0].out;
+        for (int64_t i = 0; i < w->master.rows * w->master.cols; i++) ((float *)w->master.data)[i] *= -1;
+        drt_params_refresh(r.m->params);
+        check(from_half(&r, half, folder, "exact") > most);
+        rig_close(&r);
+    }
+    drt_weights_close(half);
+}
+
 // Folders of 2022 say eos_token_id 2, whatever the tokenizer: the row of the largest id is read.
 static void old_rule(void **state) {
     (void)state;
@@ -139,6 +206,6 @@ static void old_rule(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(forward), cmocka_unit_test(gradients),
-                                       cmocka_unit_test(old_rule)};
+                                       cmocka_unit_test(in_bf16), cmocka_unit_test(old_rule)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
