@@ -192,6 +192,9 @@ static void agrees_with_llavas_arithmetic(void **state) {
         }
         compare(one, at, &e);
         compared[k]++;
+        // The prompt is what stands in front of the first trained token.
+        for (int i = 0; i <= e.prompt && e.trained; i++) assert_int_equal(e.label[i] != DRT_IGNORE, i == e.prompt);
+        if (!e.trained && n == 1) assert_int_equal(e.prompt, e.n);
         drt_encoded_free(&e);
     }
     assert_true(prompts >= 6 && compared[0] >= 20 && compared[1] == compared[0]);
@@ -212,6 +215,13 @@ static void prompts_are_open_and_untrained(void **state) {
     assert_int_equal(with.trained, 0);
     assert_memory_equal(with.id, trained.id, (size_t)with.n * sizeof *with.id);
     for (int i = 0; i < trained.n; i++) assert_int_equal(trained.label[i] != DRT_IGNORE, i >= with.n);
+    assert_int_equal(with.prompt, with.n);
+    assert_int_equal(trained.prompt, with.n);
+    drt_encoded_free(&trained);
+    // and later turns leave it where it was
+    check_ok(drt_conversation_prompt(v1, tok, turns, 3, 0, &trained, &err));
+    assert_int_equal(trained.prompt, with.n);
+    check(trained.n > trained.prompt);
     drt_encoded_free(&with), drt_encoded_free(&trained);
     // images without placeholders go to the front of the first turn
     check_ok(drt_conversation_prompt(v1, tok, turns, 3, 1, &without, &err));

@@ -56,7 +56,8 @@ static char *by_hand(const world *w, const drt_template *how, const drt_turn *tu
     float *pixels = malloc((size_t)(2 * size) * sizeof *pixels);
     for (int k = 0; k < 2; k++) check_ok(drt_picture_read(w->m, w->file[k], pixels + k * size, &err));
     check_ok(drt_conversation_prompt(how, w->m->tokenizer, turns, n, images, &e, &err));
-    const drt_prompt p = {.id = e.id, .n = e.n, .patches = pixels, .images = images, .stream = (uint64_t)n};
+    const drt_prompt p = {
+        .id = e.id, .n = e.n, .patches = pixels, .images = images, .stream = (uint64_t)n, .prompt = e.prompt};
     check_ok(drt_generate(w->m, w->t, &p, 1, o, &r, &err));
     char *text = strdup(r.text);
     drt_replies_free(&r, 1), drt_encoded_free(&e), free(pixels);
@@ -72,12 +73,12 @@ static char *say(drt_chat *c, const char *message, const drt_generate_options *o
     return text;
 }
 
-static void turns_add_up(void **state) {
-    const world *w = *state;
+// The same in an input order, which later turns leave as it was.
+static void turns_add_up_with(const world *w, const drt_token_mixer *order) {
     drt_error err = {0};
     drt_chat *c;
     const drt_template *v1 = drt_template_find("v1");
-    const drt_generate_options o = {.max_new_tokens = 8, .temperature = 1, .top_p = 0.9, .seed = 3};
+    const drt_generate_options o = {.max_new_tokens = 8, .temperature = 1, .top_p = 0.9, .seed = 3, .order = order};
     check_ok(drt_chat_new(&c, w->m, w->t, v1, NULL, &err));
     check_ok(drt_chat_image(c, w->file[0], &err));
     char *first = say(c, "what is it?", &o), *second = say(c, "and there?", &o);
@@ -103,6 +104,12 @@ static void turns_add_up(void **state) {
     free(first), free(second), free(third), free(without), free(again);
     for (int i = 0; i < 3; i++) free(want[i]);
     drt_chat_free(c);
+}
+
+static void turns_add_up(void **state) {
+    const drt_token_mixer mixer = {DRT_INPUT_TOKEN_MIXER, 0.1f, DRT_MIXER_BEFORE};
+    turns_add_up_with(*state, NULL);
+    turns_add_up_with(*state, &mixer);
 }
 
 static void system_prompt_is_exchanged(void **state) {
