@@ -253,7 +253,7 @@ static void out_of_range(void **state) {
     drt_pass *p = &r.sample[2].pass[0];
     int32_t *id = drt_arena_array(r.arena, 97, sizeof *id), *label = drt_arena_array(r.arena, 97, sizeof *label);
     for (int i = 0; i < 97; i++) id[i] = label[i] = 5;
-    *p = (drt_pass){DRT_PASS_PLAIN, id, label, 97, -1};
+    *p = (drt_pass){DRT_PASS_PLAIN, id, label, 97, 97, -1};
     rig_pack(&r, 2, 3);
     check_refused(drt_train_gradients(r.t, r.m, &r.recipe, &r.options, &r.data, &r.report, &err), DRT_EDATA,
                   "position 96, the model has 96");
