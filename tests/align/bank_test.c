@@ -138,10 +138,11 @@ static void pictures(void **state) {
     drt_sample s = {.images = 1,
                     .patches = patches,
                     .passes = 2,
-                    .pass = {{DRT_PASS_PLAIN, id, label, 3, -1}, {DRT_PASS_IMAGE_ORDER, id, label, 3, 1}}};
+                    .pass = {{DRT_PASS_PLAIN, id, label, 3, 2, -1}, {DRT_PASS_IMAGE_ORDER, id, label, 3, 2, 1}}};
     drt_arena *arena = drt_arena_new(0);
     drt_batch *b = drt_batch_pack(arena, (const drt_sample *const[]){&s}, 1, &o, &err);
     check(b && b->images == 2 && b->orders == 1 && b->order_from[1] == SIDE * SIDE && b->order_class[0] == 1);
+    check(b->prompt[0] == 1 + SIDE * SIDE && b->prompt[1] == 1 + SIDE * SIDE);
     check(!memcmp(b->patches, patches, sizeof patches));
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
