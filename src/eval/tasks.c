@@ -240,6 +240,7 @@ drt_status drt_eval_run(const drt_model *model, drt_tape *tape, const drt_eval_o
                         drt_error *err) {
     run r = {.m = model, .t = tape, .o = options, .out = out, .err = err};
     *out = (drt_eval_result){.blind = options->blind};
+    if (options->order) out->order = *options->order;
     drt_status status = prepare(&r);
     for (int i = 0; i < out->tasks && !status; i++) status = ask_task(&r, &r.questions[i], &out->task[i]);
     if (status) drt_eval_result_free(out);

@@ -65,8 +65,9 @@ typedef struct {
 } drt_eval_task;
 
 typedef struct {
-    bool blind;          // as run
-    drt_eval_task *task; // [tasks]
+    bool blind;            // as run
+    drt_token_mixer order; // as run; its order is NONE without one
+    drt_eval_task *task;   // [tasks]
     int tasks;
     drt_arena *arena; // owns everything above
 } drt_eval_result;
@@ -80,8 +81,8 @@ const drt_eval_task *drt_eval_find(const drt_eval_result *r, const char *task); 
 double drt_eval_accuracy(const drt_eval_counts *c);                             // right / n
 double drt_eval_restricted(const drt_eval_counts *c); // restricted / restricted_n; NaN of none
 
-// tasks_report.c: for a terminal, and {"blind", "tasks": {TASK: {"questions", "accuracy", "restricted", "prior",
-// "yes_no":
+// tasks_report.c: for a terminal, and {"blind", "order", "tasks": {TASK: {"questions", "accuracy", "restricted",
+// "prior", "yes_no":
 // {"accuracy", "precision", "recall", "f1", "yes_rate"}, "categories": {...}, "items": [...]}}}. Numbers are fractions;
 // "restricted" is null where nothing was restricted, "yes_no" stands where all questions are of that kind.
 // puzzles (may be NULL): "image_order_accuracy", "image_order_chance", "text_order_exact", "guided_mass", null for NaN.

@@ -88,7 +88,12 @@ static void item_json(const drt_eval_item *q, drt_text *out) {
 
 void drt_eval_json(const drt_eval_result *r, const drt_puzzles *puzzles, drt_text *out) {
     puzzle_line line[PUZZLE_LINES];
-    drt_text_printf(out, "{\"blind\": %s,\n", r->blind ? "true" : "false");
+    drt_text_printf(out, "{\"blind\": %s, \"order\": \"%s\",", r->blind ? "true" : "false",
+                    drt_input_order_names[r->order.order]);
+    if (r->order.order == DRT_INPUT_TOKEN_MIXER)
+        drt_text_printf(out, " \"tau\": %g, \"side\": \"%s\",", (double)r->order.tau,
+                        drt_mixer_side_names[r->order.side]);
+    drt_text_puts(out, "\n");
     if (puzzles) puzzle_lines(puzzles, line);
     for (int i = 0; puzzles && i < PUZZLE_LINES; i++) {
         if (line[i].value == line[i].value) drt_text_printf(out, "\"%s\": %.6f,\n", line[i].key, line[i].value);
