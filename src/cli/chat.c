@@ -35,6 +35,7 @@ static const char help[] =
     "  --order-picture F     with --image and --prompt: an SVG of which visual tokens went to which words\n"
     "  --template NAME       how the conversation is written (default: as the folder says, else v1)\n"
     "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
+    "  --adapter DIR         a PEFT folder of LoRA, as drt train and peft write them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
@@ -45,7 +46,7 @@ static void on_interrupt(int signal) { (void)signal, interrupted = 1; }
 
 typedef struct {
     const char *model, *image, *prompt, *temperature, *top_p, *tokens, *seed, *system, *template, *device, *threads,
-        *dtype, *order, *tau, *side, *drawing;
+        *dtype, *order, *tau, *side, *drawing, *adapter;
     drt_token_mixer mixer;
     int keep;
     long long n_tokens, n_seed;
@@ -78,6 +79,7 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
         {"--tau", &a->tau, NULL, false},
         {"--side", &a->side, NULL, false},
         {"--order-picture", &a->drawing, NULL, false},
+        {"--adapter", &a->adapter, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -188,7 +190,7 @@ int drt_cli_chat(int argc, char **argv) {
     int rc = parse(argc, argv, &a, &o);
     if (rc) return rc == 1 ? 0 : rc;
     if (!drt_cli_open("chat", a.device, a.threads, &dev, &tape)) return 2;
-    const drt_model_options inference = {.keep = (drt_keep)a.keep};
+    const drt_model_options inference = {.keep = (drt_keep)a.keep, .adapter = a.adapter};
     drt_status status = drt_model_open(&m, a.model, &inference, &err);
     if (!status) status = drt_chat_new(&chat, m, tape, a.how, a.system, &err);
     if (!status && a.image) status = drt_chat_image(chat, a.image, &err);

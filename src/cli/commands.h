@@ -12,6 +12,7 @@ int drt_cli_new(int argc, char **argv);
 int drt_cli_tokenizer(int argc, char **argv);
 int drt_cli_assemble(int argc, char **argv);
 int drt_cli_convert(int argc, char **argv);
+int drt_cli_merge(int argc, char **argv);
 int drt_cli_inspect(int argc, char **argv);
 int drt_cli_verify(int argc, char **argv);
 int drt_cli_demo(int argc, char **argv);

@@ -22,6 +22,7 @@ static const struct {
     {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
     {"assemble", drt_cli_assemble, "join a vision tower and a language model: where stage 1 begins"},
     {"convert", drt_cli_convert, "write a model in another layout or type of number"},
+    {"merge", drt_cli_merge, "add a LoRA adapter to the weights of its model"},
     {"inspect", drt_cli_inspect, "what is in a model's folder, and what would stop it"},
     {"verify", drt_cli_verify, "compare a model with what transformers computes, stage by stage"},
 };

@@ -73,6 +73,21 @@ typedef struct {
     float grad_scale;               // multiplies the gradient first (clipping)
 } drt_adamw;
 
+// Whether dropout clears element (row, col): a function of its place and the key alone, so that a mask is never stored
+// and does not depend on threads. An integer hash (two rounds of multiply and shift) below rate * 2^32.
+static inline uint32_t drt_scramble(uint32_t x) {
+    x = (x ^ x >> 16) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    return x ^ x >> 16;
+}
+static inline uint32_t drt_drop_row(uint64_t key, int64_t row) {
+    return drt_scramble((uint32_t)(key >> 32) ^ drt_scramble((uint32_t)key + (uint32_t)row));
+}
+static inline uint32_t drt_drop_limit(float rate) { return (uint32_t)((double)rate * 4294967296.0); }
+static inline bool drt_dropped(uint32_t drop_row, uint32_t col, uint32_t limit) {
+    return drt_scramble(drop_row + col * 0x9E3779B9u) < limit;
+}
+
 typedef struct drt_device drt_device;
 
 typedef struct drt_kernels {
@@ -96,6 +111,9 @@ typedef struct drt_kernels {
     void (*add)(drt_device *, drt_mat a, drt_mat b, drt_mat y);
     // y (+)= alpha * x
     void (*scale)(drt_device *, float alpha, drt_mat x, bool acc, drt_mat y);
+
+    // Dropout: y (+)= x / (1 - rate) where drt_dropped does not hold, else 0. 0 <= rate < 1. It is its own backward.
+    void (*drop)(drt_device *, uint64_t key, float rate, drt_mat x, bool acc, drt_mat y);
 
     void (*activate)(drt_device *, drt_activation, drt_mat x, drt_mat y);
     void (*activate_back)(drt_device *, drt_activation, drt_mat x, drt_mat dy, bool acc, drt_mat dx);

@@ -46,18 +46,42 @@ static const drt_weight *find_projector(const drt_weights *w, const char *name) 
     return NULL;
 }
 
-const drt_weight *drt_layout_find(const drt_weights *w, const drt_slice *slice) {
+// `tail` takes the place of the last `cut` characters.
+static const drt_weight *find(const drt_weights *w, const drt_slice *slice, const char *front, size_t cut,
+                              const char *tail) {
     char name[400];
     drt_group g = slice->param->group;
     const place *p = g == DRT_VISION ? vision_places : g == DRT_LANGUAGE ? language_places : other_places;
     for (; p->put; p++) {
         size_t drop = strlen(p->drop);
         if (strncmp(slice->name, p->drop, drop)) continue;
-        snprintf(name, sizeof name, "%s%s", p->put, slice->name + drop);
+        const char *rest = slice->name + drop;
+        snprintf(name, sizeof name, "%s%s%.*s%s", front, p->put, (int)(strlen(rest) - cut), rest, tail);
         const drt_weight *found = drt_weights_find(w, name);
         if (found) return found;
     }
-    return g == DRT_PROJECTOR ? find_projector(w, slice->name) : NULL;
+    return NULL;
+}
+
+const drt_weight *drt_layout_find(const drt_weights *w, const drt_slice *slice) {
+    const drt_weight *found = find(w, slice, "", 0, "");
+    return found || slice->param->group != DRT_PROJECTOR ? found : find_projector(w, slice->name);
+}
+
+const drt_weight *drt_layout_find_beside(const drt_weights *w, const drt_slice *slice, const char *front,
+                                         const char *tail) {
+    return find(w, slice, front, sizeof ".weight" - 1, tail);
+}
+
+void drt_layout_module(char *out, size_t room, const drt_model_config *c, const drt_slice *slice) {
+    const char *name = slice->name, *front = "";
+    size_t cut = sizeof ".weight" - 1;
+    if (c->kind == DRT_MODEL_LLAVA) {
+        drt_group g = slice->param->group;
+        front = g == DRT_VISION ? "model.vision_tower." : g == DRT_LANGUAGE ? "model.language_model." : "model.";
+        name += g == DRT_VISION ? sizeof "vision_model." - 1 : g == DRT_LANGUAGE ? sizeof "model." - 1 : 0;
+    }
+    snprintf(out, room, "%s%.*s", front, (int)(strlen(name) - cut), name);
 }
 
 void drt_layout_name(char *out, size_t room, drt_layout layout, const drt_model_config *c, const drt_slice *slice) {

@@ -22,6 +22,11 @@ typedef enum { DRT_LAYOUT_HF, DRT_LAYOUT_LLAVA } drt_layout;
 
 // The tensor that fills a slice, under whichever name; NULL if there is none.
 const drt_weight *drt_layout_find(const drt_weights *w, const drt_slice *slice);
+// The same in an adapter's file: FRONT NAME TAIL, where TAIL stands for the ".weight" of the slice's name.
+const drt_weight *drt_layout_find_beside(const drt_weights *w, const drt_slice *slice, const char *front,
+                                         const char *tail);
+// The module of transformers 5 whose weight a slice is.
+void drt_layout_module(char *out, size_t room, const drt_model_config *c, const drt_slice *slice);
 // The name under which a layout writes a slice of such a model.
 void drt_layout_name(char *out, size_t room, drt_layout layout, const drt_model_config *c, const drt_slice *slice);
 // Whether a tensor without a slice may be passed over: no weights (position_ids, rotary inv_freq), the output

@@ -65,7 +65,7 @@ static drt_status declare(drt_model *m, const drt_model_options *o, drt_error *e
     if (!status && c->kind == DRT_MODEL_LLAVA) projector_declare(m);
     if (!status && drt_has_decoder(c)) status = drt_decoder_declare(&m->language, &c->language, m->params, err);
     if (!status) extras_declare(m, o);
-    return status;
+    return status ? status : drt_adapter_declare(m, o, err); // last: the random numbers of others stay as they are
 }
 
 // Whether files fill a part that drt_model_open or drt_model_assemble makes.
@@ -141,6 +141,7 @@ void drt_model_close(drt_model *m) {
     drt_encoder_free(&m->vision.encoder);
     drt_encoder_free(&m->clip_text.encoder);
     drt_decoder_free(&m->language);
+    drt_adapter_free(&m->adapter);
     drt_params_free(m->params);
     for (int i = 0; i < 3; i++) drt_weights_close(m->files[i]);
     drt_tokenizer_close(m->tokenizer);
@@ -194,7 +195,8 @@ static drt_tensor *merge_scales(drt_tape *t, const drt_model *m, drt_tensor *x) 
 }
 
 drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute) {
-    bool learns = m->vision.patch->tensor.needs_grad, was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
+    bool learns = m->vision.patch->tensor.needs_grad || m->adapter.vision,
+          was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
     drt_tensor *x = drt_vision_hidden(t, &m->vision, patches, m->config.select_layer, recompute);
     if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
     if (m->config.scales) x = merge_scales(t, m, x);

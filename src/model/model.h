@@ -12,6 +12,7 @@
 #include "data/template.h"
 #include "format/image.h"
 #include "format/tokenizer.h"
+#include "model/adapter.h"
 #include "model/decoder.h"
 #include "model/image_token.h"
 #include "model/storage.h"
@@ -26,7 +27,7 @@ typedef struct {
     drt_param *probe;           // [classes, vision width] head of patch_words
 } drt_extra;
 
-typedef struct {
+typedef struct drt_model_options {
     bool learns[DRT_GROUPS];
     drt_keep keep;
     int order_classes;  // 0: no directed token, no order head
@@ -39,6 +40,9 @@ typedef struct {
     int64_t stored;
     // Folders of an original LLaVA's vision tower and language model where its own does not tell (model/files.h); NULL.
     const char *vision, *decoder;
+    const drt_lora *lora; // new adapters beside the layers that `targets` choose (format/peft.h); NULL: none
+    const char *targets;
+    const char *adapter; // a PEFT folder; NULL: none. Of `lora` then only the dropout counts
     bool image_row; // LLaVA: a vocabulary without <image> gets a row for it (model/image_token.h)
 } drt_model_options;
 
@@ -53,6 +57,7 @@ typedef struct drt_model {
     drt_decoder language;
     drt_param *projector[DRT_PROJECTOR_LAYERS], *projector_b[DRT_PROJECTOR_LAYERS]; // LLaVA; config.projector of them
     drt_extra extra;
+    drt_adapter adapter;
     drt_tokenizer *tokenizer;  // NULL if the folder has none
     drt_preprocess preprocess; // size 0 without a vision tower
     const drt_template *how;   // how conversations are written when nobody says otherwise; NULL: unknown

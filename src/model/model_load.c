@@ -121,6 +121,7 @@ static drt_status open_files(drt_model **out, drt_model_files *f, const drt_mode
     if (!status) drt_storage_settle(m->params, f, o.keep, o.learns);
     if (!status) status = drt_model_allocate(m, &o, err);
     if (!status) status = weights_load(m, f, err);
+    if (!status) status = drt_adapter_load(m, err);
     if (!status && drt_has_vision(&f->config)) status = preprocess_load(m, f->vision, err);
     if (!status) status = finish(m, f->text, err);
     if (status) {

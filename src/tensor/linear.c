@@ -56,7 +56,7 @@ drt_tensor *drt_linear_add(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor
         return NULL;
     }
     drt_device *dev = drt_tape_device(t);
-    bool learns = x->needs_grad || w->needs_grad || (b && b->needs_grad) || (residual && residual->needs_grad);
+    bool learns = drt_low_rank_learns(w) || x->needs_grad || w->needs_grad || (b && b->needs_grad) || (residual && residual->needs_grad);
     drt_tensor *y = drt_tensor_new(t, xv.rows, wv.rows, learns);
     if (!y) return NULL;
     if (residual) dev->k->scale(dev, 1, residual->value, false, y->value);
@@ -70,6 +70,7 @@ drt_tensor *drt_linear_add(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor
         *c = (linear){x, w, b, residual, y};
         drt_tape_record(t, linear_back, c, y, NULL);
     }
+    drt_low_rank_add(t, x, w, y);
     return y;
 }
 

@@ -12,6 +12,20 @@ drt_tensor *drt_linear(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b)
 // y = residual + x w^T + b: the end of a residual branch in one pass. residual [n, out].
 drt_tensor *drt_linear_add(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, drt_tensor *residual);
 
+// ---- low_rank.c: what adapters add to a product --------------------------------------------------------------------
+// Wherever a weight (or a part of its rows) is multiplied by drt_linear, its list of additions takes part, each in rows
+// [row, row + b's rows) of the weight:  y += scale * drop(x) a^T b^T.
+struct drt_low_rank {
+    drt_tensor *a, *b; // [rank, in], [out, rank]
+    int64_t row;
+    float scale, dropout; // dropout: only while the tape has noise
+    uint64_t key;         // of this one's masks
+    const drt_low_rank *next;
+};
+bool drt_low_rank_learns(const drt_tensor *w);
+// Adds to y, in place, all that w (a weight or a part of one) has; for drt_linear, before y has a consumer.
+void drt_low_rank_add(drt_tape *t, drt_tensor *x, const drt_tensor *w, drt_tensor *y);
+
 // ---- rows.c: everything that moves rows ----------------------------------------------------------------------------
 // A window of x: rows [row, row + rows), columns [col, col + cols). No copy. The parts of one tensor must not overlap,
 // must cover it, and must be all its consumers that come after them.

@@ -24,6 +24,7 @@ struct drt_tape {
     int64_t n, room;
     free_buffer *pool;
     bool record;
+    uint64_t noise;
     drt_tap tap;
     void *user;
     drt_error error;
@@ -67,6 +68,7 @@ void drt_tape_begin(drt_tape *t, bool record) {
     t->pool = NULL;
     t->n = 0;
     t->record = record;
+    t->noise = 0;
     t->error.code = DRT_OK;
 }
 
@@ -76,6 +78,8 @@ bool drt_tape_set_recording(drt_tape *t, bool record) {
     t->record = record;
     return was;
 }
+void drt_tape_set_noise(drt_tape *t, uint64_t key) { t->noise = key; }
+uint64_t drt_tape_noise(const drt_tape *t) { return t->noise; }
 drt_device *drt_tape_device(drt_tape *t) { return t->dev; }
 drt_arena *drt_tape_arena(drt_tape *t) { return t->values; }
 size_t drt_tape_peak(const drt_tape *t) { return drt_arena_peak(t->values) + drt_arena_peak(t->grads); }

@@ -18,6 +18,8 @@
 #include "base/arena.h"
 #include "kernels/kernels.h"
 
+typedef struct drt_low_rank drt_low_rank; // ops.h
+
 typedef struct drt_tensor {
     drt_mat value;
     drt_mat grad; // data NULL until a buffer is taken
@@ -31,6 +33,7 @@ typedef struct drt_tensor {
     // A weight in a mapped file whose rows do not lie together: its blocks of rows, one below the other. value.data is
     // then NULL, and drt_linear its only user (drt_weight_rows).
     const drt_mat *block;
+    const drt_low_rank *added; // of a weight: what drt_linear adds to its products
 } drt_tensor;
 
 typedef struct drt_tape drt_tape;
@@ -43,6 +46,9 @@ void drt_tape_begin(drt_tape *t, bool record);
 bool drt_tape_recording(const drt_tape *t);
 // Switches recording inside a step (the frozen vision tower runs without); returns the former setting.
 bool drt_tape_set_recording(drt_tape *t, bool record);
+// Turns dropout on until the next drt_tape_begin: masks follow from the key (not 0). 0: off, as after drt_tape_begin.
+void drt_tape_set_noise(drt_tape *t, uint64_t key);
+uint64_t drt_tape_noise(const drt_tape *t);
 drt_device *drt_tape_device(drt_tape *t);
 drt_arena *drt_tape_arena(drt_tape *t);
 size_t drt_tape_peak(const drt_tape *t); // most bytes of values and gradients ever held

@@ -197,6 +197,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
     d->n = 0;
     d->rows = 0;
     d->totals = (drt_totals){0};
+    d->noise = drt_hash((int64_t[]){l->r->seed, step}, 2 * sizeof(int64_t)) | 1;
     drt_sample **s = drt_arena_array(d->arena, n, sizeof *s);
     if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for %d samples", n);
     drt_status status = drt_sampler_at(l->sampler, step, l->index, err);

@@ -14,6 +14,7 @@ typedef struct {
     int n;
     drt_totals totals;
     int64_t rows;
+    uint64_t noise; // key of the step's dropout
 } drt_step_data;
 
 typedef struct drt_loader drt_loader;

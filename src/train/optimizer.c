@@ -26,12 +26,16 @@ double drt_group_factor(const drt_recipe *r, drt_group group) {
     case DRT_ORDER_HEAD: return r->groups.order_head;
     case DRT_BALANCE: return r->weights == DRT_WEIGHTS_LEARNED ? 1 : 0;
     case DRT_PATCH_HEAD: return r->groups.patch_head;
+    case DRT_ADAPTER: return *r->lora.targets || *r->lora.from ? 1 : 0;
     case DRT_GROUPS: break;
     }
     return 0;
 }
 
 static int64_t padded(const drt_param *q) { return (q->tensor.value.rows * q->tensor.value.cols + 15) / 16 * 16; }
+
+// Vectors (norms, biases) and scalars do not decay; an adapter of rank 1 is no vector.
+static bool is_matrix(const drt_param *q) { return q->tensor.value.rows > 1 || q->group == DRT_ADAPTER; }
 
 drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *r, double lr, int64_t update,
                               double *norm, drt_error *err) {
@@ -49,9 +53,9 @@ drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *
     for (int i = 0; i < p->n;) {
         const drt_param *q = p->at[i];
         int64_t from = drt_param_grad_offset(p, q), n = 0;
-        bool decays = q->tensor.value.rows > 1; // vectors (norms, biases) and scalars do not
+        bool decays = is_matrix(q);
         int j = i;
-        for (; j < p->n && p->at[j]->group == q->group && (p->at[j]->tensor.value.rows > 1) == decays; j++)
+        for (; j < p->n && p->at[j]->group == q->group && is_matrix(p->at[j]) == decays; j++)
             n += padded(p->at[j]);
         i = j;
         if (from < 0) continue;

@@ -90,6 +90,12 @@ typedef struct {
         double language, image_order, text_order, guided, contrastive, patch_words;
     } objectives;
     struct {
+        char *targets; // which linear layers get an adapter (format/peft.h); "": none
+        int64_t rank;
+        double alpha, dropout;
+        char *from; // PEFT folder to go on from, instead of targets; ""
+    } lora;
+    struct {
         drt_order_token token;
         int64_t grid; // cells along one side, 0: the patch grid
         int64_t bank; // permutations

@@ -66,6 +66,7 @@ static drt_status check_parts(const drt_recipe *r, const drt_recipe_key **key, d
     else if (r->task == DRT_TASK_CLIP)
         learning = r->groups.vision + r->groups.clip_text + r->groups.clip_projection + r->groups.patch_head;
     else learning = r->groups.language;
+    learning += *r->lora.targets || *r->lora.from;
     *key = drt_recipe_key_find(r->task == DRT_TASK_LANGUAGE ? "groups.language" : "groups.vision");
     if (learning == 0)
         return drt_fail(err, DRT_ECONFIG, "groups: every part that this task trains is frozen; raise one above 0");
@@ -78,6 +79,20 @@ static drt_status check_parts(const drt_recipe *r, const drt_recipe_key **key, d
         return drt_fail(err, DRT_ECONFIG,
                         "model: a whole model and parts to assemble (%s) are both given; leave one of them empty",
                         *r->vision ? "vision" : "language");
+    return DRT_OK;
+}
+
+static drt_status check_lora(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    *key = drt_recipe_key_find(*r->lora.from ? "lora.from" : "lora.targets");
+    if (!*r->lora.targets && !*r->lora.from) return DRT_OK;
+    if (*r->lora.targets && *r->lora.from)
+        return drt_fail(err, DRT_ECONFIG,
+                        "lora.from: a folder's adapters are what they are; leave lora.targets empty with it");
+    if (r->task == DRT_TASK_CLIP)
+        return drt_fail(err, DRT_ECONFIG, "%s: adapters go with tasks llava and language", (*key)->path);
+    if (r->groups.language > 0 || r->groups.vision > 0)
+        return drt_fail(err, DRT_ECONFIG, "%s: adapters stand beside frozen weights; set groups.%s=0", (*key)->path,
+                        r->groups.language > 0 ? "language" : "vision");
     return DRT_OK;
 }
 
@@ -112,6 +127,7 @@ drt_token_mixer drt_recipe_mixer(const drt_recipe *r) {
 drt_status drt_recipe_contradiction(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
     drt_status status = check_objectives(r, key, err);
     if (!status) status = check_parts(r, key, err);
+    if (!status) status = check_lora(r, key, err);
     if (!status) status = check_sizes(r, key, err);
     return status;
 }
@@ -121,6 +137,9 @@ drt_status drt_recipe_complete(const drt_recipe *r, drt_error *err) {
     if (!*r->out) return drt_fail(err, DRT_ECONFIG, "out: the run folder is not named; %s (out=FOLDER)", hint);
     if (!*r->data.file) return drt_fail(err, DRT_ECONFIG, "data.file: no samples are named; %s (data.file=FILE)", hint);
     if (*r->model) return DRT_OK;
+    if (*r->lora.targets || *r->lora.from)
+        return drt_fail(err, DRT_ECONFIG,
+                        "model: an adapter belongs to a model's folder; make one with `drt assemble` and name it");
     if (r->task != DRT_TASK_LANGUAGE && !*r->vision)
         return drt_fail(err, DRT_ECONFIG, "model: no model is named, and no vision tower to assemble one; %s", hint);
     if (r->task != DRT_TASK_CLIP && !*r->language)

@@ -59,7 +59,7 @@ static drt_status claim_folder(run *u, drt_error *err) {
     int64_t last = -1;
     drt_status status = drt_make_folders(r->out, err);
     if (!status) status = drt_checkpoint_latest(r->out, &last, err);
-    char *model = drt_path_join(r->out, "model/config.json");
+    char *model = drt_path_join(r->out, u->m->adapter.n ? "adapter/adapter_config.json" : "model/config.json");
     if (!status && !model) status = drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status && !r->checkpoint.resume && (last >= 0 || drt_file_exists(model)))
         status = drt_fail(err, DRT_ECONFIG, "%s: holds %s; go on with --resume, or choose another out=FOLDER", r->out,
@@ -196,7 +196,8 @@ static drt_status draw_curves(const run *u, drt_error *err) {
 }
 
 static drt_status finish(run *u, drt_error *err) {
-    char *folder = drt_path_join(u->r->out, "model");
+    bool beside = u->m->adapter.n > 0; // the base is not written again
+    char *folder = drt_path_join(u->r->out, beside ? "adapter" : "model");
     const drt_template *how = drt_recipe_template(u->r);
     u->m->preprocess.aspect = u->r->data.aspect;
     // A caption is no way to talk with the model: after stage 1 it keeps the one that it came with.
@@ -205,7 +206,7 @@ static drt_status finish(run *u, drt_error *err) {
     if (!status) status = drt_make_folders(folder, err);
     // config.json is written last by drt_model_save's order: a folder without it is no model yet.
     if (!status && u->bank) status = drt_directed_save(u->m, u->bank, (int)u->r->order.bank, u->cells, folder, err);
-    if (!status) status = drt_model_save(u->m, folder, "F32", err);
+    if (!status) status = beside ? drt_adapter_save(u->m, folder, err) : drt_model_save(u->m, folder, "F32", err);
     if (!status) status = draw_curves(u, err);
     free(folder);
     return status;

@@ -4,7 +4,7 @@
 //   if (drt_train_run(&recipe, &hooks, &result, &err)) ...
 //
 // The run folder: run.jsonl, recipe.yaml, checkpoints/step-N/, model/ (Hugging Face, with directed.safetensors beside
-// it), curves.svg.
+// it), or adapter/ (PEFT) of a run that trains one, curves.svg.
 #ifndef DRT_TRAIN_RUN_H
 #define DRT_TRAIN_RUN_H
 

@@ -20,15 +20,24 @@ static drt_model_options options_of(const drt_recipe *r) {
     return o;
 }
 
+// Where directed.safetensors is sought: beside the adapter that training goes on with, if it is there.
+static bool directed_beside(const char *folder) {
+    char *path = *folder ? drt_path_join(folder, "directed.safetensors") : NULL;
+    bool there = path && drt_file_exists(path);
+    free(path);
+    return there;
+}
+
 static drt_status bank_for(const drt_recipe *r, drt_model *m, int32_t **bank, int *cells, drt_error *err) {
     int side = m->config.vision.image / m->config.vision.patch, grid = r->order.grid ? (int)r->order.grid : side,
         classes = 0;
-    drt_status status = m->folder ? drt_directed_load(m, m->folder, bank, &classes, cells, err) : DRT_OK;
+    const char *folder = directed_beside(r->lora.from) ? r->lora.from : m->folder;
+    drt_status status = folder ? drt_directed_load(m, folder, bank, &classes, cells, err) : DRT_OK;
     if (!status && *bank && (classes != r->order.bank || *cells != grid * grid))
         status = drt_fail(err, DRT_ECONFIG,
                           "%s/directed.safetensors holds %d permutations of %d cells, the recipe wants %lld of %d; "
                           "set order.bank and order.grid as in stage 1",
-                          m->folder, classes, *cells, (long long)r->order.bank, grid * grid);
+                          folder, classes, *cells, (long long)r->order.bank, grid * grid);
     if (!status && *bank) status = drt_bank_check(*bank, classes, *cells, err);
     if (!status && !*bank) {
         *cells = grid * grid;
@@ -41,7 +50,10 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
     static const drt_model_kind kind[] = {
         [DRT_TASK_LLAVA] = DRT_MODEL_LLAVA, [DRT_TASK_CLIP] = DRT_MODEL_CLIP, [DRT_TASK_LANGUAGE] = DRT_MODEL_LANGUAGE};
     static const char *const kind_name[] = {"llava", "clip", "language", "vision"};
-    const drt_model_options o = options_of(r);
+    drt_model_options o = options_of(r);
+    const drt_lora lora = {.rank = (int)r->lora.rank, .alpha = r->lora.alpha, .dropout = r->lora.dropout};
+    if (drt_group_factor(r, DRT_ADAPTER) > 0) o.lora = &lora, o.targets = r->lora.targets;
+    if (*r->lora.from) o.adapter = r->lora.from;
     *bank = NULL;
     *out = NULL;
     drt_status status;

@@ -65,6 +65,8 @@ drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, c
     for (int i = 0; i < data->n; i++) {
         drt_forward f = {.model = m, .batch = data->batch[i], .totals = &data->totals, .options = options};
         drt_tape_begin(t, true);
+        if (data->noise)
+            drt_tape_set_noise(t, drt_hash((uint64_t[]){data->noise, (uint64_t)i}, 2 * sizeof(uint64_t)) | 1);
         drt_forward_run(t, &f, guided, r->train.recompute);
         drt_tensor *loss = losses(t, &f, r, report);
         if (loss) report->loss += drt_scalar(loss);

@@ -333,6 +333,38 @@ static const ktest scale = {.name = "scale",
                             .sweep = edges_sweep,
                             .wrong = scale_wrong};
 
+static void drop_build(kcase *c) {
+    c->acc = c->p[2], c->pad = c->p[3], c->number = 0.4f;
+    karg_in(c, "x", c->p[0], c->p[1]);
+    karg_acc(c, "y", c->p[0], c->p[1], 1);
+}
+static void drop_run(drt_device *dev, kcase *c) {
+    dev->k->drop(dev, 0x123456789ABCDEFu, c->number, M(c, 0), c->acc, M(c, 1));
+}
+static const kwrong drop_wrong[] = {wrong_acc, other_number, NULL};
+static const ktest drop = {
+    .name = "drop", .build = drop_build, .run = drop_run, .sweep = edges_sweep, .wrong = drop_wrong};
+
+// Masks: the share that is cleared, rows and columns and keys that have nothing to do with each other.
+static void drop_is_fair(void **state) {
+    (void)state;
+    enum { N = 512 };
+    uint32_t limit = drt_drop_limit(0.25f);
+    int64_t cleared = 0, both[3] = {0};
+    for (int r = 0; r < N; r++)
+        for (int c = 0; c < N; c++) {
+            bool here = drt_dropped(drt_drop_row(7, r), (uint32_t)c, limit);
+            cleared += here;
+            both[0] += here && drt_dropped(drt_drop_row(7, r + 1), (uint32_t)c, limit);
+            both[1] += here && drt_dropped(drt_drop_row(7, r), (uint32_t)c + 1, limit);
+            both[2] += here && drt_dropped(drt_drop_row(8, r), (uint32_t)c, limit);
+        }
+    // Five standard deviations of a share p of N*N.
+    double n = (double)N * N;
+    check(fabs((double)cleared / n - 0.25) < 5 * sqrt(0.25 * 0.75 / n));
+    for (int i = 0; i < 3; i++) check(fabs((double)both[i] / n - 0.0625) < 5 * sqrt(0.0625 * 0.9375 / n));
+}
+
 // ---- sum, sum_squares: p = rows, cols, with factors, pad. They are double sums: rounded once, at the end.
 
 static void sum_build(kcase *c) {
@@ -422,9 +454,10 @@ static void indices_are_checked(void **state) {
 }
 
 int main(void) {
-    static const ktest *const tests[] = {&matmul, &matmul_half, &panels, &square, &linear, &col_sum, &copy_rows,
-                                         &gather, &convert,     &fill,   &add,    &add_to, &scale,   &sum};
+    static const ktest *const tests[] = {&matmul,  &matmul_half, &panels, &square,  &linear,
+                                         &col_sum, &copy_rows,   &gather, &convert, &fill,
+                                         &add,     &add_to,      &scale,  &drop,    &sum};
     const struct CMUnitTest extra[] = {cmocka_unit_test(sums_are_double), cmocka_unit_test(indices_are_checked),
-                                       cmocka_unit_test(conversion_rounds)};
-    return kernel_suite("matrix", tests, sizeof tests / sizeof *tests, extra, 3);
+                                       cmocka_unit_test(conversion_rounds), cmocka_unit_test(drop_is_fair)};
+    return kernel_suite("matrix", tests, sizeof tests / sizeof *tests, extra, 4);
 }

@@ -107,6 +107,7 @@ static void open_model(rig *r, const char *model) {
     char path[300];
     drt_error err = {0};
     drt_model_options o = {.seed = 1, .keep = r->recipe.dtype};
+    if (*r->recipe.lora.from) o.adapter = r->recipe.lora.from;
     for (int g = 0; g < DRT_GROUPS; g++) o.learns[g] = drt_group_factor(&r->recipe, (drt_group)g) > 0;
     if (has(r, "order.weight")) o.order_classes = (int)find(r, "order.bias")->shape[0];
     if (r->recipe.weights == DRT_WEIGHTS_LEARNED) o.objectives = DRT_OBJECTIVES;

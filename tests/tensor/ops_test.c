@@ -26,6 +26,43 @@ static drt_tensor *residuals(drt_tape *t, drt_tensor *const *leaf, const void *c
     return drt_linear_add(t, drt_activate(t, DRT_SILU, x), leaf[1], NULL, x);
 }
 
+// Two adapters beside different rows of one weight [4, c]; with dropout, whose masks are the same in every run. `part`
+// leaves out the first row, and so cuts through the first adapter.
+typedef struct {
+    float dropout;
+    bool part;
+} adapted;
+static drt_tensor *low_rank(drt_tape *t, drt_tensor *const *leaf, const void *context) {
+    const adapted *c = context;
+    drt_low_rank *l = drt_tape_alloc(t, 2, sizeof *l);
+    drt_tensor *x = bench_copy(t, leaf[0]), *w = leaf[1];
+    if (!l || !x) return NULL;
+    l[0] = (drt_low_rank){leaf[2], leaf[3], 0, 0.7f, c->dropout, 1, &l[1]};
+    l[1] = (drt_low_rank){leaf[4], leaf[5], 3, -1.3f, c->dropout, 2, NULL};
+    drt_tape_set_noise(t, 5);
+    w->added = l;
+    drt_tensor *y = drt_linear(t, x, c->part ? drt_part(t, w, 1, 3, 0, x->value.cols) : w, NULL);
+    w->added = NULL;
+    return y;
+}
+
+static void adapters(void **state) {
+    (void)state;
+    static const adapted ways[] = {{0, false}, {0.4f, false}, {0, true}, {0.4f, true}};
+    for (int i = 0; i < ODD; i++)
+        for (int k = 0; k < 4; k++) {
+            int64_t n = odd[i][0], c = odd[i][1];
+            // A mask may clear all there is of one number: then a wrong gradient is no other.
+            slope_check(&(slope){"low_rank",
+                                 6,
+                                 {n, 4, 2, 3, 3, 1},
+                                 {c, c, c, 2, c, 3},
+                                 .build = low_rank,
+                                 .context = &ways[k],
+                                 .flat = c == 1});
+        }
+}
+
 static void products(void **state) {
     (void)state;
     for (int i = 0; i < ODD; i++) {
@@ -202,8 +239,8 @@ static void losses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products),    cmocka_unit_test(rows),   cmocka_unit_test(norms),
-        cmocka_unit_test(activations), cmocka_unit_test(losses),
+        cmocka_unit_test(products), cmocka_unit_test(adapters),    cmocka_unit_test(rows),
+        cmocka_unit_test(norms),    cmocka_unit_test(activations), cmocka_unit_test(losses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,8 +173,12 @@ static void killed_anywhere(void **state) {
         "objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
         "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
         "train.tokens=80 groups.vision=1 checkpoint.every=1", "dtype=bf16 objectives.guided=1",
-        "token_mixer.order=token_mixer data.template=v1 objectives.image_order=1 train.tokens=300"};
-    for (int i = 0; i < 5; i++) {
+        "token_mixer.order=token_mixer data.template=v1 objectives.image_order=1 train.tokens=300",
+        "lora.targets=all-linear lora.rank=2 lora.dropout=0.3 groups.language=0 objectives.image_order=1 "
+        "train.accumulate=2 train.recompute=true"};
+    static const char *const files[][2] = {{"model/model.safetensors", "model/config.json"},
+                                           {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}};
+    for (int i = 0; i < 6; i++) {
         char whole[20], torn[20], plain[40], pieces[40], once[20];
         drt_rng r;
         snprintf(plain, sizeof plain, "whole-%d", i);
@@ -194,8 +198,8 @@ static void killed_anywhere(void **state) {
         print_message("killed %d times: %s, %s\n", kills, torn, whole);
         check(kills > 0);
         assert_string_equal(whole, torn);
-        check(same_file(w, plain, pieces, "model/model.safetensors"));
-        check(same_file(w, plain, pieces, "model/config.json"));
+        for (int k = 0; k < 2; k++) check(same_file(w, plain, pieces, files[i == 5][k]));
+        if (i == 5) check(same_file(w, plain, pieces, "adapter/directed.safetensors"));
         if (i < 2) check(same_file(w, plain, pieces, "model/directed.safetensors"));
         check_log(w, pieces, 9);
         if (i == 4) { // the order of the input matters
@@ -242,6 +246,44 @@ static void bf16_learns(void **state) {
     print_message("bf16: losses %.1e apart, %.2f to %.2f\n", most, exact[0], exact[STEPS - 1]);
     check(most > 0 && most <= rounding_tolerance(DRT_BF16, PRODUCTS));
     check(exact[STEPS - 1] < 0.7 * exact[0] && half[STEPS - 1] < 0.7 * half[0]);
+}
+
+// The adapter of a run: dropout matters, training can go on from it, and merging makes a model that answers alike.
+static void adapter_of_a_run(void **state) {
+    const world *w = *state;
+    char hash[3][20], more[300];
+    int rc;
+    if (!w->drt) skip();
+    static const char keys[] = "lora.targets=q_proj,*.fc1,/.*up_proj/ groups.language=0 lora.dropout=";
+    for (int i = 0; i < 2; i++) {
+        snprintf(more, sizeof more, "%s%s", keys, i ? "0.5" : "0");
+        weights(w, i ? "dropping" : "keeping", more, hash[i]);
+    }
+    assert_string_not_equal(hash[0], hash[1]);
+    snprintf(more, sizeof more, "lora.from=%s/keeping/adapter groups.language=0", w->folder);
+    weights(w, "going-on", more, hash[2]);
+    assert_string_not_equal(hash[0], hash[2]);
+    for (int i = 0; i < 2; i++) {
+        char *said = shell(&rc, "%s merge %s/model %s/keeping/adapter %s/merged%d --threads 1 %s 2>&1", w->drt,
+                           w->folder, w->folder, w->folder, i, i ? "--dtype bf16" : "");
+        if (rc || !strstr(said, "read back, logits")) fail_msg("status %d: %s", rc, said);
+        print_message("%s", said);
+        free(said);
+    }
+    // The merged model is not its own adapter's base any more, but has the shape: only a real other base is refused.
+    char *said =
+        shell(&rc, "%s chat %s/merged0 --adapter %s/keeping/model --prompt x 2>&1", w->drt, w->folder, w->folder);
+    check(rc == 1 && strstr(said, "adapter_config.json"));
+    free(said);
+    said = shell(&rc, "%s chat %s/model --adapter %s/keeping/adapter --prompt x --max-new-tokens 4 --threads 1 2>&1",
+                 w->drt, w->folder, w->folder);
+    if (rc) fail_msg("status %d: %s", rc, said);
+    free(said);
+    refused(w, "lora-1", "lora.targets=q_proj", (const char *const[]){"lora.targets", "groups.language=0"}, 2);
+    refused(w, "lora-2", "lora.targets=qkv groups.language=0", (const char *const[]){"'qkv'", "q_proj, k_proj"}, 2);
+    refused(w, "lora-3", "lora.targets=q_proj lora.rank=0", (const char *const[]){"lora.rank", "'0' is not allowed"},
+            2);
+    refused(w, "lora-4", "lora.targets=q_proj lora.from=x", (const char *const[]){"lora.from", "lora.targets"}, 2);
 }
 
 static void not_a_number(void **state) {
@@ -339,8 +381,9 @@ static void full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(killed_anywhere), cmocka_unit_test(bf16_learns), cmocka_unit_test(not_a_number),
-        cmocka_unit_test(bad_samples),     cmocka_unit_test(refusals),    cmocka_unit_test(full_disk),
+        cmocka_unit_test(killed_anywhere), cmocka_unit_test(bf16_learns), cmocka_unit_test(adapter_of_a_run),
+        cmocka_unit_test(not_a_number),    cmocka_unit_test(bad_samples), cmocka_unit_test(refusals),
+        cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, world_make, NULL);
 }

@@ -77,6 +77,16 @@ void ref_scale(drt_device *dev, float alpha, drt_mat x, bool acc, drt_mat y) {
         for (int64_t c = 0; c < y.cols; c++) ref_put(drt_row(y, r) + c, (double)alpha * drt_row(x, r)[c], acc);
 }
 
+void ref_drop(drt_device *dev, uint64_t key, float rate, drt_mat x, bool acc, drt_mat y) {
+    REF_F32(dev, x, y);
+    if (!y.data) return;
+    for (int64_t r = 0; r < y.rows; r++)
+        for (int64_t c = 0; c < y.cols; c++) {
+            bool dropped = drt_dropped(drt_drop_row(key, r), (uint32_t)c, drt_drop_limit(rate));
+            ref_put(drt_row(y, r) + c, dropped ? 0 : drt_row(x, r)[c] / (1 - (double)rate), acc);
+        }
+}
+
 void ref_sum(drt_device *dev, drt_mat x, const float *s, double *out) {
     REF_F32(dev, x);
     double total = 0;

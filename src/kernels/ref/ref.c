@@ -42,6 +42,7 @@ const drt_kernels drt_kernels_ref = {
     .fill = ref_fill,
     .add = ref_add,
     .scale = ref_scale,
+    .drop = ref_drop,
     .activate = ref_activate,
     .activate_back = ref_activate_back,
     .glu = ref_glu,

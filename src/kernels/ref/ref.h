@@ -33,6 +33,7 @@ void ref_convert(drt_device *, drt_mat x, drt_mat y);
 void ref_fill(drt_device *, drt_mat x, float value);
 void ref_add(drt_device *, drt_mat a, drt_mat b, drt_mat y);
 void ref_scale(drt_device *, float alpha, drt_mat x, bool acc, drt_mat y);
+void ref_drop(drt_device *, uint64_t key, float rate, drt_mat x, bool acc, drt_mat y);
 void ref_sum(drt_device *, drt_mat x, const float *s, double *out);
 void ref_sum_squares(drt_device *, drt_mat x, double *out);
 // activation.c

@@ -190,6 +190,36 @@ static double row_squares(const float *x, int64_t n) {
 }
 
 typedef struct {
+    uint64_t key;
+    float rate;
+    drt_mat x, y;
+    bool acc;
+} drop;
+
+static void drop_rows(const void *args, int64_t first, int64_t end, int worker) {
+    const drop *k = args;
+    uint32_t limit = drt_drop_limit(k->rate);
+    float keep = 1.0f / (1.0f - k->rate);
+    (void)worker;
+    for (int64_t r = first; r < end; r++) {
+        const float *x = drt_row(k->x, r);
+        float *y = drt_row(k->y, r);
+        uint32_t row = drt_drop_row(k->key, r);
+#pragma omp simd
+        for (int64_t c = 0; c < k->x.cols; c++) {
+            float kept = drt_dropped(row, (uint32_t)c, limit) ? 0.0f : x[c] * keep;
+            y[c] = k->acc ? y[c] + kept : kept;
+        }
+    }
+}
+
+void DRT_FN(drop)(drt_device *dev, uint64_t key, float rate, drt_mat x, bool acc, drt_mat y) {
+    if (!DRT_READY(dev, "drop", x, y) || !y.data) return;
+    const drop k = {key, rate, x, y, acc};
+    drt_cpu_rows(dev, x.rows, x.cols, drop_rows, &k);
+}
+
+typedef struct {
     drt_mat x;
     drt_span span;
     const float *s;

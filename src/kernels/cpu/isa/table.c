@@ -12,6 +12,7 @@ const drt_kernels DRT_FN(table) = {
     .fill = DRT_FN(fill),
     .add = DRT_FN(add),
     .scale = DRT_FN(scale),
+    .drop = DRT_FN(drop),
     .activate = DRT_FN(activate),
     .activate_back = DRT_FN(activate_back),
     .glu = DRT_FN(glu),

@@ -40,6 +40,7 @@ void DRT_FN(convert)(drt_device *, drt_mat x, drt_mat y);
 void DRT_FN(fill)(drt_device *, drt_mat x, float value);
 void DRT_FN(add)(drt_device *, drt_mat a, drt_mat b, drt_mat y);
 void DRT_FN(scale)(drt_device *, float alpha, drt_mat x, bool acc, drt_mat y);
+void DRT_FN(drop)(drt_device *, uint64_t key, float rate, drt_mat x, bool acc, drt_mat y);
 void DRT_FN(activate)(drt_device *, drt_activation, drt_mat x, drt_mat y);
 void DRT_FN(activate_back)(drt_device *, drt_activation, drt_mat x, drt_mat dy, bool acc, drt_mat dx);
 void DRT_FN(glu)(drt_device *, drt_activation, drt_mat x, drt_mat y);
