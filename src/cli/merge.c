@@ -62,7 +62,8 @@ static double apart(const float *a, const float *b, int n) {
     double gap = 0, size = FLT_MIN;
     for (int i = 0; i < n; i++) {
         double d = fabs((double)a[i] - b[i]);
-        gap = d <= gap ? gap : d; // NaN is passed on
+        if (isnan(d)) return NAN;
+        gap = fmax(gap, d);
         size = fmax(size, fabs(a[i]));
     }
     return gap / size;
