@@ -32,7 +32,9 @@ static inline int whole(reader *r, const json_t *o, const char *key, int standar
 static inline double real(reader *r, const json_t *o, const char *key, double standard) {
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) return standard;
-    if (json_is_number(v) && json_number_value(v) > -1e30 && json_number_value(v) < 1e30) return json_number_value(v);
+    // + 0: a negative zero is zero, here and in what is written.
+    if (json_is_number(v) && json_number_value(v) > -1e30 && json_number_value(v) < 1e30)
+        return json_number_value(v) + 0.0;
     if (!r->status)
         r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a number%s", r->name, r->part, key,
                              json_is_number(v) ? " that a model could have" : "");
