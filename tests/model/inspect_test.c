@@ -34,8 +34,8 @@ static void tells(const char *path, const drt_inspect_options *o, int faults, co
 static void sound(void **state) {
     (void)state;
     const drt_inspect_options all = {.tensors = true};
-    TELLS("models/tiny-llama", NULL, 0, "language model", "39 tensors", "(39 BF16)", "1.92 MiB", "it runs",
-          "595 tokens");
+    TELLS("models/tiny-llama", NULL, 0, "language model", "39 tensors", "(39 BF16)", "2.01 MiB", "it runs",
+          "775 tokens");
     TELLS("models/tiny-clip", NULL, 0, "vision and text towers", "CLIP, 4 layers of 128", "it runs");
     TELLS("tests/golden/torch/plain.bin", &all, 0, "19 tensors", "1 BOOL", "F32  [4, 2, 3] turned");
     TELLS(GOLDEN "llava_original", NULL, 1, "the original's layout", "somebody/tiny-tower", "tiny-tower: 55 tensors",
