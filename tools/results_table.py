@@ -38,13 +38,17 @@ def main():
         cells.append(told([b - a for a, b in zip(first, last)]))
         print("| " + " | ".join(cells) + " |")
     print()
-    extra = sorted({k for r in reports for m in r["models"].values() for k, v in m.items() if k != "tasks"})
-    for key in extra:
-        row = [key]
-        for n in names:
-            values = [r["models"][n].get(key) for r in reports]
-            row.append(str(values) if any(not isinstance(v, (int, float)) for v in values) else told(values))
-        print("| " + " | ".join(row) + " |")
+    rows = {}
+    for n in names:
+        for r in reports:
+            for key, value in r["models"][n].items():
+                for sub, v in (value.items() if isinstance(value, dict) else [("", value)]):
+                    if key != "tasks" and isinstance(v, (int, float)):
+                        rows.setdefault(f"{key} {sub}".strip(), {}).setdefault(n, []).append(v)
+    for key, of_model in rows.items():
+        scale = 0.01 if key.endswith("seconds") else 1
+        cells = [told([v * scale for v in of_model[n]]) if n in of_model else "–" for n in names]
+        print("| " + " | ".join([key] + cells) + " |")
 
 
 if __name__ == "__main__":
