@@ -1,8 +1,8 @@
 #include "data/template.h"
 
 #include "base/file.h"
+#include "format/json.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,7 +134,7 @@ static drt_status read_chat_template(char **text, const char *folder, const char
         *text = bytes;
         bytes = NULL;
     } else if (bytes) {
-        json_t *root = json_loadb(bytes, size, 0, &why);
+        json_t *root = drt_json_load(bytes, size, 0, &why);
         const char *found = template_text(json_object_get(root, "chat_template"));
         if (!root) status = drt_fail(err, DRT_EFORMAT, "%s: line %d: %s", path, why.line, why.text);
         else if (found && !(*text = strdup(found))) status = drt_fail(err, DRT_ENOMEM, "%s: no memory", path);

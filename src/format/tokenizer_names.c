@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "format/json.h"
 #include "format/tokenizer_internal.h"
 
 #include <stdlib.h>
@@ -13,7 +14,7 @@ static drt_status read_json(json_t **out, const char *folder, const char *file, 
     if (!path) return drt_tok_no_memory(file, err);
     if (drt_file_exists(path)) {
         status = drt_file_read(&text, &size, path, 64 << 20, err);
-        if (!status && !(*out = json_loadb(text, size, 0, &why)))
+        if (!status && !(*out = drt_json_load(text, size, 0, &why)))
             status = drt_fail(err, DRT_EFORMAT, "%s: line %d: %s", path, why.line, why.text);
     }
     free(text), free(path);

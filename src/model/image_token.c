@@ -1,8 +1,8 @@
 #include "model/image_token.h"
 
 #include "base/file.h"
+#include "format/json.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +46,7 @@ static drt_status edit(const drt_added_tokens *a, const char *from, const char *
     if (here || (!status && add == add_to_map)) {
         if (here) status = drt_file_read(&text, &size, source, MOST_JSON, err);
         // Vocabularies may hold a piece of one zero byte, written as an escape.
-        o = status ? NULL : here ? json_loadb(text, size, JSON_ALLOW_NUL, &at) : json_object();
+        o = status ? NULL : here ? drt_json_load(text, size, JSON_ALLOW_NUL, &at) : json_object();
         if (!status && !json_is_object(o))
             status = drt_fail(err, DRT_EFORMAT, "%s: line %d: not an object of JSON", source, o ? 1 : at.line);
         bool config = add == add_to_config;

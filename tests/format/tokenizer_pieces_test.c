@@ -272,7 +272,8 @@ static void folders_of_sentencepiece(void **state) {
     assert_memory_equal(t, legacy, sizeof legacy);
     free(t);
     drt_tokenizer_close(tok);
-    const char *c = "{\"legacy\":false,\"add_bos_token\":false,\"add_eos_token\":true,\"pad_token\":\"<unk>\","
+    const char *c = "{\"model_max_length\":1000000000000000019884624838656,\"legacy\":false,\"add_bos_token\":false,"
+                    "\"add_eos_token\":true,\"pad_token\":\"<unk>\","
                     "\"added_tokens_decoder\":{\"9\":{\"content\":\"<x>\",\"special\":true,\"rstrip\":true}}}";
     check_ok(drt_file_write(config, c, strlen(c), &err));
     check_ok(drt_tokenizer_open(&tok, folder, &err));

@@ -299,6 +299,15 @@ static void added_tokens(void **state) {
     check_ok(drt_file_read(&text, NULL, written, 1000, &err));
     assert_string_equal(text, "{\n  \"<tool>\": 10,\n  \"<end>\": 11,\n  \"<image>\": 12,\n  \"<pad>\": 13\n}");
     free(text);
+    // Numbers that fit no integer, as transformers' "no limit", are no fault.
+    char *rules = drt_path_join(from, "tokenizer_config.json"),
+         *rules_written = drt_path_join(to, "tokenizer_config.json");
+    const char *no_limit = "{\"model_max_length\": 1000000000000000019884624838656, \"n\": 77}";
+    check_ok(drt_file_write(rules, no_limit, strlen(no_limit), &err));
+    check_ok(drt_added_tokens_write(&both, from, to, &err));
+    check_ok(drt_file_read(&text, NULL, rules_written, 1000, &err));
+    check(strstr(text, "\"model_max_length\": 1e30") && strstr(text, "\"n\": 77,"));
+    free(text), free(rules), free(rules_written);
     check_ok(drt_file_write(own, "[]", 2, &err));
     check_refused(drt_added_tokens_write(&both, from, to, &err), DRT_EFORMAT, "not an object of JSON");
     free(from), free(to), free(model), free(own), free(written);
