@@ -54,6 +54,8 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
     const drt_lora lora = {.rank = (int)r->lora.rank, .alpha = r->lora.alpha, .dropout = r->lora.dropout};
     if (drt_group_factor(r, DRT_ADAPTER) > 0) o.lora = &lora, o.targets = r->lora.targets;
     if (*r->lora.from) o.adapter = r->lora.from;
+    // What is saved must be a folder for transformers; an adapter's base stays as it is.
+    o.image_row = !o.lora && !o.adapter;
     *bank = NULL;
     *out = NULL;
     drt_status status;

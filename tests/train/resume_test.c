@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "model/model.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -172,7 +173,8 @@ static void killed_anywhere(void **state) {
     static const char *const ways[] = {
         "objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
         "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
-        "train.tokens=80 groups.vision=1 checkpoint.every=1", "dtype=bf16 objectives.guided=1",
+        "train.tokens=80 groups.vision=1 checkpoint.every=1",
+        "dtype=bf16 objectives.guided=1",
         "token_mixer.order=token_mixer data.template=v1 objectives.image_order=1 train.tokens=300",
         "lora.targets=all-linear lora.rank=2 lora.dropout=0.3 groups.language=0 objectives.image_order=1 "
         "train.accumulate=2 train.recompute=true"};
@@ -286,6 +288,31 @@ static void adapter_of_a_run(void **state) {
     refused(w, "lora-4", "lora.targets=q_proj lora.from=x", (const char *const[]){"lora.from", "lora.targets"}, 2);
 }
 
+// A run that assembles its model makes a folder as `drt assemble` does: the vocabulary gets <image> where it has none.
+static void image_row_of_a_run(void **state) {
+    const world *w = *state;
+    drt_error err = {0};
+    const drt_model_options plain = {0};
+    drt_model *m;
+    char more[1500], path[600], hash[20];
+    int rc;
+    if (!w->drt) skip();
+    char *said = shell(&rc,
+                       "cd %s && cp -r model mute && sed 's/<image>/<thing>/g' model/tokenizer.json "
+                       ">mute/tokenizer.json 2>&1",
+                       w->folder);
+    if (rc) fail_msg("%s", said);
+    free(said);
+    snprintf(more, sizeof more, "model= vision=%s/model language=%s/mute", w->folder, w->folder);
+    weights(w, "assembled", more, hash);
+    snprintf(path, sizeof path, "%s/assembled/model", w->folder);
+    check_ok(drt_model_open(&m, path, &plain, &err));
+    assert_int_equal(drt_tokenizer_id(m->tokenizer, "<image>"), 300);
+    assert_int_equal(m->config.image_token, 300);
+    assert_int_equal(m->config.language.vocab, 320);
+    drt_model_close(m);
+}
+
 static void not_a_number(void **state) {
     const world *w = *state;
     int rc;
@@ -381,9 +408,9 @@ static void full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(killed_anywhere), cmocka_unit_test(bf16_learns), cmocka_unit_test(adapter_of_a_run),
-        cmocka_unit_test(not_a_number),    cmocka_unit_test(bad_samples), cmocka_unit_test(refusals),
-        cmocka_unit_test(full_disk),
+        cmocka_unit_test(killed_anywhere),    cmocka_unit_test(bf16_learns),  cmocka_unit_test(adapter_of_a_run),
+        cmocka_unit_test(image_row_of_a_run), cmocka_unit_test(not_a_number), cmocka_unit_test(bad_samples),
+        cmocka_unit_test(refusals),           cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, world_make, NULL);
 }
