@@ -51,6 +51,13 @@ static uint64_t layout(const drt_params *p) {
     return h;
 }
 
+// The recipe's dtype, as far as the parameters show it.
+static const char *dtype_of(const drt_params *p) {
+    for (int i = 0; i < p->n; i++)
+        if (p->at[i]->tensor.value.type != DRT_F32) return "bf16";
+    return "f32";
+}
+
 static int by_step(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
@@ -82,7 +89,7 @@ static drt_status write_state(const drt_params *p, const char *folder, int64_t s
     float *w = gather(p);
     snprintf(text_step, sizeof text_step, "%lld", (long long)step);
     snprintf(text_layout, sizeof text_layout, "%016llx", (unsigned long long)layout(p));
-    const char *const metadata[] = {"step", text_step, "layout", text_layout, NULL};
+    const char *const metadata[] = {"step", text_step, "layout", text_layout, "dtype", dtype_of(p), NULL};
     const drt_st_entry entry[] = {{"weights", "F32", 1, {p->learning}, w, NULL},
                                   {"adamw.m", "F32", 1, {p->learning}, p->m, NULL},
                                   {"adamw.v", "F32", 1, {p->learning}, p->v, NULL}};
@@ -146,6 +153,10 @@ drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt
                           "%s: made by a run that trains other parts of the model; resume with its own recipe, or "
                           "choose another out",
                           path);
+    const char *dtype = status ? NULL : drt_weights_metadata(s, "dtype");
+    if (!status && dtype && strcmp(dtype, dtype_of(p)))
+        status = drt_fail(err, DRT_ECONFIG, "%s: made by a run with dtype=%s; resume with that, or choose another out",
+                          path, dtype);
     float *const to[] = {NULL, p->m, p->v};
     static const char *const names[] = {"weights", "adamw.m", "adamw.v"};
     float *w = status ? NULL : calloc((size_t)p->learning + 1, sizeof *w);

@@ -8,12 +8,11 @@
 
 #include "tensor/params.h"
 
-// Writes step-`step` and removes all but the newest `keep` (at least 1). recipe: the effective recipe as text, kept
-// beside it and compared on resume.
+// Writes step-`step` and removes all but the newest `keep` (at least 1).
 drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err);
 // The newest whole checkpoint of the run: *step, or -1 if there is none.
 drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err);
-// Loads step-`step` into p. Another shape of model: DRT_ECONFIG.
+// Loads step-`step` into p. Another shape of model, or weights kept in another type: DRT_ECONFIG.
 drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err);
 
 #endif

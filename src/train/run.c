@@ -55,7 +55,6 @@ static drt_status in_folder(const drt_recipe *r, const char *name, const char *t
 // A folder with an unfinished or finished run is not written over unless asked to go on.
 static drt_status claim_folder(run *u, drt_error *err) {
     const drt_recipe *r = u->r;
-    drt_text yaml = {0};
     int64_t last = -1;
     drt_status status = drt_make_folders(r->out, err);
     if (!status) status = drt_checkpoint_latest(r->out, &last, err);
@@ -66,8 +65,13 @@ static drt_status claim_folder(run *u, drt_error *err) {
                           last >= 0 ? "the checkpoints of a run" : "a finished run");
     free(model);
     if (!status && r->checkpoint.resume && last >= 0) u->step = last;
+    return status;
+}
+
+static drt_status write_recipe(const drt_recipe *r, drt_error *err) {
+    drt_text yaml = {0};
     drt_recipe_write(r, &yaml);
-    if (!status) status = in_folder(r, "recipe.yaml", yaml.bytes, yaml.size, err);
+    drt_status status = in_folder(r, "recipe.yaml", yaml.bytes, yaml.size, err);
     drt_text_free(&yaml);
     return status;
 }
@@ -82,6 +86,7 @@ static drt_status open_all(run *u, drt_error *err) {
         status = drt_fail(err, DRT_ECONFIG, "nothing learns: every groups.* that this task has is 0");
     if (!status) status = claim_folder(u, err);
     if (!status && u->step) status = drt_checkpoint_load(u->m->params, r->out, u->step, err);
+    if (!status) status = write_recipe(r, err); // a run that cannot go on keeps the recipe that it was made by
     u->steps = r->train.steps;
     if (!status)
         status = drt_loader_open(&u->loader, r, u->m, u->bank, u->step, &u->steps, u->hooks->progress, &bad, err);

@@ -379,6 +379,13 @@ static void refusals(void **state) {
     weights(w, "done", "", hash);
     refused(w, "done", "", (const char *const[]){"done", "--resume"}, 2);
     refused(w, "done", "--resume objectives.image_order=1", (const char *const[]){"checkpoints", "out"}, 2);
+    refused(w, "done", "--resume dtype=bf16", (const char *const[]){"state.safetensors", "dtype=f32"}, 2);
+    weights(w, "done-half", "dtype=bf16", hash);
+    refused(w, "done-half", "--resume", (const char *const[]){"state.safetensors", "dtype=bf16"}, 2);
+    int rc; // what was refused has not put its recipe in the place of the run's
+    char *said = shell(&rc, "grep -c 'dtype: f32' %s/done/recipe.yaml", w->folder);
+    assert_string_equal(said, "1\n");
+    free(said);
 }
 
 // A disk that is full (files may not grow beyond some blocks): the message names the file, the checkpoint before stays,
