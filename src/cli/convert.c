@@ -45,7 +45,9 @@ int drt_cli_convert(int argc, char **argv) {
     if (name && !(dtype = drt_cli_dtype("convert", name))) return 2;
     drt_error err = {0};
     drt_model *m = NULL;
+    drt_progress reading = {.report = drt_progress_terminal, .user = stderr, .what = "reading weights"};
     o.image_row = which == DRT_LAYOUT_HF;
+    o.progress = &reading;
     drt_status status = drt_model_open(&m, folder[0], &o, &err);
     if (!status && !dtype) dtype = m->dtype;
     if (!status) status = drt_cli_save(m, folder[1], (drt_layout)which, dtype, &err);

@@ -21,7 +21,8 @@ static const char help[] =
     "  drt inspect llava-v1.5-7b --vision clip-vit-large-patch14-336\n";
 
 int drt_cli_inspect(int argc, char **argv) {
-    drt_inspect_options o = {0};
+    drt_progress reading = {.report = drt_progress_terminal, .user = stderr, .what = "reading weights"};
+    drt_inspect_options o = {.progress = &reading};
     const drt_option options[] = {{"--tensors", NULL, &o.tensors, false},
                                   {"--vision", &o.vision, NULL, false},
                                   {"--language", &o.decoder, NULL, false}};

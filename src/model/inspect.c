@@ -116,8 +116,10 @@ static void match(report *r, drt_model_files *f) {
 
 static void check_numbers(report *r, const drt_weights *w) {
     drt_error err = {0};
-    for (int i = 0; i < drt_weights_count(w); i++)
+    for (int i = 0; i < drt_weights_count(w); i++) {
         if (drt_layout_finite(drt_weights_at(w, i), &err)) fault(r, &err);
+        drt_progress_at(r->options->progress, i + 1, drt_weights_count(w));
+    }
     settle(r);
 }
 

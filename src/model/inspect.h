@@ -9,6 +9,7 @@
 #define DRT_MODEL_INSPECT_H
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "base/text.h"
 
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 typedef struct {
     const char *vision, *decoder; // as in drt_model_options
     bool tensors;                 // list every tensor
+    drt_progress *progress;       // reading the weights of a file, in tensors; NULL: silent
 } drt_inspect_options;
 
 // Faults are counted and told, not failures; *faults 0: the folder runs. DRT_EIO: nothing is there; DRT_ENOMEM.

@@ -9,6 +9,7 @@
 #ifndef DRT_MODEL_MODEL_H
 #define DRT_MODEL_MODEL_H
 
+#include "base/progress.h"
 #include "data/template.h"
 #include "format/image.h"
 #include "format/tokenizer.h"
@@ -42,8 +43,9 @@ typedef struct drt_model_options {
     const char *vision, *decoder;
     const drt_lora *lora; // new adapters beside the layers that `targets` choose (format/peft.h); NULL: none
     const char *targets;
-    const char *adapter; // a PEFT folder; NULL: none. Of `lora` then only the dropout counts
-    bool image_row; // LLaVA: a vocabulary without <image> gets a row for it (model/image_token.h)
+    const char *adapter;    // a PEFT folder; NULL: none. Of `lora` then only the dropout counts
+    drt_progress *progress; // reading weights, in tensors; NULL: silent
+    bool image_row;         // LLaVA: a vocabulary without <image> gets a row for it (model/image_token.h)
 } drt_model_options;
 
 typedef struct drt_model {

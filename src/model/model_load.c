@@ -10,31 +10,37 @@
 #include <string.h>
 
 // `grown`: rows of the vocabulary that the file does not have.
-static drt_status slice_load(drt_slice *slice, const drt_weight *found, int grown, const char *folder, size_t *looked,
+static drt_status slice_load(drt_slice *slice, const drt_weight *found, int grown, const char *folder, size_t *left,
                              drt_error *err) {
     drt_slice stored = *slice;
     stored.shape[0] -= grown;
     drt_status status = drt_layout_fits(&stored, found, folder, err);
-    if (!status) status = drt_storage_fill(slice, found, looked, err);
+    if (!status) status = drt_storage_fill(slice, found, left, err);
     if (!status && grown)
         drt_fill_added_rows(drt_slice_numbers(slice).data, slice->shape[0], slice->ndim > 1 ? slice->shape[1] : 1,
                             grown);
     return status;
 }
 
+// Looking for NaN reads everything, which someone who wants an answer from many gigabytes cannot wait for: of what
+// stays where it lies, this much is looked through. Beyond it NaN shows in the answer, which is refused (infer/pick.c).
+// A training looks at all: it takes hours, and what it makes is lost.
+enum { LOOKED_THROUGH = 128 << 20 };
+
 // Fills every parameter of a part that the files hold. A tensor that belongs nowhere means another kind of model
 // (biases, adapters, ...): run without it, it would be wrong.
-static drt_status weights_load(drt_model *m, drt_model_files *f, drt_error *err) {
+static drt_status weights_load(drt_model *m, drt_model_files *f, const drt_model_options *o, drt_error *err) {
     drt_status status = DRT_OK;
     int part = 0, at = 0;
-    size_t looked = 0;
+    size_t left = m->params->learning || o->look_through ? SIZE_MAX : LOOKED_THROUGH;
     for (int i = 0; !status && i < m->params->slices; i++) {
         drt_slice *slice = &m->params->slice[i];
         bool held = false;
         for (int p = 0; p < f->parts; p++) held = held || f->part[p].holds[slice->param->group];
         if (held)
             status = slice_load(slice, drt_model_files_find(f, slice), drt_storage_grown(f, slice), f->part[0].folder,
-                                &looked, err);
+                                &left, err);
+        drt_progress_at(o->progress, i + 1, m->params->slices);
     }
     drt_params_refresh(m->params);
     const drt_weight *stranger = status ? NULL : drt_model_files_stranger(f, &part, &at);
@@ -120,7 +126,7 @@ static drt_status open_files(drt_model **out, drt_model_files *f, const drt_mode
     if (!status) status = drt_model_declare(&m, &f->config, &o, err);
     if (!status) drt_storage_settle(m->params, f, o.keep, o.learns);
     if (!status) status = drt_model_allocate(m, &o, err);
-    if (!status) status = weights_load(m, f, err);
+    if (!status) status = weights_load(m, f, &o, err);
     if (!status) status = drt_adapter_load(m, err);
     if (!status && drt_has_vision(&f->config)) status = preprocess_load(m, f->vision, err);
     if (!status) status = finish(m, f->text, err);

@@ -46,17 +46,14 @@ void drt_storage_settle(drt_params *p, drt_model_files *f, drt_keep keep, const 
     }
 }
 
-// Looking for NaN reads everything, which a folder of many gigabytes cannot wait for: what stays where it lies is
-// looked through up to here. Beyond it NaN shows in the answer, which is refused (infer/pick.c).
-enum { LOOKED_THROUGH = 128 << 20 };
-
-drt_status drt_storage_fill(drt_slice *slice, const drt_weight *found, size_t *looked, drt_error *err) {
+drt_status drt_storage_fill(drt_slice *slice, const drt_weight *found, size_t *left, drt_error *err) {
     enum { RUN = 4096 };
     float room[RUN];
     if (slice->param->mapped) {
         if (!drt_slice_map(slice, found->bytes)) return drt_fail(err, DRT_ENOMEM, "no memory for a list of tensors");
-        *looked += found->size;
-        return *looked <= LOOKED_THROUGH ? drt_layout_finite(found, err) : DRT_OK;
+        bool look = found->size <= *left;
+        *left -= look ? found->size : *left;
+        return look ? drt_layout_finite(found, err) : DRT_OK;
     }
     drt_status status = drt_layout_finite(found, err);
     drt_mat to = drt_slice_numbers(slice);

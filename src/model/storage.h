@@ -18,8 +18,8 @@ void drt_storage_settle(drt_params *p, drt_model_files *f, drt_keep keep, const 
 // Whether the tensor `found` of this slice holds all of it (a vocabulary may have grown since).
 int drt_storage_grown(const drt_model_files *f, const drt_slice *slice);
 // Puts the tensor's numbers where the slice's parameter keeps them. Shapes were checked (drt_layout_fits). NaN and
-// infinity are refused; *looked counts the bytes of mapped weights looked through for them.
-drt_status drt_storage_fill(drt_slice *slice, const drt_weight *found, size_t *looked, drt_error *err);
+// infinity are refused; in mapped weights they are looked for until *left bytes have been, and *left falls.
+drt_status drt_storage_fill(drt_slice *slice, const drt_weight *found, size_t *left, drt_error *err);
 const char *drt_storage_name(drt_dtype type); // as in files: "F32", "BF16", "F16"
 
 #endif

@@ -79,8 +79,11 @@ static drt_status write_recipe(const drt_recipe *r, drt_error *err) {
 static drt_status open_all(run *u, drt_error *err) {
     const drt_recipe *r = u->r;
     drt_text bad = {0};
+    drt_progress reading = {0};
+    if (u->hooks->progress)
+        reading = (drt_progress){u->hooks->progress->report, u->hooks->progress->user, "reading weights", 0, 0};
     drt_status status = drt_device_open(&u->dev, r->device, (int)r->threads, err);
-    if (!status) status = drt_recipe_model(r, &u->m, &u->bank, &u->cells, err);
+    if (!status) status = drt_recipe_model(r, &u->m, &u->bank, &u->cells, &reading, err);
     if (!status && !(u->tape = drt_tape_new(u->dev, err))) status = DRT_ENOMEM;
     if (!status && !u->m->params->learning)
         status = drt_fail(err, DRT_ECONFIG, "nothing learns: every groups.* that this task has is 0");

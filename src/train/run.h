@@ -13,7 +13,7 @@
 #include "train/run_log.h"
 
 typedef struct {
-    drt_progress *progress; // checking the data; NULL: silent
+    drt_progress *progress; // reading weights, checking the data; NULL: silent
     drt_log_report watch;   // the live line; NULL: silent
     void *watch_user;
     void (*say)(void *user, const char *line); // what a person should know (sizes, skipped samples); NULL: silent
@@ -32,7 +32,9 @@ drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_ru
 
 // The model that a recipe starts from, with the parts its objectives need; *bank: the permutation bank (malloc'ed
 // [classes, cells]; NULL without image order), drawn from the seed or taken from the model's directed.safetensors.
+// progress: reading weights; may be NULL.
 struct drt_model;
-drt_status drt_recipe_model(const drt_recipe *r, struct drt_model **out, int32_t **bank, int *cells, drt_error *err);
+drt_status drt_recipe_model(const drt_recipe *r, struct drt_model **out, int32_t **bank, int *cells,
+                            drt_progress *progress, drt_error *err);
 
 #endif

@@ -5,9 +5,12 @@
 
 #include "base/file.h"
 #include "base/half.h"
+#include "format/safetensors.h"
+#include "model/inspect.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const char *const devices[] = {"ref", "cpu"};
 
@@ -216,8 +219,61 @@ static void nan_is_refused(void **state) {
     free(out);
 }
 
+// Weights that stay mapped are looked at as far as an answer can wait for, but all of them before a training.
+static void nan_far_behind(void **state) {
+    (void)state;
+    enum { WIDTH = 64, WORDS = 1 << 20, LAYERS = 1 }; // 128 MiB of words
+    char *folder = test_folder("half-far"), *config = drt_path_join(folder, "config.json");
+    char *file = drt_path_join(folder, "model.safetensors");
+    static const char json[] =
+        "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 8, \"num_hidden_layers\": 1,\n"
+        "\"num_attention_heads\": 2, \"vocab_size\": 1048576, \"max_position_embeddings\": 8, "
+        "\"tie_word_embeddings\": true}";
+    static const struct {
+        const char *name;
+        int64_t rows, cols;
+    } tensors[] = {{"model.embed_tokens.weight", WORDS, WIDTH},
+                   {"model.layers.0.input_layernorm.weight", WIDTH, 0},
+                   {"model.layers.0.self_attn.q_proj.weight", WIDTH, WIDTH},
+                   {"model.layers.0.self_attn.k_proj.weight", WIDTH, WIDTH},
+                   {"model.layers.0.self_attn.v_proj.weight", WIDTH, WIDTH},
+                   {"model.layers.0.self_attn.o_proj.weight", WIDTH, WIDTH},
+                   {"model.layers.0.post_attention_layernorm.weight", WIDTH, 0},
+                   {"model.layers.0.mlp.gate_proj.weight", 8, WIDTH},
+                   {"model.layers.0.mlp.up_proj.weight", 8, WIDTH},
+                   {"model.layers.0.mlp.down_proj.weight", WIDTH, 8},
+                   {"model.norm.weight", WIDTH, 0}};
+    enum { TENSORS = sizeof tensors / sizeof *tensors };
+    uint16_t *zeros = calloc((size_t)WORDS * WIDTH, 2), bad[8 * WIDTH] = {[77] = 0x7fc0};
+    drt_st_entry e[TENSORS];
+    drt_error err = {0};
+    drt_model *m;
+    check(zeros);
+    for (int i = 0; i < TENSORS; i++)
+        e[i] = (drt_st_entry){tensors[i].name,      "BF16", tensors[i].cols ? 2 : 1, {tensors[i].rows, tensors[i].cols},
+                              i == 9 ? bad : zeros, NULL};
+    check_ok(drt_file_write(config, json, strlen(json), &err));
+    check_ok(drt_safetensors_write(file, e, TENSORS, NULL, &err));
+    free(zeros);
+    drt_model_options o = {.keep = DRT_KEEP_STORED};
+    check_ok(drt_model_open(&m, folder, &o, &err));
+    check(m->language.layer[0].down->mapped);
+    drt_model_close(m);
+    static const drt_lora lora = {.rank = 1, .alpha = 1};
+    o = (drt_model_options){.keep = DRT_KEEP_BF16, .lora = &lora, .targets = "q_proj", .learns[DRT_ADAPTER] = true};
+    check_refused(drt_model_open(&m, folder, &o, &err), DRT_ENUMERIC, "down_proj.weight' holds NaN at element 77");
+    drt_text report = {0};
+    int faults;
+    check_ok(drt_model_inspect(folder, &(drt_inspect_options){0}, &report, &faults, &err));
+    check(strstr(report.bytes, "down_proj.weight' holds NaN at element 77"));
+    drt_text_free(&report);
+    unlink(file);
+    free(folder), free(config), free(file);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(llava), cmocka_unit_test(llama), cmocka_unit_test(stays_mapped),
-                                       cmocka_unit_test(masters), cmocka_unit_test(nan_is_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(llava),          cmocka_unit_test(llama),
+                                       cmocka_unit_test(stays_mapped),   cmocka_unit_test(masters),
+                                       cmocka_unit_test(nan_is_refused), cmocka_unit_test(nan_far_behind)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
