@@ -30,7 +30,7 @@ static const char help[] =
 int drt_cli_convert(int argc, char **argv) {
     static const char *const layouts[] = {"hf", "llava"};
     const char *folder[2] = {NULL, NULL}, *name = NULL, *layout = "hf", *dtype = NULL;
-    drt_model_options o = {.keep = DRT_KEEP_STORED};
+    drt_model_options o = {.keep = DRT_KEEP_STORED, .look_through = true};
     const drt_option options[] = {{"--dtype", &name, NULL, false},
                                   {"--layout", &layout, NULL, false},
                                   {"--vision", &o.vision, NULL, false},

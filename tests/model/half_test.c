@@ -262,6 +262,8 @@ static void nan_far_behind(void **state) {
     static const drt_lora lora = {.rank = 1, .alpha = 1};
     o = (drt_model_options){.keep = DRT_KEEP_BF16, .lora = &lora, .targets = "q_proj", .learns[DRT_ADAPTER] = true};
     check_refused(drt_model_open(&m, folder, &o, &err), DRT_ENUMERIC, "down_proj.weight' holds NaN at element 77");
+    o = (drt_model_options){.keep = DRT_KEEP_STORED, .look_through = true};
+    check_refused(drt_model_open(&m, folder, &o, &err), DRT_ENUMERIC, "down_proj.weight' holds NaN at element 77");
     drt_text report = {0};
     int faults;
     check_ok(drt_model_inspect(folder, &(drt_inspect_options){0}, &report, &faults, &err));
