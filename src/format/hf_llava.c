@@ -1,26 +1,43 @@
 // config.json of the original LLaVA: the decoder's keys at the top, what LLaVA adds under names with mm_ in front.
-// Source: the released checkpoints and the training program's arguments.
+// Source: the released checkpoints and the training program's arguments; for decoders other than LLaMA, those of
+// LLaVA-NeXT (qwen), FastVLM (qwen2), MoE-LLaVA (qwen1_5, phi), LLaVA-Phi and LLaVA++ (phi with Phi-3).
 #include "format/hf_llava.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// model_type of the whole -> of its decoder.
-static const char *const decoders[][2] = {
-    {"llava", "llama"},   {"llava_llama", "llama"}, {"llava_mistral", "mistral"}, {"llava_qwen", "qwen2"},
-    {"llava_phi", "phi"}, {"llava_phi3", "phi3"},   {"llava_gemma", "gemma"}};
+// model_type and class of the whole -> model_type of its decoder. Written is the first row of a decoder.
+static const struct {
+    const char *type, *architecture, *decoder;
+} programs[] = {{"llava", "LlavaLlamaForCausalLM", "llama"},
+                {"llava_llama", "LlavaLlamaForCausalLM", "llama"},
+                {"llava_mistral", "LlavaMistralForCausalLM", "mistral"},
+                {"llava_qwen", "LlavaQwenForCausalLM", "qwen2"},
+                {"llava_qwen2", "LlavaQwen2ForCausalLM", "qwen2"},
+                {"llava_qwen1_5", "LlavaQwen1_5ForCausalLM", "qwen2"},
+                {"llava_phi", "LlavaPhiForCausalLM", "phi"},
+                {"llava_phi", "LlavaPhiForCausalLM", "phi3"},
+                {"llava_phi3", "LlavaPhi3ForCausalLM", "phi3"}};
+enum { PROGRAMS = sizeof programs / sizeof *programs };
 
 static const char *word(const json_t *o, const char *key, const char *standard) {
     const char *s = json_string_value(json_object_get(o, key));
     return s ? s : standard;
 }
 
+// LLaVA-NeXT's Qwens may call themselves llava_llama: then the class tells. Two programs call theirs llava_phi; only
+// Phi-3 has RMS norms.
 static const char *decoder_of(const json_t *o) {
-    const char *type = word(o, "model_type", "");
-    for (size_t i = 0; i < sizeof decoders / sizeof *decoders; i++)
-        if (!strcmp(type, decoders[i][0])) return decoders[i][1];
-    return NULL;
+    const char *type = word(o, "model_type", ""), *found = NULL;
+    const char *name = json_string_value(json_array_get(json_object_get(o, "architectures"), 0));
+    for (int i = 0; !found && i < PROGRAMS; i++)
+        if (!strcmp(type, programs[i].type)) found = programs[i].decoder;
+    if (found && !strcmp(found, "phi") && json_object_get(o, "rms_norm_eps")) found = "phi3";
+    if (!found || !name || strcmp(found, "llama")) return found;
+    for (int i = 0; i < PROGRAMS; i++)
+        if (!strcmp(name, programs[i].architecture)) return programs[i].decoder;
+    return found;
 }
 
 bool drt_is_original_llava(const json_t *o) { return decoder_of(o) && !json_object_get(o, "text_config"); }
@@ -94,19 +111,25 @@ drt_status drt_original_llava_write(const drt_model_config *c, const char *tower
     json_t *o = text.failed ? NULL : json_loadb(text.bytes, text.size, 0, NULL);
     drt_text_free(&text);
     const char *kind = word(o, "model_type", "");
-    if (o && strcmp(kind, "llama")) {
-        drt_status status = drt_fail(err, DRT_ECONFIG, "the original LLaVA layout holds llama decoders, not %s", kind);
+    int is = 0;
+    while (is < PROGRAMS && strcmp(kind, programs[is].decoder)) is++;
+    if (o && is == PROGRAMS) {
+        // transformers 4 multiplied visual tokens by Gemma's root of the width, too, transformers 5 does not.
+        drt_status status = drt_fail(err, DRT_ECONFIG,
+                                     "the original LLaVA layout does not say how %s takes visual tokens; it holds "
+                                     "llama, mistral, qwen2, phi3 and phi decoders",
+                                     kind);
         json_decref(o);
         return status;
     }
     drt_projector_name(projector, c->projector);
-    json_t *more =
-        json_pack("{s:[s],s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:s,s:b,s:b,s:b,s:s}", "architectures", "LlavaLlamaForCausalLM",
-                  "model_type", "llava", "mm_vision_tower", tower, "mm_projector_type", projector, "mm_hidden_size",
-                  drt_feature_width(c), "mm_vision_select_layer", c->select_layer, "mm_vision_select_feature",
-                  c->keep_class ? "cls_patch" : "patch", "use_mm_proj", 1, "image_aspect_ratio",
-                  c->pad ? "pad" : "square", "mm_use_im_start_end", 0, "mm_use_im_patch_token", 0,
-                  "unfreeze_mm_vision_tower", 0, "mm_patch_merge_type", "flat");
+    json_t *more = json_pack("{s:[s],s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:s,s:b,s:b,s:b,s:s}", "architectures",
+                             o ? programs[is].architecture : "", "model_type", o ? programs[is].type : "",
+                             "mm_vision_tower", tower, "mm_projector_type", projector, "mm_hidden_size",
+                             drt_feature_width(c), "mm_vision_select_layer", c->select_layer,
+                             "mm_vision_select_feature", c->keep_class ? "cls_patch" : "patch", "use_mm_proj", 1,
+                             "image_aspect_ratio", c->pad ? "pad" : "square", "mm_use_im_start_end", 0,
+                             "mm_use_im_patch_token", 0, "unfreeze_mm_vision_tower", 0, "mm_patch_merge_type", "flat");
     char scales[64];
     drt_scales_name(scales, c);
     if (more && c->scales &&

@@ -81,6 +81,8 @@ static drt_status open_original(drt_model_files *f, const char *folder, const ch
                               folder);
     }
     if (!status) memcpy(f->part[0].holds, all, sizeof all);
+    // Programs with Phi-2 differ in it, and their configs do not tell.
+    if (!status && !drt_weights_find(f->part[0].weights, "lm_head.bias")) f->config.language.head_bias = false;
     if (!status && projector) {
         status = add_part(f, projector, true, err);
         f->part[f->parts - 1].holds[DRT_PROJECTOR] = !status;

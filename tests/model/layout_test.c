@@ -8,6 +8,7 @@
 #include "format/safetensors.h"
 #include "model/model.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 #define GOLDEN "tests/golden/model/"
@@ -244,6 +245,86 @@ static void round_trips(void **state) {
         }
 }
 
+static void same_text(const char *a, const char *b, const char *file) {
+    char *x = drt_path_join(a, file), *y = drt_path_join(b, file), *left = text_of(x), *right = text_of(y);
+    assert_string_equal(left, right);
+    free(x), free(y), free(left), free(right);
+}
+
+// What a program calls its models, in a folder's config.json.
+static void call(const char *folder, const char *type, const char *architecture) {
+    char *path = drt_path_join(folder, "config.json");
+    json_t *o = json_load_file(path, 0, NULL);
+    check(o && !json_object_set_new(o, "model_type", json_string(type)));
+    check(!json_object_set_new(o, "architectures", json_pack("[s]", architecture)));
+    check(!json_dump_file(o, path, 0));
+    json_decref(o);
+    free(path);
+}
+
+static bool called(const char *folder, const char *type, const char *architecture) {
+    char *path = drt_path_join(folder, "config.json");
+    json_t *o = json_load_file(path, 0, NULL), *class = json_array_get(json_object_get(o, "architectures"), 0);
+    bool both = !strcmp(json_string_value(json_object_get(o, "model_type")), type) &&
+                !strcmp(json_string_value(class), architecture);
+    json_decref(o);
+    free(path);
+    return both;
+}
+
+// hf -> llava -> hf with the other decoders that the layout has, under the first name, which is written, and under
+// those of other programs. Phi-2 with and without a bias of its output projection.
+static void other_decoders(void **state) {
+    (void)state;
+    static const struct {
+        const char *decoder, *name[4][2];
+    } rows[] = {
+        {"mistral_a", {{"llava_mistral", "LlavaMistralForCausalLM"}}},
+        {"qwen2_a",
+         {{"llava_qwen", "LlavaQwenForCausalLM"},
+          {"llava_qwen2", "LlavaQwen2ForCausalLM"},
+          {"llava_qwen1_5", "LlavaQwen1_5ForCausalLM"},
+          {"llava_llama", "LlavaQwenForCausalLM"}}},
+        {"phi3_a", {{"llava_phi", "LlavaPhiForCausalLM"}, {"llava_phi3", "LlavaPhi3ForCausalLM"}, {"llava_phi3", "?"}}},
+        {"phi_a", {{"llava_phi", "LlavaPhiForCausalLM"}, {"llava_phi", "?"}}},
+        {"llava_phi", {{"llava_phi", "LlavaPhiForCausalLM"}}},
+        {"llava_qwen2", {{"llava_qwen", "LlavaQwenForCausalLM"}}},
+    };
+    drt_error err = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char source[200], *hf = test_folder("hf"), *llava = test_folder("llava"), *back = test_folder("back");
+        drt_model *m;
+        snprintf(source, sizeof source, "tests/golden/decoders/%s", rows[i].decoder);
+        if (!strncmp(rows[i].decoder, "llava", 5)) m = opened(source, &plain);
+        else check_ok(drt_model_assemble(&m, GOLDEN "llava", source, 2, -2, &plain, &err));
+        assert_int_equal(m->config.language.head_bias, !strcmp(rows[i].decoder, "phi_a"));
+        check_ok(drt_model_save_as(m, hf, DRT_LAYOUT_HF, "BF16", &err));
+        drt_model_close(m);
+        m = opened(hf, &plain);
+        check_ok(drt_model_save_as(m, llava, DRT_LAYOUT_LLAVA, "BF16", &err));
+        check_ok(drt_model_compare(m, llava, "BF16", &err));
+        drt_model_close(m);
+        check(called(llava, rows[i].name[0][0], rows[i].name[0][1]));
+        for (int k = 0; k < 4 && rows[i].name[k][0]; k++) {
+            call(llava, rows[i].name[k][0], rows[i].name[k][1]);
+            m = opened(llava, &plain);
+            check_ok(drt_model_save_as(m, back, DRT_LAYOUT_HF, "BF16", &err));
+            drt_model_close(m);
+            same_files(hf, back);
+            same_text(hf, back, "config.json");
+        }
+        free(hf), free(llava), free(back);
+    }
+    // Programs disagree about what Gemma sees.
+    drt_model *m = opened("tests/golden/decoders/llava_gemma", &plain), *none;
+    char *out = test_folder("gemma");
+    check_refused(drt_model_save_as(m, out, DRT_LAYOUT_LLAVA, "F32", &err), DRT_ECONFIG, "how gemma takes visual");
+    drt_model_close(m);
+    put_config(out, "\"model_type\": \"llava\"", "\"model_type\": \"llava_gemma\"");
+    check_refused(drt_model_open(&none, out, &plain, &err), DRT_ECONFIG, "\"llava_gemma\" is not one of llava");
+    free(out);
+}
+
 static void too_large_for_f16(void **state) {
     (void)state;
     drt_error err = {0};
@@ -315,9 +396,9 @@ static void added_tokens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(original),  cmocka_unit_test(stage_1),      cmocka_unit_test(tower_inside),
-        cmocka_unit_test(configs),   cmocka_unit_test(round_trips),  cmocka_unit_test(too_large_for_f16),
-        cmocka_unit_test(image_row), cmocka_unit_test(added_tokens),
+        cmocka_unit_test(original),          cmocka_unit_test(stage_1),     cmocka_unit_test(tower_inside),
+        cmocka_unit_test(configs),           cmocka_unit_test(round_trips), cmocka_unit_test(other_decoders),
+        cmocka_unit_test(too_large_for_f16), cmocka_unit_test(image_row),   cmocka_unit_test(added_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
