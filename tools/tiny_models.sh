@@ -20,7 +20,8 @@ train() {
     shift 2
     [ -f "$out/$name/model/config.json" ] || $drt train "$file" out="$out/$name" --resume "$@"
 }
-# Five lessons: to repeat words; to answer from descriptions; relations, twice (of these they are learned last); maps.
+# Six lessons: to repeat words; to answer from descriptions; relations, twice (of these they are learned last); maps, twice
+# (of these the order of words is learned last).
 language() {
     train llama-repeat configs/tiny-llama.yaml model="$out/llama-start" data.file="$out/world/repeat.json" \
         train.steps=300 train.batch=32 optimizer.schedule=constant
@@ -31,6 +32,8 @@ language() {
         train.steps=8000 lr=1.5e-3 min_lr=2e-5 threads=2 seed=43
     train llama-map configs/tiny-llama.yaml model="$out/llama-again/model" data.file="$out/world/map.json" \
         train.steps=5000 lr=1.5e-3 min_lr=5e-5 threads=2 seed=44
+    train llama-order configs/tiny-llama.yaml model="$out/llama-map/model" data.file="$out/world/map.json" \
+        train.steps=4000 lr=1.5e-3 min_lr=5e-5 threads=2 seed=45
 }
 vision() { train clip configs/tiny-clip.yaml model="$out/clip-start" data.file="$out/world/clip.json"; }
 
@@ -39,6 +42,6 @@ pid=$!
 language
 wait $pid || { cat "$out/clip.log"; exit 1; }
 $drt convert "$out/clip/model" models/tiny-clip --dtype bf16
-$drt convert "$out/llama-map/model" models/tiny-llama --dtype bf16
+$drt convert "$out/llama-order/model" models/tiny-llama --dtype bf16
 $drt probe models/tiny-clip --data "$out/world"
 $drt eval models/tiny-llama --data "$out/world"

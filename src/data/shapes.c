@@ -229,7 +229,7 @@ static drt_status make_retold(world *w, int file, const char *id, const drt_shap
     if (!order && !drt_shapes_caption(&sentence, s, drt_shapes_pick_style(r), r, NULL))
         drt_shapes_caption(&sentence, s, STYLE_PLACES, r, NULL);
     char *shuffled = order ? drt_shuffle_words(sentence.bytes, r) : NULL;
-    drt_text_printf(&human, "%s\n", told(w, file, s, r, NULL));
+    drt_text_printf(&human, "%s\n", order && file == MAP ? map(w, s, NULL) : told(w, file, s, r, NULL));
     if (order) drt_text_printf(&human, DRT_TEXT_ORDER_PROMPT "%s", shuffled ? shuffled : "");
     else drt_text_puts(&human, "describe the picture.");
     w->entry.failed |= human.failed || sentence.failed || (order && !shuffled);
@@ -240,7 +240,8 @@ static drt_status make_retold(world *w, int file, const char *id, const drt_shap
 }
 
 // One sample of text.json, relate.json or map.json, of 20: 1 a caption of nothing, 1 words to repeat, 3 a caption to
-// retell, 2 words to order, 13 questions.
+// retell, 2 words to order, 13 questions. In map.json 8 words to order and 7 questions: which of two readings is the
+// map's takes look-ups as questions do, but one word of a whole sentence tells whether it was right.
 static drt_status make_told(world *w, int file, const char *id, drt_rng *r) {
     drt_shapes_scene s;
     drt_shapes_sample(&s, false, r);
@@ -252,7 +253,8 @@ static drt_status make_told(world *w, int file, const char *id, drt_rng *r) {
         return add(w, file);
     }
     if (kind == 1) return make_repeat(w, file, id, r);
-    if (kind < 7) return make_retold(w, file, id, &s, kind < 4, r);
+    uint64_t order = file == MAP ? 8 : 2;
+    if (kind < 5 + order) return make_retold(w, file, id, &s, kind < 2 + order, r);
     drt_shapes_known known;
     drt_shapes_question q[MAX_TURNS];
     const char *text = told(w, file, &s, r, &known);

@@ -13,7 +13,7 @@ static const int weights[N_ASKS] = {
 
 // relate.json asks most for relations: they take two look-ups and a comparison, and are learned last of all.
 static const int weights_relate[N_ASKS] = {
-    [ASK_EXIST] = 24, [ASK_COUNT] = 14, [ASK_COLOR] = 8,   [ASK_RELATION] = 52, [ASK_TEXT] = 8,      [ASK_CHOICE] = 6,
+    [ASK_EXIST] = 24, [ASK_COUNT] = 14, [ASK_COLOR] = 8,   [ASK_RELATION] = 52, [ASK_TEXT] = 20,     [ASK_CHOICE] = 6,
     [ASK_PLACE] = 18, [ASK_SIZE] = 3,   [ASK_TEXTURE] = 2, [ASK_SHAPE] = 4,     [ASK_NEIGHBOUR] = 5, [ASK_SIGN] = 2,
 };
 

@@ -77,15 +77,15 @@ static void put_relations(drt_text *t, const drt_shapes_scene *s, drt_rng *r, dr
     }
 }
 
+// The upper or left one comes first, as in the lists: the order of the words is a truth about the picture, and nothing
+// else in the words tells it.
 static bool put_two_readings(drt_text *t, const drt_shapes_scene *s, drt_rng *r, int most, name_length length,
                              drt_shapes_known *known) {
     int32_t pair[MAX_OBJECTS * MAX_OBJECTS];
     int n = pairs(s, pair, r);
-    bool said[MAX_OBJECTS][MAX_OBJECTS] = {{false}};
     for (int k = 0, done = 0; k < n && done < most; k++) {
         int i = pair[k] / MAX_OBJECTS, j = pair[k] % MAX_OBJECTS;
-        if (said[j][i]) continue; // not the same fact the other way round
-        said[i][j] = true;
+        if (j < i) continue; // objects are numbered in raster order
         if (known) known->stated[i][j] = 1;
         if (done++) drt_text_puts(t, " and ");
         put_object(t, &s->object[i], length);
