@@ -1,7 +1,7 @@
 // Times every kernel at the sizes of the small model and of a real one; one JSON line per case:
 //   op, shape, dtype, device, threads, median_us, best_us, spread (p90 - p10 over the median), gflops or gbs (at the
 //   median), limit (what the machine reached in the same run, in turn with the case: the best product, or a copy of as
-//   many bytes), share of that limit.
+//   many bytes, or, where a matrix is read over and over, reading one as large), share of that limit.
 // Usage: build/bench/kernels [-t threads] [-n repeats] [-d cpu|ref] [-c: processor time] [name filter]
 #include "kernels/kernels.h"
 
@@ -30,6 +30,7 @@ struct bench {
     drt_mat square[3];
     char *from, *to;
     size_t copy;
+    int rereads; // > 0: the case reads its matrix so often
 };
 
 // Processor time instead of the clock (-c): on a busy machine, with one thread, the steadier of the two.
@@ -82,6 +83,11 @@ static void copy_limit(bench *b) {
     }
 }
 
+static void read_limit(bench *b) {
+    static volatile uintptr_t seen;
+    for (int i = 0; i < b->rereads; i++) seen += (uintptr_t)memchr(b->from, 2, b->copy / (size_t)b->rereads);
+}
+
 enum { MOST_REPEATS = 1000, SIDE = 768 };
 
 // Runs one case in turn with its limit. Exactly one of flops and bytes is not 0.
@@ -100,6 +106,7 @@ static void measure(bench *b, const char *op, const char *shape, double flops, d
         run(b);
         double t1 = now();
         if (flops > 0) product_limit(b);
+        else if (b->rereads) read_limit(b);
         else copy_limit(b);
         double t2 = now();
         if (i >= 0) t[i] = t1 - t0, limit[i] = t2 - t1;
@@ -322,6 +329,33 @@ static void loss(bench *b, int64_t rows, int64_t classes) {
     release(b);
 }
 
+static void run_sinkhorn(bench *b) {
+    const drt_sinkhorn how = {(int)b->m[2].rows / 2, 0, false};
+    int done;
+    b->dev->k->sinkhorn(b->dev, &how, b->m[0], b->m[1], b->m[2], &done);
+}
+static void run_sinkhorn_back(bench *b) {
+    const drt_sinkhorn how = {(int)b->m[2].rows / 2, 0, b->m[5].data != NULL};
+    b->dev->k->sinkhorn_back(b->dev, &how, b->m[0], b->m[1], b->m[2], how.sweeps, b->m[3], false, b->m[4]);
+}
+
+// Each sweep must read the matrix once: the limit is reading it, one thread.
+static void sinkhorn(bench *b, int64_t n, int sweeps) {
+    char shape[100];
+    snprintf(shape, sizeof shape, "%lldx%lld, %d sweeps", (long long)n, (long long)n, sweeps);
+    for (int i = 0; i < 5; i++) b->m[i] = matrix(i == 2 ? 2 * sweeps : n, n);
+    for (int64_t i = 0; i < n * n; i++) ((float *)b->m[0].data)[i] *= 15;
+    double bytes = 4.0 * (double)n * (double)n * sweeps;
+    b->rereads = sweeps;
+    measure(b, "sinkhorn", shape, 0, bytes, run_sinkhorn);
+    run_sinkhorn(b);
+    measure(b, "sinkhorn_back", shape, 0, bytes, run_sinkhorn_back);
+    b->m[5] = matrix(1, 1);
+    measure(b, "sinkhorn_implicit", shape, 0, bytes, run_sinkhorn_back);
+    b->rereads = 0;
+    release(b);
+}
+
 static void adamw(bench *b, int64_t n) {
     char shape[100];
     snprintf(shape, sizeof shape, "%lld", (long long)n);
@@ -367,6 +401,7 @@ int main(int argc, char **argv) {
     attention(&b, 25, 80, 200, true, true, 6, 2, 32);
     loss(&b, 1200, 500);
     adamw(&b, 2 << 20);
+    sinkhorn(&b, 1000, 50);
     // a real one
     linear(&b, 640, 4096, 4096);
     between(&b, 640, 4096);

@@ -261,6 +261,34 @@ def loss():
     s.save()
 
 
+def sinkhorn():
+    s = Suite("sinkhorn")
+
+    def plan(x, sweeps):
+        for _ in range(sweeps):
+            x = x - x.logsumexp(1, keepdim=True)
+            x = x - x.logsumexp(0, keepdim=True)
+        return x.exp()
+
+    for n, sweeps, spread in [(5, 1, 1), (9, 3, 2), (17, 50, 4), (6, 2, 60)]:
+        x, dp = (draw(n, n) * spread).float().double().requires_grad_(), draw(n, n)
+        y = plan(x, sweeps)
+        if spread < 10:  # the plain form agrees
+            k = x.exp()
+            for _ in range(sweeps):
+                k = k / k.sum(1, keepdim=True)
+                k = k / k.sum(0, keepdim=True)
+            torch.testing.assert_close(k, y)
+        p = [n, sweeps, 0, 3 if spread > 10 else 0, 0, 0, 0]  # kinds of scores in sinkhorn_test.c
+        s.case("sinkhorn", p, s=x, plan=y)
+        s.case("sinkhorn_back", p, s=x, dp=dp, ds=gradients([y], [dp], [x])[0])
+    for n in (4, 13):  # through so many sweeps that the limit is reached
+        x, dp = draw(n, n).requires_grad_(), draw(n, n)
+        s.case("sinkhorn_implicit", [n, 200, 0, 0, 0, 0, 1], s=x, dp=dp,
+               ds=gradients([plan(x, 400)], [dp], [x])[0])
+    s.save()
+
+
 if __name__ == "__main__":
-    for suite in (matrix, activation, norm, rope, attention, loss):
+    for suite in (matrix, activation, norm, rope, attention, loss, sinkhorn):
         suite()

@@ -73,6 +73,13 @@ typedef struct {
     float grad_scale;               // multiplies the gradient first (clipping)
 } drt_adamw;
 
+// Sinkhorn's normalisation: a sweep scales rows, then columns, so that each sums to 1.
+typedef struct {
+    int sweeps;      // at most; >= 1
+    float tolerance; // no more sweeps when all rows sum to 1 within this; 0: all of them
+    bool implicit;   // gradient of the fixed point instead of the one through the sweeps that were made
+} drt_sinkhorn;
+
 // Whether dropout clears element (row, col): a function of its place and the key alone, so that a mask is never stored
 // and does not depend on threads. An integer hash (two rounds of multiply and shift) below rate * 2^32.
 static inline uint32_t drt_scramble(uint32_t x) {
@@ -152,6 +159,14 @@ typedef struct drt_kernels {
     void (*cross_entropy)(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, drt_mat loss, float *hit);
     // In place: logits[r, c] = (softmax(logits)[r, c] - [c == label[r]]) * weight[r].
     void (*cross_entropy_back)(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, const float *weight);
+
+    // p[i, j] = e^(s[i, j] + f[i] + g[j]), [n, n], by sweeps f = -lse_j(s + g), g = -lse_i(s + f) from g = 0 on. s is
+    // finite; nothing overflows. trace: [2 sweeps, n] = f + the largest s, g after each sweep, for the gradient (data
+    // NULL: not wanted); *done: sweeps made, on the host.
+    void (*sinkhorn)(drt_device *, const drt_sinkhorn *, drt_mat s, drt_mat p, drt_mat trace, int *done);
+    // Exact for the sweeps made; or, `implicit`, for the limit of many sweeps, which p must be close to.
+    void (*sinkhorn_back)(drt_device *, const drt_sinkhorn *, drt_mat s, drt_mat p, drt_mat trace, int done, drt_mat dp,
+                          bool acc, drt_mat ds);
 
     // sum of x[r, c] * s[r] (s NULL: 1), in double, in a fixed order; written to *out on the host.
     void (*sum)(drt_device *, drt_mat x, const float *s, double *out);

@@ -55,6 +55,12 @@ void ref_attention(drt_device *, const drt_attention *, drt_mat q, drt_mat k, dr
                    drt_mat mass);
 void ref_attention_back(drt_device *, const drt_attention *, drt_mat q, drt_mat k, drt_mat v, drt_mat out, drt_mat lse,
                         drt_mat mass, drt_mat dout, drt_mat dmass, bool acc, drt_mat dq, drt_mat dk, drt_mat dv);
+// sinkhorn.c; the first: false, with the error set, when the shapes do not fit
+bool ref_sinkhorn_fits(drt_device *dev, const char *kernel, const drt_sinkhorn *how, drt_mat s, drt_mat p,
+                       drt_mat trace);
+void ref_sinkhorn(drt_device *, const drt_sinkhorn *, drt_mat s, drt_mat p, drt_mat trace, int *done);
+void ref_sinkhorn_back(drt_device *, const drt_sinkhorn *, drt_mat s, drt_mat p, drt_mat trace, int done, drt_mat dp,
+                       bool acc, drt_mat ds);
 // loss.c
 void ref_cross_entropy(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, drt_mat loss, float *hit);
 void ref_cross_entropy_back(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, const float *weight);

@@ -61,6 +61,9 @@ void DRT_FN(attention_back)(drt_device *, const drt_attention *, drt_mat q, drt_
                             drt_mat dv);
 void DRT_FN(cross_entropy)(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, drt_mat loss, float *hit);
 void DRT_FN(cross_entropy_back)(drt_device *, drt_mat logits, const int32_t *label, drt_mat lse, const float *weight);
+void DRT_FN(sinkhorn)(drt_device *, const drt_sinkhorn *, drt_mat s, drt_mat p, drt_mat trace, int *done);
+void DRT_FN(sinkhorn_back)(drt_device *, const drt_sinkhorn *, drt_mat s, drt_mat p, drt_mat trace, int done,
+                           drt_mat dp, bool acc, drt_mat ds);
 void DRT_FN(sum)(drt_device *, drt_mat x, const float *s, double *out);
 void DRT_FN(sum_squares)(drt_device *, drt_mat x, double *out);
 void DRT_FN(adamw)(drt_device *, const drt_adamw *, int64_t n, float *w, const float *g, float *m, float *v);
