@@ -5,8 +5,7 @@
 
 KIND.json is a tokenizer.json; KIND.cases.json a list of {"text", "ids", "places", "decoded"}: places are [from, to] in
 bytes of the UTF-8 text. They are left out where normalising changes the text: HF then points to the first of the
-characters that were composed, drt to all of them. HF trains all kinds to the same bytes each time but "clip", whose
-alphabet comes in the order of a hash table. train.txt is what "gpt2" was trained on, each line a text given twice:
+characters that were composed, drt to all of them. train.txt is what "gpt2" was trained on, each line a text given twice:
 drt's trainer must learn the same from it.
 """
 import json
@@ -37,11 +36,10 @@ def tokens(*contents, **how):
     return [AddedToken(c, normalized=False, **how) for c in contents]
 
 
-def train(tok, alphabet=True, suffix=None):
-    more = {"end_of_word_suffix": suffix} if suffix else {}
+def train(tok, alphabet=True, first=(), **more):
     start = pre_tokenizers.ByteLevel.alphabet() if alphabet else []
-    trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=tokens(*SPECIAL, special=True), show_progress=False,
-                                  initial_alphabet=start, **more)
+    trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=tokens(*SPECIAL, *first, special=True),
+                                  show_progress=False, initial_alphabet=start, **more)
     tok.decoder = decoders.ByteLevel()
     tok.train_from_iterator(TEXT * 2, trainer)
     return tok
@@ -77,7 +75,12 @@ def clip():
                                            normalizers.Lowercase()])
     tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(CLIP), "removed", invert=True),
                                                  pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    return train(tok, suffix="</w>")
+    # The trainer numbers letters with a suffix in the order of a hash table, another one each time. Given to it as special
+    # tokens they have an order; afterwards they are pieces like any other.
+    words = [w for line in TEXT for w, _ in tok.pre_tokenizer.pre_tokenize_str(tok.normalizer.normalize_str(line))]
+    j = json.loads(train(tok, first=sorted({w[-1] + "</w>" for w in words}), end_of_word_suffix="</w>").to_str())
+    j["added_tokens"] = [t for t in j["added_tokens"] if t["content"] in SPECIAL]
+    return Tokenizer.from_str(json.dumps(j))
 
 
 def added():

@@ -73,11 +73,21 @@ def saved(value, **how):
     return f.getvalue()
 
 
+def saved_old(value):
+    """In the format before torch 1.6. It names storages by their addresses; numbered, they give the same file each time."""
+    address, number = torch.UntypedStorage._cdata, {}
+    torch.UntypedStorage._cdata = property(lambda s: number.setdefault(address.__get__(s), 100 + len(number)))
+    try:
+        return saved(value, _use_new_zipfile_serialization=False)
+    finally:
+        del torch.UntypedStorage._cdata
+
+
 def repacked(data, method):
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", method) as new:
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
         for i in old.infolist():
-            new.writestr(i.filename, old.read(i))
+            new.writestr(zipfile.ZipInfo(i.filename), old.read(i), method)  # dated 1980, not now
     return out.getvalue()
 
 
@@ -104,6 +114,7 @@ def zip64(data):
 
 
 def main():
+    torch.manual_seed(4)  # of module.bin's weights
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(os.path.join(OUT, "sharded"))
     values = tensors()
@@ -115,7 +126,7 @@ def main():
     write("zip64.bin", zip64(plain))
     save_file({k: v.detach().clone().contiguous() for k, v in values.items()}, os.path.join(OUT, "expected.safetensors"))
     os.chmod(os.path.join(OUT, "expected.safetensors"), 0o644)
-    write("old.bin", saved(values, _use_new_zipfile_serialization=False))
+    write("old.bin", saved_old(values))
     write("sneaky.bin", saved({"a": torch.ones(2), "b": Sneaky()}))
     write("module.bin", saved(torch.nn.Linear(2, 2)))
     write("nested.bin", saved({"state_dict": {"a": torch.ones(2)}, "epoch": 3, "loss": 0.5, "note": None, "seen": [1, 2]}))

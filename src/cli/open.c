@@ -34,8 +34,8 @@ int drt_cli_word(const char *command, const char *option, const char *value, con
         if (!strcmp(words[i], value)) return i;
     const char *near = drt_nearest(value, words, n);
     fprintf(stderr, "drt %s: %s: there is no '%s'", command, option, value);
-    if (near) fprintf(stderr, "; did you mean %s?", near);
-    for (int i = 0; i < n; i++) fprintf(stderr, "%s%s", i ? ", " : " It can be: ", words[i]);
+    if (near) fprintf(stderr, "; did you mean %s", near);
+    for (int i = 0; i < n; i++) fprintf(stderr, "%s%s", i ? ", " : near ? "? It can be: " : "; it can be: ", words[i]);
     fputs("\n", stderr);
     return -1;
 }

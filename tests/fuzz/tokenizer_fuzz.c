@@ -1,7 +1,6 @@
 // clang -fsanitize=fuzzer,address,undefined: input = tokenizer.json, a zero byte, a text; or, where the first byte is
-// not
-// '{', a tokenizer.model. Either is a tokenizer or a refusal; of an accepted one every text is encoded to places inside
-// it, in order, and decodes.
+// not '{', a tokenizer.model. Either is a tokenizer or a refusal; of an accepted one every text is encoded to places
+// inside it, in order, and decodes.
 #include "format/tokenizer.h"
 
 #include <stdlib.h>
