@@ -41,6 +41,7 @@ vision >"$out/clip.log" 2>&1 &
 pid=$!
 language
 wait $pid || { cat "$out/clip.log"; exit 1; }
+rm -rf models/tiny-clip models/tiny-llama
 $drt convert "$out/clip/model" models/tiny-clip --dtype bf16
 $drt convert "$out/llama-order/model" models/tiny-llama --dtype bf16
 $drt probe models/tiny-clip --data "$out/world"

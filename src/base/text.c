@@ -108,7 +108,8 @@ const char *drt_nearest(const char *word, const char *const *words, int n) {
     int most = (int)strlen(word) / 2 + 1, best = most + 1;
     const char *found = NULL;
     for (int i = 0; i < n; i++) {
-        int d = drt_edit_distance(word, words[i]);
+        bool begun = *word && !strncmp(word, words[i], strlen(word)); // "--temp" of "--temperature"
+        int d = begun ? 0 : drt_edit_distance(word, words[i]);
         if (d < best) best = d, found = words[i];
     }
     return best <= most ? found : NULL;

@@ -26,7 +26,7 @@ void drt_text_free(drt_text *t);
 
 // The edit distance (insert, delete, replace, swap of neighbours) of two words, for "did you mean".
 int drt_edit_distance(const char *a, const char *b);
-// The nearest of n words to `word`, or NULL if none is near enough to be meant.
+// The nearest of n words to `word` (one that begins with it is), or NULL if none is near enough to be meant.
 const char *drt_nearest(const char *word, const char *const *words, int n);
 
 #endif

@@ -16,7 +16,7 @@ static const char help[] =
     "\n"
     "  --vision DIR      folder of a CLIPModel, SiglipModel, or a vision tower of these alone\n"
     "  --language DIR    folder of a language model and its tokenizer\n"
-    "  --out DIR         folder to write\n"
+    "  --out DIR         folder to write, new or empty\n"
     "  --projector P     linear, mlpNx_gelu (N layers; default mlp2x_gelu), identity\n"
     "  --layer L         hidden layer of the tower that the projector reads (default -2: the last but one)\n"
     "  --dtype T         f32, f16 or bf16 (default: that of the two folders, f32 if they differ)\n"
@@ -43,6 +43,7 @@ int drt_cli_assemble(int argc, char **argv) {
         return 2;
     }
     if (name && !(dtype = drt_cli_dtype("assemble", name))) return 2;
+    if (!drt_cli_new_folder("assemble", out)) return 2;
     drt_error err = {0};
     drt_model *m = NULL;
     const drt_model_options o = {.seed = (uint64_t)s, .image_row = true};

@@ -11,8 +11,8 @@
 static const char help[] =
     "drt convert IN OUT [--layout hf|llava] [--dtype f32|f16|bf16] [--vision DIR] [--language DIR]\n"
     "\n"
-    "Writes the model in folder IN again as OUT, reads OUT back and compares every number before it says\n"
-    "done. IN may be in any layout that drt reads, safetensors or pytorch_model.bin.\n"
+    "Writes the model in folder IN again as OUT, a new folder, reads OUT back and compares every number before\n"
+    "it says done. IN may be in any layout that drt reads, safetensors or pytorch_model.bin.\n"
     "\n"
     "  --layout hf       one folder for transformers: LlavaForConditionalGeneration, CLIPModel, ... (default)\n"
     "  --layout llava    the original LLaVA's: names with mm_projector, the tower in OUT/vision_tower. Not for Gemma\n"
@@ -43,6 +43,7 @@ int drt_cli_convert(int argc, char **argv) {
     }
     if ((which = drt_cli_word("convert", "--layout", layout, layouts, 2)) < 0) return 2;
     if (name && !(dtype = drt_cli_dtype("convert", name))) return 2;
+    if (!drt_cli_new_folder("convert", folder[1])) return 2;
     drt_error err = {0};
     drt_model *m = NULL;
     drt_progress reading = {.report = drt_progress_terminal, .user = stderr, .what = "reading weights"};

@@ -133,6 +133,7 @@ int drt_cli_merge(int argc, char **argv) {
         return 2;
     }
     if (name && !(dtype = drt_cli_dtype("merge", name))) return 2;
+    if (!drt_cli_new_folder("merge", folder[2])) return 2;
     drt_device *dev;
     drt_tape *tape;
     if (!drt_cli_open("merge", "cpu", threads, &dev, &tape)) return 2;

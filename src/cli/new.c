@@ -1,5 +1,6 @@
 // drt new: a model with random weights from a config.json, where training from nothing begins.
 #include "cli/commands.h"
+#include "cli/open.h"
 #include "cli/options.h"
 
 #include "base/file.h"
@@ -43,7 +44,7 @@ int drt_cli_new(int argc, char **argv) {
     int n_rest = 0, rc = drt_options_parse(argc, argv, options, 4, NULL, &n_rest, help);
     long long s;
     if (rc) return rc == 1 ? 0 : 2;
-    if (!drt_option_number("new", "--seed", seed, 0, 1LL << 53, &s)) return 2;
+    if (!drt_option_number("new", "--seed", seed, 0, 1LL << 53, &s) || !drt_cli_new_folder("new", out)) return 2;
     drt_error err = {0};
     drt_model_config c;
     drt_model *m = NULL;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "cli/options.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,17 @@ bool drt_cli_order(const char *command, const char *name, const char *tau, const
     *out = (drt_token_mixer){(drt_input_order)which, (float)least, (drt_mixer_side)where};
     *order = which == DRT_INPUT_NONE ? NULL : out;
     return true;
+}
+
+// Written over another model the new files might mix with its own, and its last copy be lost.
+bool drt_cli_new_folder(const char *command, const char *folder) {
+    DIR *d = opendir(folder);
+    int entries = 0;
+    while (d && readdir(d)) entries++;
+    if (d) closedir(d);
+    if (entries <= 2) return true; // "." and ".."
+    fprintf(stderr, "drt %s: %s is not empty; name a new folder, or remove this one first\n", command, folder);
+    return false;
 }
 
 drt_status drt_cli_save(const drt_model *m, const char *folder, drt_layout layout, const char *dtype, drt_error *err) {

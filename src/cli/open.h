@@ -20,6 +20,8 @@ int drt_cli_word(const char *command, const char *option, const char *value, con
 // after a message on stderr.
 bool drt_cli_order(const char *command, const char *name, const char *tau, const char *side, drt_token_mixer *out,
                    const drt_token_mixer **order);
+// Whether a model may be written to `folder`: it does not exist or is empty. False after a message on stderr.
+bool drt_cli_new_folder(const char *command, const char *folder);
 // Saves a model and reads it back; what does not compare equal is left without config.json, so that it is no model.
 drt_status drt_cli_save(const drt_model *m, const char *folder, drt_layout layout, const char *dtype, drt_error *err);
 // "f32" -> "F32", f16, bf16; NULL after a message on stderr.

@@ -11,8 +11,8 @@ static int unknown(const char *command, const char *word, const drt_option *opti
     const char *names[64];
     for (int i = 0; i < n && i < 64; i++) names[i] = options[i].name;
     const char *near = drt_nearest(word, names, n < 64 ? n : 64);
-    fprintf(stderr, "drt %s: unknown option '%s'%s%s\nTry: drt %s --help\n", command, word,
-            near ? "; did you mean " : "", near ? near : "", command);
+    fprintf(stderr, "drt %s: unknown option '%s'%s%s%s\nTry: drt %s --help\n", command, word,
+            near ? "; did you mean " : "", near ? near : "", near ? "?" : "", command);
     return 2;
 }
 

@@ -71,8 +71,8 @@ int drt_cli_shapes(int argc, char **argv) {
         while (k < 5 && strcmp(argv[i], options[k])) k++;
         if (k == 5) {
             const char *near = drt_nearest(argv[i], options, 6);
-            fprintf(stderr, "drt shapes: unknown option '%s'%s%s\nTry: drt shapes --help\n", argv[i],
-                    near ? "; did you mean " : "", near ? near : "");
+            fprintf(stderr, "drt shapes: unknown option '%s'%s%s%s\nTry: drt shapes --help\n", argv[i],
+                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
             return 2;
         }
         if (i + 1 == argc) return refuse(argv[i], " wants a value", "");

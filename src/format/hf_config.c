@@ -158,6 +158,9 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
 }
 
 drt_status drt_model_config_read(drt_model_config *c, const char *folder, drt_error *err) {
+    if (!drt_is_folder(folder))
+        return drt_fail(err, DRT_EIO, "%s: there is no such folder; a model is a folder with config.json and weights",
+                        folder);
     char *path = drt_path_join(folder, "config.json"), *json = NULL;
     drt_status status = path ? drt_file_read(&json, NULL, path, 16 << 20, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = drt_model_config_parse(c, json, path, err);

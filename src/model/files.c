@@ -120,8 +120,9 @@ drt_status drt_model_files_pair(drt_model_files *f, const drt_model_config *like
     drt_status status = drt_model_config_read(&eye, vision, err);
     if (!status) status = drt_model_config_read(&tongue, language, err);
     if (!status && (!drt_has_vision(&eye) || !eye.vision.family))
-        status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower", vision);
-    if (!status && !drt_has_decoder(&tongue)) status = drt_fail(err, DRT_ECONFIG, "%s: has no decoder", language);
+        status = drt_fail(err, DRT_ECONFIG, "%s: has no vision tower; CLIP, SigLIP and LLaVA have one", vision);
+    if (!status && !drt_has_decoder(&tongue))
+        status = drt_fail(err, DRT_ECONFIG, "%s: has no decoder; give the folder of a language model", language);
     if (status) return status;
     f->config.kind = DRT_MODEL_LLAVA;
     f->config.vision = eye.vision;

@@ -1,6 +1,7 @@
 // Training guarantees, through the program `drt` itself (path in $DRT): killed anywhere and resumed it makes the same
 // weights, and what it refuses it refuses with a message, losing nothing.
 #include "support/check.h"
+#include "support/shell.h"
 #include "support/tolerance.h"
 
 #include "base/file.h"
@@ -28,23 +29,6 @@ typedef struct {
     char *folder;
     const char *drt;
 } world;
-
-// Runs a shell command and returns its output, both streams; *rc its status. malloc'ed.
-static char *shell(int *rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static char *shell(int *rc, const char *format, ...) {
-    char command[3000], *out = calloc(1, 1 << 16);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(command, sizeof command, format, args);
-    va_end(args);
-    FILE *p = popen(command, "r");
-    check(p && out);
-    size_t n = fread(out, 1, (1 << 16) - 1, p);
-    out[n] = 0;
-    int status = pclose(p);
-    *rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-    return out;
-}
 
 static void must(const char *command) {
     int rc;

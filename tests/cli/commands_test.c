@@ -1,0 +1,238 @@
+// The commands that make, show, compare and ask models, through the program `drt` itself (path in $DRT): what a user
+// types in a row works, converting there and back loses no bit, and what cannot work ends with a status that is not 0
+// and a message that says what to do.
+#include "support/check.h"
+#include "support/shell.h"
+
+#include "base/file.h"
+#include "format/weights.h"
+
+#include <stdio.h>
+
+#define PICTURE "tests/golden/images/2x3.png"
+#define VERIFY "tests/golden/verify/"
+
+typedef struct {
+    const char *drt;
+    char *folder;
+} world;
+
+// The command line after "drt", in which each @ stands for the world's folder; both streams. malloc'ed.
+static char *drt(const world *w, int *rc, const char *line) {
+    char whole[2000];
+    size_t n = (size_t)snprintf(whole, sizeof whole, "%s ", w->drt);
+    for (; *line; line++) {
+        n += (size_t)snprintf(whole + n, sizeof whole - n, *line == '@' ? "%s" : "%.1s",
+                              *line == '@' ? w->folder : line);
+        check(n < sizeof whole);
+    }
+    return shell(rc, "%s 2>&1", whole);
+}
+
+// Runs it, wants this status, and all of the words, which stand between bars, in what it says.
+static void says(const world *w, const char *line, int status, const char *words) {
+    int rc;
+    char *said = drt(w, &rc, line), *all = strdup(words), *rest = all;
+    if (rc != status) fail_msg("drt %s: status %d, not %d: %s", line, rc, status, said);
+    for (char *word; (word = strsep(&rest, "|"));)
+        if (!strstr(said, word)) fail_msg("drt %s: \"%s\" lacks \"%s\"", line, said, word);
+    free(all), free(said);
+}
+
+static int world_make(void **state) {
+    static world w;
+    *state = &w;
+    w.drt = getenv("DRT");
+    if (!w.drt) return 0;
+    w.folder = test_folder("commands");
+    says(&w, "assemble --vision models/tiny-clip --language models/tiny-llama --out @/start", 0,
+         "<image> is id 3|read back and compared");
+    return 0;
+}
+
+static int world_end(void **state) {
+    const world *w = *state;
+    drt_error err = {0};
+    if (w->drt) check_ok(drt_remove_tree(w->folder, &err));
+    free(w->folder);
+    return 0;
+}
+
+static drt_weights *weights_of(const world *w, const char *name) {
+    drt_error err = {0};
+    drt_weights *st;
+    char *path = drt_path_join(w->folder, name);
+    check_ok(drt_weights_open(&st, path, &err));
+    free(path);
+    return st;
+}
+
+static void there_and_back(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    says(w, "inspect @/start --tensors", 0,
+         "LLaVA|CLIP, 4 layers of 128|mlp2x_gelu, on hidden layer -2|<image> 3|faults     none|"
+         "multi_modal_projector.linear_2.weight");
+    says(w, "convert @/start @/original --layout llava", 0, "114 tensors as BF16, read back and compared");
+    says(w, "inspect @/original --tensors", 0, "the original's layout|vision_tower|model.mm_projector.2.weight");
+    says(w, "convert @/original @/back --layout hf", 0, "114 tensors as BF16");
+    drt_weights *a = weights_of(w, "start"), *b = weights_of(w, "back");
+    assert_int_equal(drt_weights_count(a), drt_weights_count(b));
+    check(drt_weights_count(a) == 114);
+    for (int i = 0; i < drt_weights_count(a); i++) {
+        const drt_weight *x = drt_weights_at(a, i), *y = drt_weights_find(b, x->name);
+        if (!y) fail_msg("no %s", x->name);
+        check(x->dtype == y->dtype && x->ndim == y->ndim && x->size == y->size);
+        assert_memory_equal(x->shape, y->shape, (size_t)x->ndim * sizeof *x->shape);
+        assert_memory_equal(x->bytes, y->bytes, x->size);
+    }
+    drt_weights_close(a), drt_weights_close(b);
+    says(w, "convert @/start @/wide --dtype f32", 0, "114 tensors as F32");
+    says(w, "inspect @/wide", 0, "(114 F32)");
+}
+
+// The same token whatever computes it; and a conversation: an answer for each line up to /quit.
+static void one_token(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    static const char ask[] = "chat @/start --image " PICTURE " --prompt 'Where is it?' --max-new-tokens 1 "
+                              "--temperature 0 --threads 1";
+    char line[300], *said[3];
+    int rc;
+    for (int i = 0; i < 3; i++) {
+        snprintf(line, sizeof line, "%s%s", ask, i == 2 ? " --dtype f32" : i ? " --device ref" : "");
+        said[i] = drt(w, &rc, line);
+        if (rc || strcspn(said[i], "\n") + 1 != strlen(said[i]) || *said[i] == '\n')
+            fail_msg("drt %s: status %d: \"%s\"", line, rc, said[i]);
+        assert_string_equal(said[i], said[0]);
+    }
+    for (int i = 0; i < 3; i++) free(said[i]);
+    char *talk = shell(&rc,
+                       "printf 'What?\\n/imag x\\nWhere?\\n/quit\\nWho?\\n' | %s chat %s/start --max-new-tokens 1 "
+                       "--threads 1 2>&1",
+                       w->drt, w->folder);
+    int lines = 0;
+    for (const char *at = talk; (at = strchr(at, '\n')); at++) lines++;
+    if (rc || lines != 3 || !strstr(talk, "there is no /imag; did you mean /image?"))
+        fail_msg("status %d: %s", rc, talk);
+    free(talk);
+}
+
+static void verified(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    says(w, "verify " VERIFY "model --golden " VERIFY "golden.safetensors --threads 1", 0,
+         "greedy|All 15 stages agree");
+    says(w, "verify " VERIFY "model --golden " VERIFY "golden.safetensors --json", 0, "\"stages\"");
+    // bf16 weights are another model.
+    says(w, "convert " VERIFY "model @/rounded --dtype bf16", 0, "as BF16");
+    says(w, "verify @/rounded --golden " VERIFY "golden.safetensors", 1,
+         "The first stage that differs is vision.embedding, by ");
+}
+
+static void merged(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    says(w, "merge tests/golden/model/llava tests/golden/lora/llava @/merged --threads 1", 0,
+         "34 layers merged, as F32; read back, logits ");
+    says(w, "inspect @/merged", 1, "(80 F32)|faults     1\n|no tokenizer.json or tokenizer.model; copy the one");
+}
+
+static void asked(void **state) {
+    const world *w = *state;
+    drt_error err = {0};
+    char *text, *path;
+    if (!w->drt) skip();
+    says(w, "shapes --out @/world --train 2 --eval 6", 0, "");
+    says(w, "eval @/start --data @/world --limit 1 --max-new-tokens 1 --threads 1 --out @/answers.json", 0,
+         "relation|restricted|written: ");
+    path = drt_path_join(w->folder, "answers.json");
+    check_ok(drt_file_read(&text, NULL, path, 0, &err));
+    check(strstr(text, "\"relation\"") && strstr(text, "\"reply\": \""));
+    free(text), free(path);
+    says(w, "eval @/start --data @/world --tasks relatoin", 1, "did you mean 'relation'");
+}
+
+static void help(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    static const char *const commands[] = {"demo",      "shapes",   "train",   "chat",  "eval",    "probe", "new",
+                                           "tokenizer", "assemble", "convert", "merge", "inspect", "verify"};
+    char line[60], start[60];
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(line, sizeof line, "%s --help", commands[i]);
+        snprintf(start, sizeof start, "drt %s|\n  --", commands[i]);
+        says(w, line, 0, start);
+    }
+    says(w, "--help", 0, "drt verify");
+    says(w, "convret", 2, "no command 'convret'|drt convert");
+}
+
+static void refusals(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    static const struct {
+        const char *line;
+        int status;
+        const char *words;
+    } cases[] = {
+        {"convert @/start", 2, "IN and OUT are wanted|drt convert --help"},
+        {"convert @/start @/start", 2, "two folders"},
+        {"convert @/start @/x --layuot hf", 2, "unknown option '--layuot'; did you mean --layout?"},
+        {"convert @/start @/x --layout mix", 2, "there is no 'mix'; it can be: hf, llava"},
+        {"convert @/start @/x --dtype bfloat16", 2,
+         "there is no 'bfloat16'; did you mean bf16? It can be: f32, f16, bf16"},
+        {"convert @/start @/x --dtype", 2, "--dtype wants a value"},
+        {"convert @/none @/x", 1, "/none: there is no such folder; a model is a folder with config.json"},
+        {"convert @ @/x", 1, "/config.json: "},
+        {"convert models/tiny-llama @/start", 2, "/start is not empty; name a new folder"},
+        {"assemble --vision models/tiny-clip --out @/x", 2, "--language is missing"},
+        {"assemble --vision models/tiny-clip --language models/tiny-llama --out @/start", 2, "/start is not empty"},
+        {"assemble --vision models/tiny-llama --language models/tiny-llama --out @/x", 1,
+         "models/tiny-llama: has no vision tower; CLIP, SigLIP and LLaVA have one"},
+        {"assemble --vision models/tiny-clip --language models/tiny-clip --out @/x", 1,
+         "models/tiny-clip: has no decoder; give the folder of a language model"},
+        {"assemble --vision models/tiny-clip --language models/tiny-llama --out @/x --projector mlp", 2,
+         "--projector is linear, identity or mlpNx_gelu|'mlp'"},
+        {"assemble --vision models/tiny-clip --language models/tiny-llama --out @/x --layer 9", 1,
+         "vision_feature_layer is 9, outside [0, 4]"},
+        {"inspect", 2, "PATH is wanted"},
+        {"inspect @/none", 1, "there is no such folder or file"},
+        {"inspect " PICTURE, 1, PICTURE},
+        {"chat", 2, "which model? Give its folder first"},
+        {"chat @/none --prompt x", 1, "/none: there is no such folder"},
+        {"chat models/tiny-clip --prompt x", 1, "writes no text; use the folder of a LLaVA or of a decoder"},
+        {"chat models/tiny-llama --image " PICTURE " --prompt x", 1, "has no vision tower|use a LLaVA model"},
+        {"chat @/start --prompt x --image @/none.jpg", 1, "/none.jpg: cannot open"},
+        {"chat @/start --prompt x --image Makefile", 1, "Makefile: not a picture|JPEG, PNG and WebP"},
+        {"chat @/start --prompt x --temp 1", 2, "unknown option '--temp'; did you mean --temperature?"},
+        {"chat @/start --prompt x --temperature hot", 2, "--temperature wants a number from 0 to 100, not 'hot'"},
+        {"chat @/start --prompt x --template vicuna", 2, "there is no 'vicuna'; did you mean vicuna_v1? It can be: v1"},
+        {"chat @/start --prompt x --device gpu", 2, "device 'gpu' is unknown; this build has: cpu"},
+        {"chat @/start --prompt x --adapter @/none", 1, "/none/adapter_config.json: cannot open"},
+        {"verify models/tiny-llama", 2, "--golden is missing"},
+        {"verify --golden @/none", 2, "which model?"},
+        {"verify models/tiny-llama --golden @/none", 1, "/none: cannot open"},
+        {"verify models/tiny-llama --golden models/tiny-llama/model.safetensors", 1, "golden_verify.py"},
+        {"merge @/start @/none", 2, "MODEL, ADAPTER and OUT are wanted"},
+        {"merge @/start @/none @/x", 1, "/none/adapter_config.json: cannot open"},
+        {"merge @/start tests/golden/lora/llava @/x", 1, "tests/golden/lora/llava"},
+        {"merge @/start tests/golden/lora/llava @/start/", 2, "/start/ is not empty"},
+        {"eval @/start", 2, "--data is missing"},
+        {"eval @/start --data @/none", 1, "holds no questions|drt shapes --out"},
+        {"eval @/start --data @ --batch 0", 2, "--batch wants a whole number from 1 to 4096, not '0'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) says(w, cases[i].line, cases[i].status, cases[i].words);
+    char *path = drt_path_join(w->folder, "x");
+    check(!drt_file_exists(path)); // none of them left anything behind
+    free(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(there_and_back), cmocka_unit_test(one_token), cmocka_unit_test(verified),
+        cmocka_unit_test(merged),         cmocka_unit_test(asked),     cmocka_unit_test(help),
+        cmocka_unit_test(refusals),
+    };
+    return cmocka_run_group_tests(tests, world_make, world_end);
+}

@@ -1,0 +1,21 @@
+#include "support/shell.h"
+#include "support/check.h"
+
+#include <stdio.h>
+#include <sys/wait.h>
+
+char *shell(int *rc, const char *format, ...) {
+    enum { ROOM = 1 << 16 };
+    char command[3000], *out = calloc(1, ROOM);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(command, sizeof command, format, args);
+    va_end(args);
+    FILE *p = popen(command, "r");
+    check(p && out);
+    size_t n = fread(out, 1, ROOM - 1, p);
+    out[n] = 0;
+    int status = pclose(p);
+    *rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    return out;
+}
