@@ -28,19 +28,6 @@ static void open_rig(rig *r, int i, const char *device, bool frugal) {
     rig_pack(r, 0, r->samples);
 }
 
-static double logit_gap(rig *r) {
-    drt_forward f;
-    int64_t n;
-    rig_forward(r, &f, false);
-    drt_tensor *y = drt_decoder_logits(r->t, &r->m->language, f.states);
-    check(y != NULL);
-    const float *expected = rig_numbers(r, "logits", &n), *have = y->value.data;
-    check(n == y->value.rows * y->value.cols);
-    double gap = 0;
-    for (int64_t i = 0; i < n; i++) gap = fmax(gap, fabs((double)have[i] - expected[i]));
-    return gap;
-}
-
 // The largest distance of a gradient of A or B; golden ones that are absent must be 0 here (a layer nobody reads).
 static double gradient_gap(rig *r, int *compared) {
     double worst = 0;
@@ -71,7 +58,7 @@ static void values_and_gradients(void **state) {
             bool frugal = d / 2;
             int compared = 0, golden = 0;
             open_rig(&r, i, d % 2 ? "cpu" : "ref", frugal);
-            double logits = frugal ? 0 : logit_gap(&r);
+            double logits = frugal ? 0 : rig_logit_gap(&r);
             rig_gradients(&r);
             double loss = fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]), slope = gradient_gap(&r, &compared);
             for (int k = 0; k < drt_weights_count(r.golden); k++)
@@ -143,7 +130,7 @@ static void merged(void **state) {
         drt_error err = {0};
         open_rig(&r, i, "cpu", false);
         check_ok(drt_adapter_merge(r.m, r.dev, &err));
-        double gap = logit_gap(&r);
+        double gap = rig_logit_gap(&r);
         print_message("%s merged: logits %.1e apart\n", cases[i].name, gap);
         check(gap <= RIG_GAP && r.m->adapter.n == 0);
         rig_close(&r);

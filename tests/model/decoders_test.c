@@ -1,5 +1,6 @@
 // Decoders of every family against transformers: tests/golden/decoders, made by tools/golden_decoders.py.
 #include "support/rig.h"
+#include "support/shell.h"
 #include "support/tolerance.h"
 
 #include "base/file.h"
@@ -33,27 +34,13 @@ static void open_rig(rig *r, const char *name, const char *device, way how) {
     rig_pack(r, 0, r->samples);
 }
 
-// The largest difference of a logit of the batch, all of whose rows are selected.
-static double logit_gap(rig *r) {
-    drt_forward f;
-    int64_t n;
-    rig_forward(r, &f, false);
-    drt_tensor *y = drt_decoder_logits(r->t, &r->m->language, f.states);
-    check(y != NULL);
-    const float *expected = rig_numbers(r, "logits", &n), *have = y->value.data;
-    check(n == y->value.rows * y->value.cols);
-    double gap = 0;
-    for (int64_t i = 0; i < n; i++) gap = fmax(gap, fabs((double)have[i] - expected[i]));
-    return gap;
-}
-
 // All rows and everything kept; then selected rows only and everything computed again.
 static void parity(const char *name) {
     for (int d = 0; d < 4; d++) {
         rig r;
         bool frugal = d / 2;
         open_rig(&r, name, devices[d % 2], frugal ? FRUGAL : EXACT);
-        double logits = frugal ? 0 : logit_gap(&r);
+        double logits = frugal ? 0 : rig_logit_gap(&r);
         rig_gradients(&r);
         double loss = fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]), slope = rig_gradient_gap(&r, "grad.");
         print_message("%s on %s%s: logits %.1e, loss %.1e, gradients %.1e apart\n", name, devices[d % 2],
@@ -81,15 +68,11 @@ static void in_bf16(void **state) {
     (void)state;
     for (int i = 0; i < ALONE * 2; i++) {
         rig r;
-        drt_forward f;
         int64_t n;
         open_rig(&r, alone[i / 2], devices[i % 2], BF16);
         check(r.m->language.head->tensor.value.type == DRT_BF16);
-        rig_forward(&r, &f, false);
-        drt_tensor *y = drt_decoder_logits(r.t, &r.m->language, f.states);
-        check(y != NULL);
-        const float *expected = rig_numbers(&r, "logits", &n);
-        double far = rig_apart(y->value.data, expected, n);
+        const float *logits = rig_logits(&r, &n);
+        double far = rig_apart(logits, rig_numbers(&r, "logits", NULL), n);
         r.quiet = true;
         rig_gradients(&r);
         double slope = rig_gradient_gap(&r, "grad.");
@@ -194,7 +177,7 @@ static void wrong_descriptions(void **state) {
             open_rig(&r, wrong[i].name, "cpu", EXACT);
             drt_model *right = r.m;
             r.m = m;
-            double gap = logit_gap(&r);
+            double gap = rig_logit_gap(&r);
             if (!(gap > 1e-2)) fail_msg("%s as %s: logits only %.1e apart", wrong[i].name, wrong[i].to, gap);
             r.m = right;
             rig_close(&r);
@@ -248,7 +231,7 @@ static void same_descriptions(void **state) {
         open_rig(&r, same[i].name, "cpu", EXACT);
         drt_model *right = r.m;
         r.m = m;
-        double gap = logit_gap(&r);
+        double gap = rig_logit_gap(&r);
         if (!(gap <= RIG_GAP)) fail_msg("%s as %s: logits %.1e apart", same[i].name, same[i].to, gap);
         check(m->config.language.window == right->config.language.window);
         r.m = right;
@@ -304,7 +287,7 @@ static void traits_matter(void **state) {
             if (k == 4) l->layer[i].qkv_b = NULL;
         }
         if (k == 3) l->size.parallel = false;
-        check(logit_gap(&r) > 1e-2);
+        check(rig_logit_gap(&r) > 1e-2);
         rig_close(&r);
     }
 }
@@ -368,11 +351,8 @@ static void assembled(void **state) {
 // What transformers makes of such folders (tools/check_saved.py), where there is a Python that has it.
 static void transformers_reads_it(void **state) {
     (void)state;
-    const char *python = getenv("DRT_PYTHON");
-    if (!python) python = "python3";
-    char command[1500];
-    snprintf(command, sizeof command, "%s -c 'import torch, transformers' 2>/dev/null", python);
-    if (system(command)) skip();
+    const char *python = python_with_transformers();
+    if (!python) skip();
     drt_text all = {0};
     drt_text_printf(&all, "%s tools/check_saved.py", python);
     for (int i = 0; i < ALONE + SEEING; i++) {

@@ -18,15 +18,6 @@ static const char *const devices[] = {"ref", "cpu"};
 // with the way back. Distances are Euclidean over a tensor.
 enum { FORTH = 12, BOTH_WAYS = 24 };
 
-static float *logits_of(rig *r, int64_t *n) {
-    drt_forward f;
-    rig_forward(r, &f, false);
-    drt_tensor *y = drt_linear(r->t, f.states, &r->m->language.head->tensor, NULL);
-    check(y != NULL);
-    *n = y->value.rows * y->value.cols;
-    return y->value.data;
-}
-
 static const float *numbers(rig *r, const drt_weights *w, const char *folder, const char *name, int64_t n) {
     char key[400];
     snprintf(key, sizeof key, "%s.%s", folder, name);
@@ -71,7 +62,7 @@ static void parity(const char *folder) {
         rig_open(&r, model, samples, devices[d], 4, keys);
         check(r.m->language.head->tensor.value.type == DRT_BF16);
         rig_pack(&r, 0, r.samples);
-        const float *logits = logits_of(&r, &n), *exact = numbers(&r, golden, folder, "exact", n);
+        const float *logits = rig_logits(&r, &n), *exact = numbers(&r, golden, folder, "exact", n);
         double far = rig_apart(logits, exact, n), other = rig_apart(logits, numbers(&r, golden, folder, "bf16", n), n);
         rig_gradients(&r);
         double loss = fabs(r.report.loss / *numbers(&r, golden, folder, "loss", 1) - 1),
@@ -86,7 +77,7 @@ static void parity(const char *folder) {
         drt_param *w = r.m->language.layer[0].out;
         for (int64_t i = 0; i < w->master.rows * w->master.cols; i++) ((float *)w->master.data)[i] *= -1;
         drt_params_refresh(r.m->params);
-        check(rig_apart(logits_of(&r, &n), exact, n) > most);
+        check(rig_apart(rig_logits(&r, &n), exact, n) > most);
         rig_close(&r);
     }
     drt_weights_close(golden);
@@ -120,7 +111,7 @@ static bool same_files(const char *a, const char *b) {
 static float *answer(rig *r, drt_model *m, int64_t *n) {
     drt_model *own = r->m;
     r->m = m;
-    float *y = logits_of(r, n), *copy = malloc((size_t)*n * sizeof *copy);
+    float *y = rig_logits(r, n), *copy = malloc((size_t)*n * sizeof *copy);
     check(copy != NULL);
     memcpy(copy, y, (size_t)*n * sizeof *copy);
     r->m = own;

@@ -1,5 +1,6 @@
 // LLaVA and LLaMA against transformers: tests/golden/model, made by tools/golden_model.py.
 #include "support/rig.h"
+#include "support/shell.h"
 
 #include "base/file.h"
 
@@ -10,33 +11,14 @@ static const char *const devices[] = {"ref", "cpu"};
 static const char *const everything[] = {"groups.vision=1", "groups.language=1", "objectives.language=1",
                                          "train.select_rows=false"};
 
-// Logits of every row of the batch (all rows are selected) from the decoder's head.
-static float *logits_of(rig *r, int64_t *n) {
-    drt_forward f;
-    rig_forward(r, &f, false);
-    drt_tensor *y = drt_decoder_logits(r->t, &r->m->language, f.states);
-    check(y != NULL);
-    *n = y->value.rows * y->value.cols;
-    return y->value.data;
-}
-
-static double largest_gap(const float *a, const float *b, int64_t n) {
-    double gap = 0;
-    for (int64_t i = 0; i < n; i++) gap = fmax(gap, fabs((double)a[i] - b[i]));
-    return gap;
-}
-
 static void parity(const char *folder) {
     char golden[100];
     snprintf(golden, sizeof golden, "%s/expected.safetensors", folder);
     for (int d = 0; d < 2; d++) {
         rig r;
-        int64_t n, want;
         rig_open(&r, folder, golden, devices[d], 4, everything);
         rig_pack(&r, 0, r.samples);
-        const float *logits = logits_of(&r, &n), *expected = rig_numbers(&r, "logits", &want);
-        check(n == want);
-        double gap = largest_gap(logits, expected, n);
+        double gap = rig_logit_gap(&r);
         rig_gradients(&r);
         double loss = fabs(r.report.loss - rig_numbers(&r, "loss", NULL)[0]), slope = rig_gradient_gap(&r, "grad.");
         print_message("%s on %s: logits %.1e, loss %.1e, gradients %.1e apart\n", folder, devices[d], gap, loss, slope);
@@ -156,11 +138,8 @@ static void saved_and_read(void **state) {
 // What transformers makes of a folder that drt wrote (tools/check_saved.py), where there is a Python that has it.
 static void transformers_reads_it(void **state) {
     (void)state;
-    const char *python = getenv("DRT_PYTHON");
-    if (!python) python = "python3";
-    char command[1500];
-    snprintf(command, sizeof command, "%s -c 'import torch, transformers' 2>/dev/null", python);
-    if (system(command)) skip();
+    const char *python = python_with_transformers();
+    if (!python) skip();
     static const char *const folders[] = {"model/llava", "model/llava_old", "model/llava_siglip",
                                           "model/llava_siglip_bare"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
@@ -172,15 +151,15 @@ static void transformers_reads_it(void **state) {
         snprintf(golden, sizeof golden, "%s/expected.safetensors", folders[i]);
         rig_open(&r, folders[i], golden, "ref", 4, everything);
         rig_pack(&r, 0, r.samples);
-        float *logits = logits_of(&r, &n);
+        float *logits = rig_logits(&r, &n);
         int64_t vocab = r.m->config.language.vocab;
         check_ok(drt_model_save(r.m, out, "F32", &err));
         snprintf(path, sizeof path, "%s/logits.safetensors", out);
         const drt_st_entry e = {"logits", "F32", 2, {n / vocab, vocab}, logits, NULL};
         check_ok(drt_safetensors_write(path, &e, 1, NULL, &err));
-        snprintf(command, sizeof command, "%s tools/check_saved.py %s tests/golden/%s %s >&2", python, out, golden,
-                 path);
-        check(system(command) == 0);
+        int rc;
+        free(shell(&rc, "%s tools/check_saved.py %s tests/golden/%s %s >&2", python, out, golden, path));
+        check(rc == 0);
         rig_close(&r);
         free(out);
     }

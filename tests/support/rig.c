@@ -181,6 +181,24 @@ void rig_forward(rig *r, drt_forward *f, bool guided) {
     check_ok(drt_tape_failed(r->t, &err));
 }
 
+float *rig_logits(rig *r, int64_t *n) {
+    drt_forward f;
+    rig_forward(r, &f, false);
+    drt_tensor *y = drt_decoder_logits(r->t, &r->m->language, f.states);
+    check(y != NULL);
+    *n = y->value.rows * y->value.cols;
+    return y->value.data;
+}
+
+double rig_logit_gap(rig *r) {
+    int64_t n, want;
+    const float *have = rig_logits(r, &n), *expected = rig_numbers(r, "logits", &want);
+    check(n == want);
+    double gap = 0;
+    for (int64_t i = 0; i < n; i++) gap = fmax(gap, fabs((double)have[i] - expected[i]));
+    return gap;
+}
+
 // Softmax does not see a bias of the keys: its true gradient is 0 and what is there is rounding, measured against the
 // gradient of the queries' bias.
 static double gap_of_keys_bias(rig *r, const char *name, const float *have, const float *want, int64_t n) {

@@ -1,9 +1,10 @@
 // A tiny model from tests/golden, a device, and batches of samples that a golden file spells out.
 //
+//   static const char *const keys[] = {"groups.vision=1"};
 //   rig r;
-//   rig_open(&r, "model/llava", "model/llava/expected.safetensors", "ref", 1, (const char
-//   *const[]){"groups.vision=1"}); rig_pack(&r, 0, r.samples);            // one batch of all samples of the golden
-//   file rig_gradients(&r);                     // drt_train_gradients over the batches packed
+//   rig_open(&r, "model/llava", "model/llava/expected.safetensors", "ref", 1, keys);
+//   rig_pack(&r, 0, r.samples); // one batch of all samples of the golden file
+//   rig_gradients(&r);          // drt_train_gradients over the batches packed
 //   check(rig_gradient_gap(&r, "grad.") <= RIG_GAP);
 //   rig_close(&r);
 //
@@ -57,6 +58,10 @@ void rig_pack(rig *r, int from, int to);
 void rig_gradients(rig *r);
 // Forward alone over the first batch; states, mass in *f.
 void rig_forward(rig *r, drt_forward *f, bool guided);
+// The same, then the logits of its selected rows, [rows, words]: *n numbers of the tape. And their largest difference
+// from the golden "logits".
+float *rig_logits(rig *r, int64_t *n);
+double rig_logit_gap(rig *r);
 // The largest distance of a parameter's gradient from the golden "PREFIX NAME"; a parameter that learns and has no
 // golden gradient must have a zero one, and every golden gradient must be looked at.
 double rig_gradient_gap(rig *r, const char *prefix);

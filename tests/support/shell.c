@@ -19,3 +19,11 @@ char *shell(int *rc, const char *format, ...) {
     *rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
     return out;
 }
+
+const char *python_with_transformers(void) {
+    const char *python = getenv("DRT_PYTHON");
+    int rc;
+    if (!python) python = "python3";
+    free(shell(&rc, "%s -c 'import torch, transformers' 2>/dev/null", python));
+    return rc ? NULL : python;
+}

@@ -40,8 +40,7 @@ static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classe
 }
 
 drt_model *tiny_llava(uint64_t seed, int order_classes) {
-    drt_model_config c = {
-        .kind = DRT_MODEL_LLAVA, .vision = vision, .select_layer = -2, .projector = 2};
+    drt_model_config c = {.kind = DRT_MODEL_LLAVA, .vision = vision, .select_layer = -2, .projector = 2};
     c.language = (drt_decoder_config){.width = 20,
                                       .layers = 2,
                                       .heads = 4,
