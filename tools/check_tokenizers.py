@@ -5,7 +5,7 @@
 
 Tokenizers of every kind are trained on this repository's texts; with --data, a folder that holds llama2-tokenizer.model
 and clip-bpe-vocab-16e6.txt.gz, the LLaMA-2 and CLIP vocabularies are used as well. --keep leaves the tokenizers in DIR.
-Prints a line a kind; status 1 if anything differs. Needs `tokenizers` and `sentencepiece`.
+Prints a line a kind; status 1 if anything differs. Needs `tokenizers`, `sentencepiece`, `transformers` and `protobuf`.
 """
 import argparse
 import glob
@@ -95,6 +95,11 @@ def hf_answers(tok, texts):
         yield ids, back
 
 
+def siglip_answers(tok, texts):
+    for text in texts:
+        yield tok(text, add_special_tokens=False)["input_ids"], None
+
+
 def spm_answers(model, texts):
     sp = spm.SentencePieceProcessor(model_proto=model)
     for text in texts:
@@ -149,7 +154,11 @@ def main():
             if not any(s in text for s in hidden):
                 texts.append(text)
         path = os.path.join(folder, name.removesuffix(".model") + (".model" if name in models else ".json"))
-        if name in models:
+        if name == "spm-siglip":
+            path = os.path.join(folder, name)
+            tok = kinds.siglip_folder(models[name], path)
+            ok &= compare(name, path, a.drt, texts, siglip_answers(tok, texts))
+        elif name in models:
             with open(path, "wb") as f:
                 f.write(models[name])
             ok &= compare(name, path, a.drt, texts, spm_answers(models[name], texts))

@@ -2,7 +2,11 @@
 """Adds to tests/golden/tokenizer/ the kinds that know pieces of text instead of bytes: BPE with byte fallback and
 Unigram as tokenizer.json, and SentencePiece's tokenizer.model.
 
-    python3 tools/golden_tokenizer_pieces.py            (needs `tokenizers` 0.20 or later, `sentencepiece` 0.2 or later)
+    python3 tools/golden_tokenizer_pieces.py            (needs `tokenizers` 0.20 or later, `sentencepiece` 0.2 or later,
+                                                         `transformers`, `protobuf`)
+
+spm-siglip is a folder: what SigLIP does to a text before SentencePiece only the class named in tokenizer_config.json
+tells, and its ids are those of transformers' SiglipTokenizer.
 
 KIND.cases.json is a list of {"text", "ids", "decoded"}; "random" instead of "text": ids in no order, and what they
 decode to. check_tokenizers.py compares many more strings, without files.
@@ -30,6 +34,15 @@ def random_ids(kind, size, left_out):
              if i not in left_out] for _ in range(40)]
 
 
+def siglip(model):
+    tok = kinds.siglip_folder(model, os.path.join(small.OUT, "spm-siglip"))
+    odd = ["A Photo, of 2 Cats!", "don't_stop-me NOW...", "  two  spaces, \t\n and more \u3000 ", "!?", "_", "ΟΔΥΣΣΕΥΣ ΣΑΣ Σ Σ1",
+           "ΑΣ'Σ ΑΣ. ʰΣ ΑΣ\u00adΑ A\u02b0Σ", "İSTANBUL ẞ DŽ", "a\x1cb\x1fc", "\u2581Photo \u2581 of", "a red </s> blue Square",
+           "</s>The  sign", "it's <unk>\n 3 Shapes </s>"]
+    texts = odd + [t for t in texts_for("spm-siglip") if not any(s in t for s in ("</s>", "<unk>", "<pad>"))]
+    write("spm-siglip", [{"text": t, "ids": tok(t, add_special_tokens=False)["input_ids"]} for t in texts])
+
+
 def write(kind, cases):
     with open(os.path.join(small.OUT, kind + ".cases.json"), "w") as f:
         f.write("[" + ",\n".join(json.dumps(c, ensure_ascii=True, separators=(",", ":")) for c in cases) + "]\n")
@@ -38,6 +51,7 @@ def write(kind, cases):
 def main():
     lines = small.TEXT * 8
     models = {kind: kinds.train_spm(kind, lines, 700) for kind in kinds.SPM}
+    siglip(models.pop("spm-siglip"))
     for kind, model in models.items():
         with open(os.path.join(small.OUT, kind + ".model"), "wb") as f:
             f.write(model)

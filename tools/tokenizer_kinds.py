@@ -3,6 +3,7 @@ and check_tokenizers.py. Every maker returns what HF `tokenizers` or `sentencepi
 import gzip
 import io
 import json
+import os
 
 import sentencepiece as spm
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -18,6 +19,7 @@ SPM = {  # kind: options of the SentencePiece trainer
     "spm-unigram": dict(model_type="unigram", normalization_rule_name="nmt_nfkc_cf"),
     "spm-unigram-bytes": dict(model_type="unigram", byte_fallback=True, normalization_rule_name="identity",
                               remove_extra_whitespaces=False, user_defined_symbols=["<sep>", "ircl", "e s"]),
+    "spm-siglip": dict(model_type="unigram", normalization_rule_name="nmt_nfkc", pad_id=0, eos_id=1, unk_id=2, bos_id=-1),
 }
 
 
@@ -145,6 +147,21 @@ def siglip(model):
     tok.decoder = decoders.Metaspace(MARK, prepend_scheme="always", split=True)
     tok.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
     tok.add_special_tokens(specials("<unk>", "</s>"))
+    return tok
+
+
+def siglip_folder(model, folder):
+    """SentencePiece's file and the name of the class, which alone says what SigLIP does to a text before it."""
+    from transformers import SiglipTokenizer
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "spiece.model"), "wb") as f:
+        f.write(model)
+    tok = SiglipTokenizer(os.path.join(folder, "spiece.model"))
+    added = {tok.convert_tokens_to_ids(t): dict(content=t, lstrip=True, rstrip=True, normalized=False,
+                                                single_word=False, special=True) for t in ("</s>", "<unk>")}
+    with open(os.path.join(folder, "tokenizer_config.json"), "w") as f:
+        json.dump({"tokenizer_class": "SiglipTokenizer", "do_lower_case": True, "eos_token": "</s>", "pad_token": "</s>",
+                   "unk_token": "<unk>", "model_max_length": 64, "added_tokens_decoder": added}, f, indent=1)
     return tok
 
 

@@ -74,12 +74,21 @@ static drt_status open_file(drt_tokenizer **out, const char *file, const char *f
     return status;
 }
 
-// The file to open in a folder, malloc'ed: tokenizer.json unless there is only a tokenizer.model.
+const char *drt_tokenizer_in_folder(const char *folder) {
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "spiece.model"};
+    for (int i = 0; i < 3; i++) {
+        char *path = drt_path_join(folder, names[i]);
+        bool found = path && drt_file_exists(path);
+        free(path);
+        if (found) return names[i];
+    }
+    return NULL;
+}
+
+// malloc'ed; tokenizer.json if there is none.
 static char *file_of(const char *folder) {
-    char *json = drt_path_join(folder, "tokenizer.json"), *model = drt_path_join(folder, "tokenizer.model");
-    bool use_model = json && model && !drt_file_exists(json) && drt_file_exists(model);
-    free(use_model ? json : model);
-    return use_model ? model : json;
+    const char *name = drt_tokenizer_in_folder(folder);
+    return drt_path_join(folder, name ? name : "tokenizer.json");
 }
 
 drt_status drt_tokenizer_open(drt_tokenizer **out, const char *path, drt_error *err) {
@@ -91,13 +100,6 @@ drt_status drt_tokenizer_open(drt_tokenizer **out, const char *path, drt_error *
     drt_status status = folder && file ? open_file(out, file, folder, err) : drt_tok_no_memory(path, err);
     free(folder), free(file);
     return status;
-}
-
-bool drt_tokenizer_in_folder(const char *folder) {
-    char *file = file_of(folder);
-    bool found = file && drt_file_exists(file);
-    free(file);
-    return found;
 }
 
 void drt_tokenizer_close(drt_tokenizer *tok) {

@@ -26,11 +26,12 @@
 
 typedef struct drt_tokenizer drt_tokenizer;
 
-// `path`: a tokenizer.json, a tokenizer.model (any name that ends in .model), or a folder that holds one of them, the
-// first if it has both. tokenizer_config.json and special_tokens_map.json beside it name BOS, EOS, PAD and UNK. Parts
-// that are not supported are refused by name (DRT_EFORMAT).
+// `path`: a tokenizer.json, a tokenizer.model (any name that ends in .model), or a folder that holds one of them
+// (drt_tokenizer_in_folder). tokenizer_config.json and special_tokens_map.json beside it name BOS, EOS, PAD and UNK.
+// Parts that are not supported are refused by name (DRT_EFORMAT).
 drt_status drt_tokenizer_open(drt_tokenizer **out, const char *path, drt_error *err);
-bool drt_tokenizer_in_folder(const char *folder); // is there a file for drt_tokenizer_open?
+// The first that is there of tokenizer.json, tokenizer.model and spiece.model; NULL: none.
+const char *drt_tokenizer_in_folder(const char *folder);
 // The same from the bytes of a tokenizer.json, or of a tokenizer.model; `name` stands for the file in messages.
 drt_status drt_tokenizer_open_memory(drt_tokenizer **out, const char *json, size_t size, const char *name,
                                      drt_error *err);

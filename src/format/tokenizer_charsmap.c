@@ -189,10 +189,10 @@ static void strip_end(const tok_normal *op, tok_buffer *out) {
 void drt_tok_sentencepiece(const drt_tokenizer *tok, const tok_normal *op, const tok_chunk *in, tok_buffer *out,
                            bool *changed) {
     int32_t at = 0;
-    bool after_space = op->collapse_spaces;
+    bool after_space = op->collapse_spaces && !op->goes_on;
     out->n = 0;
     *changed = true;
-    while (op->collapse_spaces && at < in->n) {
+    while (after_space && at < in->n) {
         prefix p = next_prefix(tok, op, in, at);
         if (p.size != 1 || (p.text ? *p.text : in->bytes[at]) != ' ') break;
         at += p.used;

@@ -4,6 +4,7 @@
 //   tokenizer_load.c     tokenizer.json: which parts there are; refusal of the others by name
 //   tokenizer_ends.c     tokenizer.json: decoder and post-processor
 //   tokenizer_spm.c      tokenizer.model: SentencePiece's protobuf
+//   tokenizer_siglip.c   what SigLIP does to a text before it
 //   tokenizer_names.c    the files beside: BOS, EOS, PAD, UNK and more added tokens
 //   tokenizer_text.c     UTF-8, stretches of text that know where they came from
 //   tokenizer_unicode.c  kinds of characters, decompositions
@@ -203,8 +204,10 @@ typedef struct {
     tok_pattern pattern;   // REPLACE
     bool left, right;      // STRIP
     tok_charsmap charsmap; // PRECOMPILED, SENTENCEPIECE
-    // SENTENCEPIECE: white space in front (of the first stretch of a text only), runs of it to one, ' ' to U+2581
-    bool dummy_prefix, first_only, collapse_spaces, escape_spaces;
+    bool first_only;       // PREPEND, SENTENCEPIECE's white space: in front of the first stretch of a text only
+    // SENTENCEPIECE: white space in front, runs of it to one, ' ' to U+2581
+    bool dummy_prefix, collapse_spaces, escape_spaces;
+    bool goes_on; // SENTENCEPIECE: as if text stood before it; white space at its beginning stays
 } tok_normal;
 
 // Runs all of them; *out lies in the scratch or is *in itself.
@@ -302,11 +305,14 @@ typedef struct {
     const double *scores; // [tok->size]
     double unknown;       // score of a character without piece
     double most;          // highest score of a normal piece
+    double before;        // score that every path begins with
     bool narrow;          // sums are rounded to float, as in SentencePiece; false: double, as in HF
 } tok_unigram;
 
 // Scores by id; pieces that are in_model are found.
 drt_status drt_tok_unigram_build(drt_tokenizer *tok, const double *scores, drt_error *err);
+// From here on every text goes on from this one: sums of many scores are rounded as if it stood in front.
+drt_status drt_tok_unigram_goes_on(drt_tokenizer *tok, const char *text, drt_error *err);
 drt_status drt_tok_unigram_word(const drt_tokenizer *tok, tok_scratch *s, const unsigned char *w, int32_t size,
                                 int32_t *n, drt_error *err);
 
@@ -425,6 +431,8 @@ drt_status drt_tok_beside_read(tok_beside *b, const char *folder, drt_error *err
 void drt_tok_beside_free(tok_beside *b);
 // says_around: the file itself says what stands around a text, so that before and after are known.
 void drt_tok_names_load(drt_tokenizer *tok, const tok_beside *b, const char *unk_token, bool says_around);
+// What SiglipTokenizer does to a text before SentencePiece. Appended to tok->normal.
+drt_status drt_tok_siglip_load(drt_tokenizer *tok, bool lower, drt_error *err);
 drt_status drt_tok_spm_load(drt_tokenizer *tok, const unsigned char *bytes, size_t size, const tok_beside *beside,
                             drt_error *err);
 drt_status drt_tok_no_memory(const char *name, drt_error *err);

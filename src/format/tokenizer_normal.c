@@ -139,8 +139,8 @@ static void lower(const tok_chunk *in, tok_buffer *out, bool *changed) {
 
 static void prepend(const tok_normal *op, const tok_chunk *in, tok_buffer *out, bool *changed) {
     out->n = 0;
-    *changed = in->n > 0;
-    if (!in->n) return;
+    *changed = in->n > 0 && (!op->first_only || drt_tok_place(in, 0, 1).from == 0);
+    if (!*changed) return;
     drt_tok_add(out, op->content, (int32_t)strlen(op->content), drt_tok_place(in, 0, 1));
     drt_tok_copy(out, in, 0, in->n);
 }

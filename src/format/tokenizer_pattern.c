@@ -35,7 +35,8 @@ static drt_status translate_escape(drt_text *out, char c, bool in, const char *w
 // \p{Han} is the script alone; to PCRE2 it would be the script's extensions too. p: at the p or P; returns the last
 // byte read.
 static const char *translate_property(drt_text *out, const char *p) {
-    static const char *const not_scripts[] = {"Any", "Alphabetic", "Uppercase", "Lowercase", "White_Space", "Emoji"};
+    static const char *const not_scripts[] = {"Any",         "Alphabetic", "Uppercase", "Lowercase",
+                                              "White_Space", "Emoji",      "Cased",     "Case_Ignorable"};
     const char *name = p + 2 + (p[2] == '^'), *end = strchr(name, '}');
     size_t n = end ? (size_t)(end - name) : 0;
     bool script = n > 2;

@@ -380,17 +380,31 @@ static drt_status load_decoding(drt_tokenizer *tok, const spm *m, drt_error *err
     return DRT_OK;
 }
 
+// SiglipTokenizer puts this in front of every stretch of text, and takes its pieces away again.
+#define SIGLIP_FRONT "<unk>"
+
+static bool is_siglip(const tok_beside *beside) {
+    const char *class = json_string_value(json_object_get(beside->config, "tokenizer_class"));
+    return class && !strcmp(class, "SiglipTokenizer");
+}
+
 // What LlamaTokenizer puts around a text: BOS unless add_bos_token is false, EOS if add_eos_token is true.
+// SiglipTokenizer: EOS.
 static void load_around(drt_tokenizer *tok, const tok_beside *beside) {
+    tok->adds_bos &= !is_siglip(beside);
     if (tok->adds_bos) tok->before[tok->before_count++] = tok->bos;
-    if (tok->eos >= 0 && json_is_true(json_object_get(beside->config, "add_eos_token")))
+    if (tok->eos >= 0 && (is_siglip(beside) || json_is_true(json_object_get(beside->config, "add_eos_token"))))
         tok->after[tok->after_count++] = tok->eos;
 }
 
 static drt_status load_normal(drt_tokenizer *tok, const spm *m, const tok_beside *beside, drt_error *err) {
+    bool siglip = is_siglip(beside), lower = !json_is_false(json_object_get(beside->config, "do_lower_case"));
+    drt_status status = siglip ? drt_tok_siglip_load(tok, lower, err) : DRT_OK;
+    if (status) return status;
     tok_normal *op = &tok->normal[tok->normal_count++];
     *op = (tok_normal){.kind = NORMAL_SENTENCEPIECE,
-                       .dummy_prefix = m->dummy_prefix,
+                       .dummy_prefix = m->dummy_prefix && !siglip,
+                       .goes_on = siglip,
                        .first_only = json_is_false(json_object_get(beside->config, "legacy")),
                        .collapse_spaces = m->collapse_spaces,
                        .escape_spaces = m->escape_spaces};
@@ -410,6 +424,8 @@ static drt_status build(drt_tokenizer *tok, const spm *m, const tok_beside *besi
     for (int32_t i = 0; i < tok->size; i++) scores[i] = i < m->n ? (double)m->pieces[i].score : 0;
     if (tok->is_unigram) status = drt_tok_unigram_build(tok, scores, err);
     else status = drt_tok_bpe_from_scores(tok, scores, err);
+    if (!status && tok->is_unigram && is_siglip(beside))
+        status = drt_tok_unigram_goes_on(tok, m->dummy_prefix ? TOK_MARK SIGLIP_FRONT : SIGLIP_FRONT, err);
     if (!status) status = load_decoding(tok, m, err);
     if (!status) status = drt_tok_added_finish(tok, err);
     if (status) return status;

@@ -154,7 +154,7 @@ static void find_path(const drt_tokenizer *tok, place *path, const unsigned char
     const tok_unigram *u = &tok->unigram;
     const tok_node *nodes = u->nodes;
     for (int32_t i = 0; i <= size; i++) path[i].from = -1;
-    path[0] = (place){0, 0, -1};
+    path[0] = (place){u->before, 0, -1};
     for (int32_t from = 0, step; from < size; from += step) {
         int32_t code, node = 0;
         bool cut, single = false;
@@ -175,6 +175,16 @@ static void find_path(const drt_tokenizer *tok, place *path, const unsigned char
         }
         if (!single) offer(u, &path[from + step], u->unknown + till_here, from, -1);
     }
+}
+
+drt_status drt_tok_unigram_goes_on(drt_tokenizer *tok, const char *text, drt_error *err) {
+    int32_t n = (int32_t)strlen(text);
+    place *path = malloc(((size_t)n + 1) * sizeof *path);
+    if (!path) return drt_tok_no_memory(tok->name, err);
+    find_path(tok, path, (const unsigned char *)text, n);
+    tok->unigram.before = path[n].score;
+    free(path);
+    return DRT_OK;
 }
 
 static bool path_room(tok_scratch *s, int64_t n) {

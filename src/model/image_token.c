@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "format/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,11 +70,9 @@ static drt_status edit(const drt_added_tokens *a, const char *from, const char *
 drt_status drt_added_tokens_write(const drt_added_tokens *a, const char *from, const char *to, drt_error *err) {
     drt_status status = edit(a, from, to, "tokenizer.json", add_to_vocabulary, err);
     if (!status) status = edit(a, from, to, "tokenizer_config.json", add_to_config, err);
-    char *json = drt_path_join(from, "tokenizer.json"), *model = drt_path_join(from, "tokenizer.model");
-    if (!status && (!json || !model)) status = drt_fail(err, DRT_ENOMEM, "no memory");
-    if (!status && !drt_file_exists(json) && drt_file_exists(model))
+    const char *file = drt_tokenizer_in_folder(from);
+    if (!status && file && strcmp(file, "tokenizer.json"))
         status = edit(a, from, to, "added_tokens.json", add_to_map, err);
-    free(json), free(model);
     return status;
 }
 

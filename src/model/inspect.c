@@ -125,16 +125,13 @@ static void check_numbers(report *r, const drt_weights *w) {
 
 // ---- what goes with them -------------------------------------------------------------------------------------------
 
-// "tokenizer.json (BPE)", by the file that drt_tokenizer_open takes.
-static void put_tokenizer_kind(drt_text *t, const char *folder) {
-    char *path = drt_path_join(folder, "tokenizer.json");
-    bool json = path && drt_file_exists(path);
+// "tokenizer.json (BPE)"
+static void put_tokenizer_kind(drt_text *t, const char *folder, const char *file) {
+    char *path = drt_path_join(folder, file);
+    bool json = path && !strcmp(file, "tokenizer.json");
     json_t *o = json ? json_load_file(path, JSON_ALLOW_NUL, NULL) : NULL;
     const char *type = json_string_value(json_object_get(json_object_get(o, "model"), "type"));
-    drt_text_printf(t, "tokenizer  %s (%s)", json ? "tokenizer.json" : "tokenizer.model",
-                    !json  ? "SentencePiece"
-                    : type ? type
-                           : "of no named kind");
+    drt_text_printf(t, "tokenizer  %s (%s)", file, !json ? "SentencePiece" : type ? type : "of no named kind");
     json_decref(o);
     free(path);
 }
@@ -143,13 +140,15 @@ static void put_tokenizer(report *r, const drt_model_config *c, const char *fold
     drt_error err = {0};
     drt_tokenizer *t = NULL;
     const drt_template *how = NULL;
-    if (!drt_tokenizer_in_folder(folder)) {
+    const char *file = drt_tokenizer_in_folder(folder);
+    if (!file) {
         drt_text_puts(r->out, "tokenizer  none\n");
         drt_fail(&err, DRT_EIO,
-                 "%s: no tokenizer.json or tokenizer.model; copy the one that the model was trained with", folder);
+                 "%s: no tokenizer.json, tokenizer.model or spiece.model; copy the one that the model was trained with",
+                 folder);
         if (drt_has_decoder(c)) fault(r, &err);
     } else {
-        put_tokenizer_kind(r->out, folder);
+        put_tokenizer_kind(r->out, folder, file);
         if (drt_tokenizer_open(&t, folder, &err)) {
             drt_text_puts(r->out, ", not readable\n");
             fault(r, &err);

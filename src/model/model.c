@@ -154,7 +154,9 @@ drt_status drt_model_template(const drt_model *m, const drt_template *wanted, co
     const char *name = m->folder ? m->folder : "the model";
     *out = wanted ? wanted : m->how;
     if (!m->tokenizer)
-        return drt_fail(err, DRT_ECONFIG, "%s has no tokenizer.json or tokenizer.model; copy the one it was trained with", name);
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s has no tokenizer.json, tokenizer.model or spiece.model; copy the one it was trained with",
+                        name);
     if (!*out)
         return drt_fail(err, DRT_ECONFIG,
                         "%s has a chat template that drt does not know; name the one that fits (--template, or "

@@ -99,7 +99,7 @@ static drt_status write_processor(const drt_model *m, const char *folder, bool a
 static drt_status write_words(const drt_model *m, const char *folder, drt_error *err) {
     static const char *const files[] = {"tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
                                         "chat_template.jinja", "chat_template.json",    "tokenizer.model",
-                                        "added_tokens.json"};
+                                        "spiece.model",        "added_tokens.json"};
     drt_status status = DRT_OK;
     if (drt_has_decoder(&m->config)) {
         drt_text g = {0};

@@ -22,6 +22,17 @@ static void golden_spm_llama(void **state) { (void)state, check_golden_tokens("s
 static void golden_spm_gemma(void **state) { (void)state, check_golden_tokens("spm-gemma", ".model"); }
 static void golden_spm_bpe(void **state) { (void)state, check_golden_tokens("spm-bpe", ".model"); }
 static void golden_spm_unigram(void **state) { (void)state, check_golden_tokens("spm-unigram", ".model"); }
+static void golden_spm_siglip(void **state) {
+    (void)state;
+    drt_error err = {0};
+    drt_tokenizer *tok;
+    int before, after;
+    check_golden_tokens("spm-siglip", "");
+    check_ok(drt_tokenizer_open(&tok, "tests/golden/tokenizer/spm-siglip", &err));
+    drt_tokenizer_before(tok, &before);
+    check(drt_tokenizer_after(tok, &after)[0] == 1 && after == 1 && before == 0 && !drt_tokenizer_adds_bos(tok));
+    drt_tokenizer_close(tok);
+}
 static void golden_spm_unigram_bytes(void **state) { (void)state, check_golden_tokens("spm-unigram-bytes", ".model"); }
 
 // ---- parts of tokenizer.json ----
@@ -366,6 +377,7 @@ int main(void) {
         cmocka_unit_test(golden_spm_gemma),
         cmocka_unit_test(golden_spm_bpe),
         cmocka_unit_test(golden_spm_unigram),
+        cmocka_unit_test(golden_spm_siglip),
         cmocka_unit_test(golden_spm_unigram_bytes),
         cmocka_unit_test(parts_are_refused_by_name),
         cmocka_unit_test(models_are_checked),
