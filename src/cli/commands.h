@@ -16,5 +16,6 @@ int drt_cli_merge(int argc, char **argv);
 int drt_cli_inspect(int argc, char **argv);
 int drt_cli_verify(int argc, char **argv);
 int drt_cli_demo(int argc, char **argv);
+int drt_cli_ablate(int argc, char **argv);
 
 #endif

@@ -21,18 +21,20 @@ static const char help[] =
     "  --quick      a two-minute version: too short to learn much, long enough to see every part work\n"
     "  KEY=VALUE    a recipe key for every stage (drt train --help)\n";
 
-enum { MOST_KEYS = 64 };
+enum { MOST_KEYS = 64, FIRST = 1 }; // FIRST: of the keys given, behind the one of --quick
 
 int drt_cli_demo(int argc, char **argv) {
     static const drt_experiment_model models[] = {
-        {"llava", "LLaVA", {"configs/demo-llava-1.yaml", "configs/demo-llava-2.yaml"}},
-        {"direct", "Direct-LLaVA", {"configs/demo-direct-1.yaml", "configs/demo-direct-2.yaml"}},
+        {.name = "llava", .title = "LLaVA", .recipe = {"configs/demo-llava-1.yaml", "configs/demo-llava-2.yaml"}},
+        {.name = "direct",
+         .title = "Direct-LLaVA",
+         .recipe = {"configs/demo-direct-1.yaml", "configs/demo-direct-2.yaml"}},
     };
-    const char *out = "out/demo", *seed = "1", *keys[MOST_KEYS];
+    const char *out = "out/demo", *seed = "1", *keys[MOST_KEYS + FIRST] = {"train.steps=20"};
     bool quick = false;
     const drt_option options[] = {
         {"--out", &out, NULL, false}, {"--seed", &seed, NULL, false}, {"--quick", NULL, &quick, false}};
-    int n = MOST_KEYS, rc = drt_options_parse(argc, argv, options, 3, keys, &n, help);
+    int n = MOST_KEYS, rc = drt_options_parse(argc, argv, options, 3, keys + FIRST, &n, help);
     long long s;
     if (rc) return rc == 1 ? 0 : 2;
     if (!drt_option_number("demo", "--seed", seed, 0, 1LL << 53, &s)) return 2;
@@ -43,12 +45,11 @@ int drt_cli_demo(int argc, char **argv) {
                         .train = 8000,
                         .eval = 400,
                         .seed = (uint64_t)s,
-                        .override = keys,
-                        .n_override = n};
+                        .override = keys + (quick ? 0 : FIRST),
+                        .n_override = n + quick};
     if (quick) {
         e.train = 640;
         e.eval = 60;
-        e.steps[0] = e.steps[1] = 20;
         e.limit = 60;
     }
     drt_log_screen screen;

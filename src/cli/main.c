@@ -13,6 +13,7 @@ static const struct {
     const char *what;
 } commands[] = {
     {"demo", drt_cli_demo, "the whole method on a small world, with a report"},
+    {"ablate", drt_cli_ablate, "a recipe and its variations, several seeds, one table"},
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
     {"train", drt_cli_train, "train a model as a recipe says"},
     {"chat", drt_cli_chat, "talk with a model, about a picture if you like"},

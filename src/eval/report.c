@@ -95,10 +95,8 @@ static void put_number(drt_text *out, const char *before, const char *name, doub
     else drt_text_puts(out, "null");
 }
 
-static void put_json_model(const drt_report_model *m, drt_text *out) {
-    drt_text_puts(out, "    ");
-    drt_text_json(out, m->name);
-    drt_text_puts(out, ": {\n      \"tasks\": {");
+void drt_report_model_json(const drt_report_model *m, drt_text *out) {
+    drt_text_puts(out, "{\n      \"tasks\": {");
     for (int t = 0; t < m->n_tasks; t++) {
         const drt_report_task *task = &m->tasks[t];
         drt_text_puts(out, t ? ",\n        " : "\n        ");
@@ -117,6 +115,7 @@ static void put_json_model(const drt_report_model *m, drt_text *out) {
     put_number(out, ",\n      \"guided_mass\": {", "before", m->guided_before);
     put_number(out, ", ", "after", m->guided_after);
     put_number(out, "},\n      ", "train_seconds", m->train_seconds);
+    put_number(out, ", ", "train_flops", m->train_flops > 0 ? m->train_flops : NAN);
     drt_text_puts(out, "\n    }");
 }
 
@@ -125,31 +124,34 @@ void drt_report_json(const drt_report *report, drt_text *out) {
     drt_text_json(out, report->title);
     drt_text_puts(out, ",\n  \"models\": {\n");
     for (int m = 0; m < report->n_models; m++) {
-        put_json_model(&report->models[m], out);
+        drt_text_puts(out, "    ");
+        drt_text_json(out, report->models[m].name);
+        drt_text_puts(out, ": ");
+        drt_report_model_json(&report->models[m], out);
         drt_text_puts(out, m + 1 < report->n_models ? ",\n" : "\n");
     }
     drt_text_puts(out, "  }\n}\n");
 }
 
-static drt_status write_text(drt_text *text, const char *folder, const char *name, drt_error *err) {
+drt_status drt_report_save(const drt_text *text, const char *folder, const char *name, drt_error *err) {
     char *path = drt_path_join(folder, name);
     drt_status status = path && !text->failed ? drt_file_write(path, text->bytes, text->size, err)
                                               : drt_fail(err, DRT_ENOMEM, "%s/%s: no memory", folder, name);
     free(path);
-    drt_text_free(text);
     return status;
 }
 
 drt_status drt_report_write(const drt_report *report, const char *folder, drt_error *err) {
-    drt_text html = {0}, other = {0};
+    drt_text html = {0}, markdown = {0}, json = {0};
     drt_status status = drt_make_folders(folder, err);
     if (!status) status = drt_report_html(report, &html, err);
-    if (!status) status = write_text(&html, folder, "report.html", err);
+    if (!status) status = drt_report_save(&html, folder, "report.html", err);
+    drt_report_markdown(report, &markdown);
+    if (!status) status = drt_report_save(&markdown, folder, "report.md", err);
+    drt_report_json(report, &json);
+    if (!status) status = drt_report_save(&json, folder, "report.json", err);
     drt_text_free(&html);
-    if (status) return status;
-    drt_report_markdown(report, &other);
-    status = write_text(&other, folder, "report.md", err);
-    if (status) return status;
-    drt_report_json(report, &other);
-    return write_text(&other, folder, "report.json", err);
+    drt_text_free(&markdown);
+    drt_text_free(&json);
+    return status;
 }

@@ -8,7 +8,7 @@
 // Everything is borrowed. Accuracies, masses and shares are fractions in [0, 1]; a number that was not measured is NaN
 // (`null` in report.json, a dash elsewhere). report.json holds, per model, tasks.TASK = {sighted, blind,
 // blind_restricted, prior, n}, image_order_accuracy, image_order_chance, text_order_exact, text_order_exact_blind,
-// guided_mass = {before, after} and train_seconds.
+// guided_mass = {before, after}, train_seconds and train_flops.
 #ifndef DRT_EVAL_REPORT_H
 #define DRT_EVAL_REPORT_H
 
@@ -39,7 +39,7 @@ typedef struct {
     double image_order_accuracy, image_order_chance;
     double text_order_exact, text_order_exact_blind; // share of sentences wholly put in order
     double guided_before, guided_after;              // attention mass from response to picture
-    double train_seconds;
+    double train_seconds, train_flops;               // flops: of products and attention; 0: not counted
     int n_logs;
     const drt_report_log *logs;
 } drt_report_model;
@@ -68,6 +68,7 @@ drt_status drt_report_write(const drt_report *report, const char *folder, drt_er
 // The same as texts.
 void drt_report_table(const drt_report *report, drt_text *out); // for a terminal, in characters only
 void drt_report_json(const drt_report *report, drt_text *out);
+void drt_report_model_json(const drt_report_model *model, drt_text *out); // the object of one model
 void drt_report_markdown(const drt_report *report, drt_text *out);
 drt_status drt_report_html(const drt_report *report, drt_text *out, drt_error *err); // reads the logs
 

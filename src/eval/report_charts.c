@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_MODELS = 8, MOST_LOGS = 16, MOST_SERIES = 32 };
+enum { MOST_MODELS = 8, MOST_LOGS = 32, MOST_SERIES = 32 };
 
 typedef struct {
     const drt_report *report;
@@ -16,20 +16,43 @@ typedef struct {
 static int models_of(const drt_report *r) { return r->n_models < MOST_MODELS ? r->n_models : MOST_MODELS; }
 static int logs_of(const drt_report_model *m) { return m->n_logs < MOST_LOGS ? m->n_logs : MOST_LOGS; }
 
+// A model's curve of a series in a stage: the mean over its logs of it, as far as all go. *own: memory of it to free.
+static drt_curve mean_curve(const all_logs *all, int m, const char *stage, const char *series, double **own) {
+    const drt_report_model *model = &all->report->models[m];
+    drt_curve c = {.name = model->name, .colour = m + 1};
+    int seeds = 0;
+    *own = NULL;
+    for (int l = 0; l < logs_of(model); l++) {
+        const drt_run_series *s =
+            strcmp(model->logs[l].stage, stage) ? NULL : drt_run_log_find(&all->logs[m][l], series);
+        if (!s) continue;
+        if (!seeds++) {
+            c.n = s->n;
+            c.x = s->step;
+            c.y = s->value;
+            continue;
+        }
+        if (!*own && (*own = malloc((size_t)c.n * sizeof **own + 1))) memcpy(*own, c.y, (size_t)c.n * sizeof **own);
+        if (!*own) break; // the first one's curve stands
+        if (s->n < c.n) c.n = s->n;
+        for (int64_t i = 0; i < c.n; i++) (*own)[i] += (s->value[i] - (*own)[i]) / seeds;
+        c.y = *own;
+    }
+    return c;
+}
+
 static void put_chart(const all_logs *all, const char *stage, const char *series, drt_text *out) {
     const drt_report *r = all->report;
     drt_curve curves[MOST_MODELS];
+    double *own[MOST_MODELS];
     int n = 0;
     int64_t longest = 0;
-    for (int m = 0; m < models_of(r); m++)
-        for (int l = 0; l < logs_of(&r->models[m]); l++) {
-            if (strcmp(r->models[m].logs[l].stage, stage) || n == MOST_MODELS) continue;
-            const drt_run_series *s = drt_run_log_find(&all->logs[m][l], series);
-            if (!s) continue;
-            const char *name = r->models[m].name;
-            curves[n++] = (drt_curve){.name = name, .n = s->n, .x = s->step, .y = s->value, .colour = m + 1};
-            if (s->n > longest) longest = s->n;
-        }
+    for (int m = 0; m < models_of(r); m++) {
+        curves[n] = mean_curve(all, m, stage, series, &own[n]);
+        if (curves[n].n > longest) longest = curves[n].n;
+        if (curves[n].n > 0) n++;
+        else free(own[n]);
+    }
     drt_text title = {0};
     drt_text_printf(&title, "%s · %s", stage, !strncmp(series, "loss.", 5) ? series + 5 : "loss");
     for (char *p = title.bytes; p && *p; p++)
@@ -39,6 +62,7 @@ static void put_chart(const all_logs *all, const char *stage, const char *series
     drt_text_puts(out, "<figure>");
     drt_curves_svg(curves, n, &o, out);
     drt_text_puts(out, "</figure>\n");
+    for (int i = 0; i < n; i++) free(own[i]);
     drt_text_free(&title);
 }
 

@@ -199,15 +199,19 @@ static void put_commands(const drt_report *r, drt_text *out) {
     drt_text_puts(out, "</pre>\n");
 }
 
+void drt_report_page_begin(const char *title, const char *more, drt_text *out) {
+    drt_text_puts(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
+    drt_text_html(out, title);
+    drt_text_printf(out, "</title>\n<style>\n%s%s</style></head>\n<body><main>\n<h1>", drt_report_style, more);
+    drt_text_html(out, title);
+    drt_text_puts(out, "</h1>\n");
+}
+
 drt_status drt_report_html(const drt_report *r, drt_text *out, drt_error *err) {
     const char *tasks[DRT_REPORT_MOST_TASKS];
     int n = drt_report_task_names(r, tasks);
-    drt_text_puts(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
-    drt_text_html(out, r->title);
-    drt_text_printf(out, "</title>\n<style>\n%s</style></head>\n<body><main>\n<h1>", drt_report_style);
-    drt_text_html(out, r->title);
-    drt_text_puts(out, "</h1>\n");
+    drt_report_page_begin(r->title, "", out);
     if (r->note) {
         drt_text_puts(out, "<p>");
         drt_text_html(out, r->note);

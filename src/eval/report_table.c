@@ -8,15 +8,14 @@
 
 enum { NAME = 12, BLOCK = 28, PRIOR = 8 };
 
-static int characters(const char *s) {
+int drt_report_characters(const char *s) {
     int n = 0;
     for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
     return n;
 }
 
-// Right-aligned in `width` characters (left-aligned if negative), whatever the bytes are.
-static void put_cell(drt_text *out, int width, const char *s) {
-    int pad = (width < 0 ? -width : width) - characters(s);
+void drt_report_cell(drt_text *out, int width, const char *s) {
+    int pad = (width < 0 ? -width : width) - drt_report_characters(s);
     if (width < 0) drt_text_puts(out, s);
     while (pad-- > 0) drt_text_puts(out, " ");
     if (width > 0) drt_text_puts(out, s);
@@ -29,14 +28,14 @@ static void put_rule(const drt_report *r, int name, drt_text *out) {
 
 static void put_row(const drt_report *r, int name, const char *task, drt_text *out) {
     char number[16];
-    put_cell(out, -name, task ? task : "mean");
+    drt_report_cell(out, -name, task ? task : "mean");
     for (int m = 0; m < r->n_models; m++) {
         drt_report_task t = task ? drt_report_result(&r->models[m], task) : drt_report_mean(&r->models[m]);
-        if (!m) put_cell(out, PRIOR, drt_report_percent(number, t.prior));
+        if (!m) drt_report_cell(out, PRIOR, drt_report_percent(number, t.prior));
         drt_text_puts(out, "  ");
-        put_cell(out, 9, drt_report_percent(number, t.sighted));
-        put_cell(out, 8, drt_report_percent(number, t.blind));
-        put_cell(out, 11, drt_report_percent(number, t.blind_restricted));
+        drt_report_cell(out, 9, drt_report_percent(number, t.sighted));
+        drt_report_cell(out, 8, drt_report_percent(number, t.blind));
+        drt_report_cell(out, 11, drt_report_percent(number, t.blind_restricted));
     }
     drt_text_puts(out, "\n");
 }
@@ -45,19 +44,20 @@ void drt_report_table(const drt_report *r, drt_text *out) {
     const char *tasks[DRT_REPORT_MOST_TASKS];
     int n = drt_report_task_names(r, tasks), name = NAME;
     for (int t = 0; t < n; t++)
-        if (characters(tasks[t]) + 1 > name) name = characters(tasks[t]) + 1;
+        if (drt_report_characters(tasks[t]) + 1 > name) name = drt_report_characters(tasks[t]) + 1;
     for (int f = 0; f < DRT_REPORT_FACTS; f++) {
         drt_report_fact fact = drt_report_fact_of(r, f);
-        if (fact.shown && characters(fact.name) + 1 - PRIOR > name) name = characters(fact.name) + 1 - PRIOR;
+        if (fact.shown && drt_report_characters(fact.name) + 1 - PRIOR > name)
+            name = drt_report_characters(fact.name) + 1 - PRIOR;
     }
-    put_cell(out, name + PRIOR, "");
+    drt_report_cell(out, name + PRIOR, "");
     for (int m = 0; m < r->n_models; m++) {
         drt_text_puts(out, "  ");
-        put_cell(out, BLOCK, r->models[m].name);
+        drt_report_cell(out, BLOCK, r->models[m].name);
     }
     drt_text_puts(out, "\n");
-    put_cell(out, -name, "accuracy, %");
-    put_cell(out, PRIOR, "prior");
+    drt_report_cell(out, -name, "accuracy, %");
+    drt_report_cell(out, PRIOR, "prior");
     for (int m = 0; m < r->n_models; m++) drt_text_puts(out, "    sighted   blind restricted");
     drt_text_puts(out, "\n");
     put_rule(r, name, out);
@@ -67,20 +67,19 @@ void drt_report_table(const drt_report *r, drt_text *out) {
     for (int f = 0; f < DRT_REPORT_FACTS; f++) {
         drt_report_fact fact = drt_report_fact_of(r, f);
         if (!fact.shown) continue;
-        put_cell(out, -(name + PRIOR), fact.name);
+        drt_report_cell(out, -(name + PRIOR), fact.name);
         for (int m = 0; m < r->n_models; m++) {
             drt_text cell = {0};
             drt_report_fact_cell(&r->models[m], f, &cell);
             drt_text_puts(out, "  ");
-            put_cell(out, BLOCK, cell.failed ? "" : cell.bytes);
+            drt_report_cell(out, BLOCK, cell.failed ? "" : cell.bytes);
             drt_text_free(&cell);
         }
         drt_text_puts(out, "\n");
     }
 }
 
-// Text inside a Markdown table: one line, bars and markup escaped.
-static void put_escaped(drt_text *out, const char *s) {
+void drt_report_escape(drt_text *out, const char *s) {
     for (; *s; s++) {
         if (*s == '\n') drt_text_puts(out, " ");
         else if (strchr("|\\`*_<[", *s)) drt_text_printf(out, "\\%c", *s);
@@ -91,7 +90,7 @@ static void put_escaped(drt_text *out, const char *s) {
 static void put_markdown_row(const drt_report *r, const char *task, drt_text *out) {
     char a[16], b[16], c[16];
     drt_text_puts(out, "| ");
-    put_escaped(out, task ? task : "mean");
+    drt_report_escape(out, task ? task : "mean");
     for (int m = 0; m < r->n_models; m++) {
         drt_report_task t = task ? drt_report_result(&r->models[m], task) : drt_report_mean(&r->models[m]);
         double margin = task ? drt_report_margin(t.sighted, t.n) : NAN;
@@ -107,7 +106,7 @@ static void put_markdown_facts(const drt_report *r, drt_text *out) {
     drt_text_puts(out, "\n| |");
     for (int m = 0; m < r->n_models; m++) {
         drt_text_puts(out, " ");
-        put_escaped(out, r->models[m].name);
+        drt_report_escape(out, r->models[m].name);
         drt_text_puts(out, " |");
     }
     drt_text_puts(out, "\n|---|");
@@ -131,7 +130,7 @@ static void put_markdown_examples(const drt_report *r, drt_text *out) {
     drt_text_puts(out, "\n## Examples\n\nThe pictures are in report.html.\n\n| task | question | answer |");
     for (int m = 0; m < r->n_models; m++) {
         drt_text_puts(out, " ");
-        put_escaped(out, r->models[m].name);
+        drt_report_escape(out, r->models[m].name);
         drt_text_puts(out, " |");
     }
     drt_text_puts(out, "\n|---|---|---|");
@@ -142,13 +141,13 @@ static void put_markdown_examples(const drt_report *r, drt_text *out) {
         drt_text_puts(out, "\n|");
         for (int c = 0; c < 3; c++) {
             drt_text_puts(out, " ");
-            put_escaped(out, cells[c] ? cells[c] : "");
+            drt_report_escape(out, cells[c] ? cells[c] : "");
             drt_text_puts(out, " |");
         }
         for (int m = 0; m < r->n_models; m++) {
             const char *given = e->answers[m];
             drt_text_puts(out, given && drt_answer_matches(given, e->answer) ? " ✓ " : " ✗ ");
-            put_escaped(out, given ? given : "–");
+            drt_report_escape(out, given ? given : "–");
             drt_text_puts(out, " |");
         }
     }
@@ -167,7 +166,7 @@ void drt_report_markdown(const drt_report *r, drt_text *out) {
         const char *const columns[] = {"sighted", "blind", "restricted"};
         for (int c = 0; c < 3; c++) {
             drt_text_puts(out, " ");
-            put_escaped(out, r->models[m].name);
+            drt_report_escape(out, r->models[m].name);
             drt_text_printf(out, " %s |", columns[c]);
         }
     }

@@ -1,6 +1,5 @@
 #include "train/experiment_parts.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,35 +53,38 @@ static drt_status puzzles(bench *b, drt_model *m, const int32_t *bank, int grid,
 }
 
 static drt_status questions(bench *b, const drt_model *m, drt_findings *f, drt_error *err) {
-    static const char *const tasks[] = {"exist", "count", "color", "relation", "text", "choice"};
-    drt_eval_options o = {
-        .data = b->world, .tasks = tasks, .n_tasks = 6, .limit = b->e->limit, .progress = &b->progress};
+    static const char *const all[] = {"exist", "count", "color", "relation", "text", "choice"};
+    const drt_experiment *e = b->e;
+    drt_eval_options o = {.data = b->world,
+                          .tasks = e->tasks ? e->tasks : all,
+                          .n_tasks = e->tasks ? e->n_tasks : 6,
+                          .limit = e->limit,
+                          .progress = &b->progress};
     o.max_new_tokens = 16; // the longest answer of this world has two words
     drt_status status = drt_eval_run(m, b->tape, &o, &f->sighted, err);
     o.blind = true;
     return status ? status : drt_eval_run(m, b->tape, &o, &f->blind, err);
 }
 
-// Seconds of all steps, from the run logs: a resumed run counts whole.
-static drt_status train_seconds(const drt_experiment *e, const char *name, double *seconds, drt_error *err) {
-    *seconds = 0;
-    for (int stage = 1; stage <= 2; stage++) {
-        char path[PATH_ROOM + 40];
-        drt_run_log log;
-        snprintf(path, sizeof path, "%s/%s/stage%d/run.jsonl", e->out, name, stage);
-        drt_status status = drt_run_log_read(&log, path, err);
-        if (status) return status;
-        const drt_run_series *s = drt_run_log_find(&log, "seconds");
-        for (int64_t i = 0; s && i < s->n; i++) *seconds += isfinite(s->value[i]) ? s->value[i] : 0;
-        drt_run_log_free(&log);
+static drt_status costs(const drt_experiment *e, int model, int from, drt_findings *f, drt_error *err) {
+    drt_status status = DRT_OK;
+    for (int stage = 0; stage < 2 && !status; stage++) {
+        char folder[PATH_ROOM];
+        double seconds, flops = 0;
+        drt_experiment_folder(e, stage ? model : from, stage, folder);
+        status = drt_run_sum(folder, "seconds", &seconds, err);
+        if (!status) status = drt_run_sum(folder, "flops", &flops, err);
+        f->train_seconds += seconds;
+        f->train_flops += flops;
     }
-    return DRT_OK;
+    return status;
 }
 
-drt_status drt_experiment_examine(const drt_experiment *e, int i, const drt_recipe *first, const drt_run_hooks *hooks,
-                                  drt_findings *f, drt_error *err) {
+drt_status drt_experiment_examine(const drt_experiment *e, int model, const drt_experiment_plan *plan,
+                                  const drt_run_hooks *hooks, drt_findings *f, drt_error *err) {
     bench b = {.e = e};
-    char folder[PATH_ROOM + 40];
+    char folder[PATH_ROOM + 20];
+    const drt_recipe *first = &plan->recipe[0];
     drt_device *dev = NULL;
     drt_model *m = NULL;
     int32_t *bank = NULL;
@@ -90,16 +92,16 @@ drt_status drt_experiment_examine(const drt_experiment *e, int i, const drt_reci
     snprintf(b.world, sizeof b.world, "%s/world", e->out);
     snprintf(b.captions, sizeof b.captions, "%s/eval/captions.json", b.world);
     snprintf(b.order, sizeof b.order, "%s/eval/order.json", b.world);
-    snprintf(folder, sizeof folder, "%s/%s/stage2/model", e->out, e->models[i].name);
+    snprintf(folder, sizeof folder, "%s/model", plan->recipe[1].out);
     if (hooks->progress) b.progress = (drt_progress){hooks->progress->report, hooks->progress->user, "asking", 0, 0};
-    drt_experiment_say(hooks, "%s: questions with and without the picture, puzzles", e->models[i].title);
+    drt_experiment_say(hooks, "%s: questions with and without the picture, puzzles", e->models[model].title);
     drt_status status = drt_device_open(&dev, first->device, (int)first->threads, err);
     if (!status && !(b.tape = drt_tape_new(dev, err))) status = DRT_ENOMEM;
     if (!status) status = mass_before(&b, first, f, err);
     if (!status) status = drt_puzzle_model_open(&m, folder, DRT_KEEP_F32, &bank, &f->classes, &grid, err);
     if (!status) status = questions(&b, m, f, err);
-    if (!status) status = puzzles(&b, m, bank, grid, first->order.token, f, err);
-    if (!status) status = train_seconds(e, e->models[i].name, &f->train_seconds, err);
+    if (!status) status = puzzles(&b, m, bank, grid, plan->recipe[1].order.token, f, err);
+    if (!status) status = costs(e, model, plan->from, f, err);
     drt_model_close(m);
     free(bank);
     drt_tape_free(b.tape);

@@ -8,50 +8,49 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXAMPLES = 12, MOST_TASKS = 16 };
+enum { EXAMPLES = 12, REPORT_MODELS = 8 };
 
 typedef struct {
-    drt_report_task task[DRT_EXPERIMENT_MODELS][MOST_TASKS];
-    drt_report_model model[DRT_EXPERIMENT_MODELS];
-    drt_report_log log[DRT_EXPERIMENT_MODELS][2];
-    char path[DRT_EXPERIMENT_MODELS][2][PATH_ROOM + 40];
+    drt_numbers numbers[REPORT_MODELS];
+    drt_report_model model[REPORT_MODELS];
     drt_report_example example[EXAMPLES];
-    const char *answers[EXAMPLES][DRT_EXPERIMENT_MODELS];
+    const char *answers[EXAMPLES][REPORT_MODELS];
     char *picture[EXAMPLES], *question[EXAMPLES];
     char command[2][PATH_ROOM * 2];
 } pages;
 
 static double rate(drt_rate r) { return r.count > 0 ? r.hits / r.count : NAN; }
 
-static void fill_model(const drt_experiment *e, int i, const drt_findings *f, pages *p) {
-    drt_report_model *m = &p->model[i];
+void drt_experiment_numbers(const drt_experiment *e, int model, const drt_findings *f, drt_numbers *out) {
     int n = 0;
-    for (int k = 0; k < f->sighted.tasks && n < MOST_TASKS; k++) {
+    for (int k = 0; k < f->sighted.tasks && n < DRT_EXPERIMENT_TASKS; k++) {
         const drt_eval_task *s = &f->sighted.task[k], *b = drt_eval_find(&f->blind, s->name);
-        p->task[i][n++] = (drt_report_task){s->name,
-                                            drt_eval_accuracy(&s->all),
-                                            b ? drt_eval_accuracy(&b->all) : NAN,
-                                            b ? drt_eval_restricted(&b->all) : NAN,
-                                            s->prior,
-                                            s->all.n};
+        out->task[n++] = (drt_report_task){s->name,
+                                           drt_eval_accuracy(&s->all),
+                                           b ? drt_eval_accuracy(&b->all) : NAN,
+                                           b ? drt_eval_restricted(&b->all) : NAN,
+                                           s->prior,
+                                           s->all.n};
     }
+    out->model = (drt_report_model){.name = e->models[model].title,
+                                    .n_tasks = n,
+                                    .tasks = out->task,
+                                    .image_order_accuracy = rate(f->image_order),
+                                    .image_order_chance = f->image_order.count > 0 ? 1.0 / f->classes : NAN,
+                                    .text_order_exact = rate(f->order),
+                                    .text_order_exact_blind = rate(f->order_blind),
+                                    .guided_before = rate(f->mass_before),
+                                    .guided_after = rate(f->mass_after),
+                                    .train_seconds = f->train_seconds,
+                                    .train_flops = f->train_flops};
+}
+
+void drt_experiment_logs(const drt_experiment *e, int model, int from, drt_report_log log[2], char path[2][PATH_ROOM]) {
     for (int stage = 0; stage < 2; stage++) {
-        snprintf(p->path[i][stage], sizeof p->path[i][stage], "%s/%s/stage%d/run.jsonl", e->out, e->models[i].name,
+        snprintf(path[stage], PATH_ROOM, "%s/%s/stage%d/run.jsonl", e->out, e->models[stage ? model : from].name,
                  stage + 1);
-        p->log[i][stage] = (drt_report_log){stage ? "stage 2: conversations" : "stage 1: captions", p->path[i][stage]};
+        log[stage] = (drt_report_log){stage ? "stage 2: conversations" : "stage 1: captions", path[stage]};
     }
-    *m = (drt_report_model){.name = e->models[i].title,
-                            .n_tasks = n,
-                            .tasks = p->task[i],
-                            .image_order_accuracy = rate(f->image_order),
-                            .image_order_chance = f->image_order.count > 0 ? 1.0 / f->classes : NAN,
-                            .text_order_exact = rate(f->order),
-                            .text_order_exact_blind = rate(f->order_blind),
-                            .guided_before = rate(f->mass_before),
-                            .guided_after = rate(f->mass_after),
-                            .train_seconds = f->train_seconds,
-                            .n_logs = 2,
-                            .logs = p->log[i]};
 }
 
 static const char *reply_of(const drt_findings *f, const char *task, int64_t item) {
@@ -87,10 +86,20 @@ static drt_status fill_examples(const drt_experiment *e, const drt_findings *fou
     return DRT_OK;
 }
 
-drt_status drt_experiment_report(const drt_experiment *e, const drt_findings *found, drt_text *table, drt_error *err) {
+drt_status drt_experiment_report(const drt_experiment *e, const drt_experiment_plan *plans, const drt_findings *found,
+                                 drt_text *table, drt_error *err) {
+    if (e->n > REPORT_MODELS)
+        return drt_fail(err, DRT_EARG, "a report has at most %d models, not %d", REPORT_MODELS, e->n);
     pages *p = calloc(1, sizeof *p);
     if (!p) return drt_fail(err, DRT_ENOMEM, "no memory for a report");
-    for (int i = 0; i < e->n; i++) fill_model(e, i, &found[i], p);
+    for (int i = 0; i < e->n; i++) {
+        drt_numbers *n = &p->numbers[i];
+        drt_experiment_numbers(e, i, &found[i], n);
+        drt_experiment_logs(e, i, plans[i].from, n->log, n->path);
+        p->model[i] = n->model;
+        p->model[i].n_logs = 2;
+        p->model[i].logs = n->log;
+    }
     const char *last = e->models[e->n - 1].name, *commands[] = {p->command[0], p->command[1]};
     drt_report r = {.title = e->title,
                     .n_models = e->n,

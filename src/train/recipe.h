@@ -135,6 +135,10 @@ drt_status drt_recipe_complete(const drt_recipe *recipe, drt_error *err);
 // Appends the recipe with every key as YAML; loading it gives the same recipe to the last bit.
 void drt_recipe_write(const drt_recipe *recipe, drt_text *out);
 
+// Whether two recipes differ in a key, those at skip[n] aside. how (may be NULL) tells the first: "train.steps: 20,
+// then 30".
+bool drt_recipe_differs(const drt_recipe *a, const drt_recipe *b, const char *const *skip, int n, drt_text *how);
+
 // Appends the list of keys for people: name, what is allowed, default, what it means. At most 100 columns wide.
 void drt_recipe_help(drt_text *out);
 

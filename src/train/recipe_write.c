@@ -90,6 +90,29 @@ void drt_recipe_write(const drt_recipe *recipe, drt_text *out) {
     }
 }
 
+static bool is_among(const char *path, const char *const *list, int n) {
+    for (int i = 0; i < n; i++)
+        if (!strcmp(list[i], path)) return true;
+    return false;
+}
+
+bool drt_recipe_differs(const drt_recipe *a, const drt_recipe *b, const char *const *skip, int n, drt_text *how) {
+    drt_text one = {0}, other = {0};
+    bool differ = false;
+    for (int i = 0; i < drt_recipe_key_count && !differ; i++) {
+        const drt_recipe_key *key = &drt_recipe_keys[i];
+        if (is_among(key->path, skip, n)) continue;
+        one.size = other.size = 0;
+        put_value(a, key, &one);
+        put_value(b, key, &other);
+        differ = one.failed || other.failed || one.size != other.size || memcmp(one.bytes, other.bytes, one.size);
+        if (differ && how) drt_text_printf(how, "%s: %s, then %s", key->path, one.bytes, other.bytes);
+    }
+    drt_text_free(&one);
+    drt_text_free(&other);
+    return differ;
+}
+
 static void put_default(const drt_recipe_key *key, drt_text *out) {
     static const char *const tasks[] = {"llava", "clip", "language"};
     drt_text_printf(out, "default %s", *key->value ? key->value : "empty");

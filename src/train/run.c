@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "eval/curves.h"
 #include "eval/log_read.h"
+#include "kernels/count.h"
 #include "train/checkpoint.h"
 #include "train/step.h"
 
@@ -15,6 +16,8 @@ typedef struct {
     const drt_recipe *r;
     const drt_run_hooks *hooks;
     drt_device *dev;
+    drt_counter count;
+    double counted; // before this step
     drt_tape *tape;
     drt_model *m;
     int32_t *bank;
@@ -41,6 +44,7 @@ static void close_all(run *u) {
     drt_log_close(u->log);
     drt_tape_free(u->tape);
     drt_model_close(u->m);
+    if (u->dev) drt_count_end(&u->count, u->dev);
     drt_device_close(u->dev);
     free(u->bank);
 }
@@ -83,6 +87,7 @@ static drt_status open_all(run *u, drt_error *err) {
     if (u->hooks->progress)
         reading = (drt_progress){u->hooks->progress->report, u->hooks->progress->user, "reading weights", 0, 0};
     drt_status status = drt_device_open(&u->dev, r->device, (int)r->threads, err);
+    if (!status) drt_count_begin(&u->count, u->dev);
     if (!status) status = drt_recipe_model(r, &u->m, &u->bank, &u->cells, &reading, err);
     if (!status && !(u->tape = drt_tape_new(u->dev, err))) status = DRT_ENOMEM;
     if (!status && !u->m->params->learning)
@@ -132,6 +137,7 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
     }
     drt_log_number(u->log, "grad_norm", s->grad_norm);
     drt_log_number(u->log, "rows", (double)s->rows);
+    drt_log_number(u->log, "flops", u->count.flops - u->counted);
     drt_log_number(u->log, "seconds", seconds);
     drt_log_number(u->log, "tokens_per_second", seconds > 0 ? (double)s->rows / seconds : 0);
     drt_log_number(u->log, "memory", (double)drt_peak_memory());
@@ -154,6 +160,7 @@ static drt_status steps_run(run *u, drt_error *err) {
         drt_step_data *data;
         drt_step_report report;
         double start = drt_clock();
+        u->counted = u->count.flops;
         if ((status = drt_loader_next(u->loader, &data, err))) break;
         status =
             drt_train_step(u->tape, u->m, u->r, drt_loader_options(u->loader), data, u->step, u->steps, &report, err);

@@ -30,6 +30,13 @@ typedef struct {
 
 drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_run_result *result, drt_error *err);
 
+// What the first `steps` of a run cost a step: floating-point operations of its products and attention, forward and
+// backward, as counted from their shapes (kernels/count.h). Nothing is trained or written. What was done is in
+// run.jsonl.
+drt_status drt_train_flops(const drt_recipe *r, int64_t steps, double *flops, drt_error *err);
+// The sum of a field ("flops", "seconds") over all steps of folder/run.jsonl: a resumed run counts whole.
+drt_status drt_run_sum(const char *folder, const char *field, double *sum, drt_error *err);
+
 // The model that a recipe starts from, with the parts its objectives need; *bank: the permutation bank (malloc'ed
 // [classes, cells]; NULL without image order), drawn from the seed or taken from the model's directed.safetensors.
 // progress: reading weights; may be NULL.

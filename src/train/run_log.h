@@ -16,7 +16,7 @@
 //
 // Fields stand in the line in the order in which they were given, after "step". Names that have a meaning here: "loss"
 // and all that begin with "loss." (smoothed in the live line), "tokens_per_second", "memory" (bytes). Other names used
-// by training: lr, grad_norm, rows, seconds. NaN and infinity are written as null. Not thread-safe.
+// by training: lr, grad_norm, rows, flops, seconds. NaN and infinity are written as null. Not thread-safe.
 #ifndef DRT_TRAIN_RUN_LOG_H
 #define DRT_TRAIN_RUN_LOG_H
 

@@ -27,9 +27,9 @@ typedef struct {
 
 static void fill(fixture *f) {
     *f = (fixture){.commands = {"drt chat \"a & b\""}};
-    f->models[0] = (drt_report_model){"llava", 2, first_tasks, NAN, NAN, NAN, NAN, 0.31, 0.332, 65, 0, NULL};
+    f->models[0] = (drt_report_model){"llava", 2, first_tasks, NAN, NAN, NAN, NAN, 0.31, 0.332, 65, 0, 0, NULL};
     f->models[1] = (drt_report_model){"direct <llava>", 2, second_tasks, 0.622, 0.015625, 0.71, 0.42, 0.31, 0.587,
-                                      NAN, 0, NULL};
+                                      NAN, 3e12, 0, NULL};
     f->examples[0] = (drt_report_example){"\x89PNG", 4, "exist", "what | is?", "square", first_answers};
     f->examples[1] = (drt_report_example){jpeg, 4, "count", "how many?\nsay", "2", second_answers};
     f->report = (drt_report){.title = "T <&>", .note = "a note", .n_models = 2, .models = f->models, .n_examples = 2,
@@ -54,6 +54,8 @@ static void json_has_the_layout_that_was_promised(void **state) {
                                  &after), 0);
     assert_true(order == 0.622 && text_exact == 0.71 && before == 0.31 && after == 0.587);
     json_t *llava = json_object_get(models, "llava");
+    assert_true(json_is_null(json_object_get(llava, "train_flops")));
+    assert_true(json_real_value(json_object_get(json_object_get(models, "direct <llava>"), "train_flops")) == 3e12);
     assert_true(json_is_null(json_object_get(llava, "image_order_accuracy")));
     json_t *color = json_object_get(json_object_get(llava, "tasks"), "color");
     assert_true(json_is_null(json_object_get(color, "blind_restricted")));
