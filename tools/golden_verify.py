@@ -2,7 +2,8 @@
 """Makes a golden file for `drt verify`: what `transformers` computes at every stage of a LLaVA folder or a decoder.
 
   python3 tools/golden_verify.py MODEL OUT.safetensors [--image F] [--prompt TEXT] [--dtype float32|bfloat16|float16]
-  python3 tools/golden_verify.py      makes tests/golden/verify: a tiny random LLaVA with its golden file
+  python3 tools/golden_verify.py      makes tests/golden/verify: a tiny random LLaVA with its golden file, and one of the
+                                      same model with matrices rounded to bf16
 
 TEXT is the whole prompt as the model is to read it, with <image> where the picture goes; \\n in it is a line end. Without a
 tokenizer in MODEL the words are drawn, and without --image the picture of a LLaVA. The
@@ -125,8 +126,13 @@ def run(model, ids, pixels):
     return stages.kept, greedy, margins
 
 
-def make(folder, out, picture, prompt, dtype):
+def make(folder, out, picture, prompt, dtype, halves=False):
+    """halves: with matrices rounded to bf16, as drt keeps them with --dtype bf16."""
     model = load(folder, getattr(torch, dtype))
+    with torch.no_grad():
+        for p in model.parameters():
+            if halves and p.ndim > 1:
+                p.copy_(p.bfloat16().float())
     about = {"dtype": dtype, "format": "pt",
              "made_by": f"transformers {transformers.__version__}, torch {torch.__version__}"}
     pixels = None
@@ -187,8 +193,9 @@ def tiny(folder):
     rough = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((41, 30), Image.Resampling.BICUBIC)
     picture = io.BytesIO()
     rough.save(picture, "PNG")
-    make(model_folder, os.path.join(folder, "golden.safetensors"), picture.getvalue(),
-         "USER: <image>\nWhat is the color of the ring? ASSISTANT:", "float32")
+    for halves in (False, True):
+        make(model_folder, os.path.join(folder, "golden_bf16.safetensors" if halves else "golden.safetensors"),
+             picture.getvalue(), "USER: <image>\nWhat is the color of the ring? ASSISTANT:", "float32", halves)
 
 
 def main():

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 static const char help[] =
-    "drt verify MODEL --golden FILE [--json]\n"
+    "drt verify MODEL --golden FILE [--dtype TYPE] [--json]\n"
     "\n"
     "Runs MODEL on the picture and prompt of a golden file and compares every stage with what another program\n"
     "computed: tokens, pixels, patch embedding, every vision layer, projector, splice, every decoder layer, logits,\n"
@@ -18,14 +18,16 @@ static const char help[] =
     "  python3 tools/golden_verify.py MODEL golden.safetensors --image cup.jpg --prompt \"USER: <image>\\n...\"\n"
     "\n"
     "  --golden FILE   what to compare with\n"
+    "  --dtype TYPE    of the weights: f32 (default, and the strictest), bf16, or auto, as the folder stores them\n"
     "  --json          the certificate as JSON\n"
     "  --device NAME   cpu (default), or ref: slow and plain\n"
     "  --threads N     default: all cores\n"
     "\n"
     "  drt verify models/llava-1.5-7b-hf --golden golden.safetensors\n";
 
-static drt_status run(const char *model, const char *golden, bool json, drt_tape *tape, bool *same, drt_error *err) {
-    const drt_model_options inference = {0};
+static drt_status run(const char *model, drt_keep keep, const char *golden, bool json, drt_tape *tape, bool *same,
+                      drt_error *err) {
+    const drt_model_options inference = {.keep = keep};
     drt_model *m = NULL;
     drt_certificate c = {0};
     drt_text text = {0};
@@ -44,13 +46,11 @@ static drt_status run(const char *model, const char *golden, bool json, drt_tape
 }
 
 int drt_cli_verify(int argc, char **argv) {
-    const char *model = NULL, *golden = NULL, *name = "cpu", *threads = NULL;
+    const char *model = NULL, *golden = NULL, *name = "cpu", *threads = NULL, *dtype = "f32";
     bool json = false, same = false;
     const drt_option options[] = {
-        {"--golden", &golden, NULL, true},
-        {"--json", NULL, &json, false},
-        {"--device", &name, NULL, false},
-        {"--threads", &threads, NULL, false},
+        {"--golden", &golden, NULL, true}, {"--dtype", &dtype, NULL, false},     {"--json", NULL, &json, false},
+        {"--device", &name, NULL, false},  {"--threads", &threads, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &model, &n_rest, help);
@@ -59,11 +59,13 @@ int drt_cli_verify(int argc, char **argv) {
         fprintf(stderr, "drt verify: which model? Give its folder first.\nTry: drt verify --help\n");
         return 2;
     }
+    int keep = drt_cli_word("verify", "--dtype", dtype, drt_keep_names, DRT_KEEPS);
+    if (keep < 0) return 2;
     drt_error err = {0};
     drt_device *dev;
     drt_tape *tape;
     if (!drt_cli_open("verify", name, threads, &dev, &tape)) return 2;
-    drt_status status = run(model, golden, json, tape, &same, &err);
+    drt_status status = run(model, (drt_keep)keep, golden, json, tape, &same, &err);
     if (status) fprintf(stderr, "drt verify: %s\n", err.text);
     drt_cli_close(dev, tape);
     return status || !same;

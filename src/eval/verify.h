@@ -20,9 +20,9 @@
 // A stage is in order when no number is further off than
 //   8 * rms * (u * sqrt(length) + h * sqrt(roundings))
 // rms: of the golden stage. length: of all sums on the way to the stage (rounding errors of f32 sums grow with the root
-// of their number), u = 2^-24. roundings: tensors on the way; h is 0 where both sides store f32, else the rounding of
-// what the coarser one stores: 2^-9 for bf16, 2^-12 for f16. Where tokens or pixels differ, the rest runs on the golden
-// ones, so that it is judged too.
+// of their number), u = 2^-24. roundings: tensors on the way; h is the rounding of the coarser side: 2^-9 where the
+// model's weights are kept in bf16 or the golden run was one of bf16, 2^-12 for a golden run of f16, else 0. Where
+// tokens or pixels differ, the rest runs on the golden ones, so that it is judged too.
 #ifndef DRT_EVAL_VERIFY_H
 #define DRT_EVAL_VERIFY_H
 

@@ -126,6 +126,7 @@ static void verified(void **state) {
     says(w, "verify " VERIFY "model --golden " VERIFY "golden.safetensors --json", 0, "\"stages\"");
     // bf16 weights are another model.
     says(w, "convert " VERIFY "model @/rounded --dtype bf16", 0, "as BF16");
+    says(w, "verify @/rounded --golden " VERIFY "golden_bf16.safetensors --dtype auto", 0, "All 15 stages agree");
     says(w, "verify @/rounded --golden " VERIFY "golden.safetensors", 1,
          "The first stage that differs is vision.embedding, by ");
 }
@@ -135,7 +136,7 @@ static void merged(void **state) {
     if (!w->drt) skip();
     says(w, "merge tests/golden/model/llava tests/golden/lora/llava @/merged --threads 1", 0,
          "34 layers merged, as F32; read back, logits ");
-    says(w, "inspect @/merged", 1, "(80 F32)|faults     1\n|no tokenizer.json or tokenizer.model; copy the one");
+    says(w, "inspect @/merged", 1, "(80 F32)|faults     1\n|no tokenizer.json, tokenizer.model or spiece.model; copy");
 }
 
 static void asked(void **state) {
@@ -212,6 +213,8 @@ static void refusals(void **state) {
         {"chat @/start --prompt x --adapter @/none", 1, "/none/adapter_config.json: cannot open"},
         {"verify models/tiny-llama", 2, "--golden is missing"},
         {"verify --golden @/none", 2, "which model?"},
+        {"verify @/start --golden @/none --dtype f16", 2, "there is no 'f16'; did you mean bf16? It can be: f32"},
+        {"probe @/start --data @/none --dtype half", 2, "--dtype: there is no 'half'"},
         {"verify models/tiny-llama --golden @/none", 1, "/none: cannot open"},
         {"verify models/tiny-llama --golden models/tiny-llama/model.safetensors", 1, "golden_verify.py"},
         {"merge @/start @/none", 2, "MODEL, ADAPTER and OUT are wanted"},

@@ -19,13 +19,15 @@ typedef struct {
     drt_model *m;
 } world;
 
-static void open_world(world *w, const char *device) {
+static void open_kept(world *w, const char *device, drt_keep keep) {
     drt_error err = {0};
-    const drt_model_options nothing_learns = {0};
+    const drt_model_options nothing_learns = {.keep = keep};
     check_ok(drt_device_open(&w->dev, device, 2, &err));
     assert_non_null(w->t = drt_tape_new(w->dev, &err));
     check_ok(drt_model_open(&w->m, FOLDER, &nothing_learns, &err));
 }
+
+static void open_world(world *w, const char *device) { open_kept(w, device, DRT_KEEP_F32); }
 
 static void close_world(world *w) {
     drt_model_close(w->m);
@@ -59,6 +61,26 @@ static void the_certificate_holds(void **state) {
         drt_certificate_free(&c);
         close_world(&w);
     }
+}
+
+// Products of bf16 weights round their other operand: they are held to the tolerance of that, which f32 does not need.
+static void weights_in_bf16(void **state) {
+    (void)state;
+    world w;
+    drt_error err = {0};
+    drt_certificate f32, bf16;
+    open_world(&w, "cpu");
+    check_ok(drt_verify(w.m, w.t, GOLDEN, &f32, &err));
+    close_world(&w);
+    open_kept(&w, "cpu", DRT_KEEP_BF16);
+    check_ok(drt_verify(w.m, w.t, "tests/golden/verify/golden_bf16.safetensors", &bf16, &err));
+    assert_null(bf16.first);
+    assert_int_equal(bf16.n, f32.n);
+    int beyond = 0;
+    for (int i = 0; i < f32.n; i++) beyond += bf16.stage[i].difference > f32.stage[i].tolerance;
+    check(beyond > 5);
+    drt_certificate_free(&f32), drt_certificate_free(&bf16);
+    close_world(&w);
 }
 
 // Makes the numbers of a tensor wrong by one part in 200.
@@ -189,6 +211,7 @@ static void other_goldens_are_refused_or_fail(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_certificate_holds),
+        cmocka_unit_test(weights_in_bf16),
         cmocka_unit_test(what_is_spoilt_is_named),
         cmocka_unit_test(pixels_do_not_hide_the_rest),
         cmocka_unit_test(other_goldens_are_refused_or_fail),
