@@ -32,8 +32,10 @@ INLINE vf act(drt_activation kind, vf x, vf *d) {
     if (kind == DRT_GELU_TANH) {
         // x sigmoid(z), z = 2 sqrt(2/pi) (x + 0.044715 x^3); beyond 12 the sigmoid is 0 or 1 and z would overflow.
         vf a = vmin(vset(12.0f), vmax(vset(-12.0f), x)), square = a * a;
-        vf s = 1.0f / (1.0f + vexp(a * (square * -0.0713548163f - 1.59576912f)));
-        if (d) *d = s + a * s * (1.0f - s) * (square * 0.214064449f + 1.59576912f);
+        vf e = vexp(a * (square * -0.0713548163f - 1.59576912f)), s = 1.0f / (1.0f + e);
+        // 1 - s: near s = 1 the difference would keep few digits, and the slope multiplies it by up to 37.
+        vf rest = vselect(x > 0.0f, e * s, 1.0f - s);
+        if (d) *d = s + a * s * rest * (square * 0.214064449f + 1.59576912f);
         return x * s;
     }
     float k = kind == DRT_SILU ? 1.0f : 1.702f;
