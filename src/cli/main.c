@@ -19,6 +19,7 @@ static const struct {
     {"chat", drt_cli_chat, "talk with a model, about a picture if you like"},
     {"eval", drt_cli_eval, "ask a model questions, with the picture and without"},
     {"probe", drt_cli_probe, "what a vision tower's patch features tell about a picture"},
+    {"gps", drt_cli_gps, "can a trainable permuter learn any permutation? with live accuracy"},
     {"new", drt_cli_new, "make a model with random weights from a config"},
     {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
     {"assemble", drt_cli_assemble, "join a vision tower and a language model: where stage 1 begins"},

@@ -1,4 +1,5 @@
-// Pointwise functions and gated linear units.
+// Pointwise functions, dropout, and gated linear units.
+#include "base/rng.h"
 #include "tensor/ops.h"
 
 typedef struct {
@@ -65,5 +66,33 @@ drt_tensor *drt_shift(drt_tape *t, drt_tensor *x, float by) {
     dev->k->fill(dev, y->value, by);
     dev->k->add(dev, x->value, y->value, y->value);
     if (y->needs_grad) drt_tape_record(t, shift_back, c, y, NULL);
+    return y;
+}
+
+typedef struct {
+    drt_tensor *x, *y;
+    uint64_t key;
+    float rate;
+} drop;
+
+static void drop_back(drt_tape *t, void *context) {
+    const drop *c = context;
+    drt_device *dev = drt_tape_device(t);
+    bool acc;
+    drt_mat dx = drt_grad_target(t, c->x, &acc);
+    if (dx.data) dev->k->drop(dev, c->key, c->rate, c->y->grad, acc, dx);
+}
+
+drt_tensor *drt_drop(drt_tape *t, float rate, uint64_t key, drt_tensor *x) {
+    if (!x || drt_tape_failed(t, NULL)) return NULL;
+    uint64_t noise = drt_tape_noise(t);
+    if (!noise || rate <= 0) return x;
+    drt_device *dev = drt_tape_device(t);
+    drt_tensor *y = drt_tensor_new(t, x->value.rows, x->value.cols, x->needs_grad);
+    drop *c = drt_tape_alloc(t, 1, sizeof *c);
+    if (!y || !c) return NULL;
+    *c = (drop){x, y, drt_hash((uint64_t[]){noise, key}, 2 * sizeof(uint64_t)), rate};
+    dev->k->drop(dev, c->key, rate, x->value, false, y->value);
+    if (y->needs_grad) drt_tape_record(t, drop_back, c, y, NULL);
     return y;
 }

@@ -56,6 +56,9 @@ drt_tensor *drt_activate(drt_tape *t, drt_activation kind, drt_tensor *x);
 drt_tensor *drt_shift(drt_tape *t, drt_tensor *x, float by);          // x + by
 drt_tensor *drt_glu(drt_tape *t, drt_activation kind, drt_tensor *x); // x [n, 2f] = gate | up -> [n, f]
 
+// Dropout by the mask of (the tape's noise, key), where the tape has noise; else x itself.
+drt_tensor *drt_drop(drt_tape *t, float rate, uint64_t key, drt_tensor *x);
+
 // ---- attention.c ---------------------------------------------------------------------------------------------------
 // Turns columns [col, col + cols) of x in place by the rotary angles of table (kernels.h); before any part of x is
 // taken. position [rows], table [positions, turning channels of a head].
@@ -65,6 +68,26 @@ void drt_rope(drt_tape *t, drt_tensor *x, int64_t col, int64_t cols, const int32
 // shape points to must outlive the step; shape itself is copied.
 drt_tensor *drt_attend(drt_tape *t, const drt_attention *shape, drt_tensor *q, drt_tensor *k, drt_tensor *v,
                        drt_tensor **mass);
+
+// ---- permutation.c: soft and hard permutations (METHODS 5), [n, n] matrices on the host -----------------------------
+// y = (scale s + diagonal [i == j] + Gumbel noise) / tau, held in [-bound, bound].
+typedef struct {
+    float scale, diagonal, tau, bound;
+    uint64_t noise; // the noise is a function of this and the place; 0: none
+} drt_soften;
+drt_tensor *drt_soften_scores(drt_tape *t, const drt_soften *how, drt_tensor *s);
+// Rows and columns sum to 1 (kernels.h); *done (may be NULL): sweeps made.
+drt_tensor *drt_sinkhorn_plan(drt_tape *t, const drt_sinkhorn *how, drt_tensor *s, int *done);
+// Row i is 1 at column[i] and 0 elsewhere; the gradient goes to p as it comes (straight through).
+drt_tensor *drt_one_hot(drt_tape *t, drt_tensor *p, const int32_t *column);
+drt_tensor *drt_product(drt_tape *t, drt_tensor *a, drt_tensor *b); // a b
+// square * mean over all elements of (hard - target)^2 + cross_entropy * mean over rows of -log p[i, target[i]] +
+// entropy * mean over rows of -sum_j p log p. hard: what is used of p (NULL: p itself). *terms: the means alone.
+typedef struct {
+    float square, cross_entropy, entropy;
+} drt_permutation_terms;
+drt_tensor *drt_permutation_loss(drt_tape *t, drt_tensor *p, drt_tensor *hard, const int32_t *target,
+                                 const drt_permutation_terms *weight, drt_permutation_terms *terms);
 
 // ---- loss.c: scalars -----------------------------------------------------------------------------------------------
 // sum over rows of weight[i] * CE(x w^T + b, label[i]): output projection and cross-entropy in one, in chunks of rows,

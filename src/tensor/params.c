@@ -10,7 +10,7 @@
 
 const char *const drt_group_names[DRT_GROUPS] = {"vision",    "clip_text", "clip_projection", "temperature",
                                                  "projector", "language",  "directed",        "order_head",
-                                                 "balance",   "patch_head", "adapter"};
+                                                 "balance",   "patch_head", "adapter", "permuter"};
 
 enum { ALIGN = 16 }; // numbers: every parameter starts on a cache line
 

@@ -31,6 +31,7 @@ typedef enum {
     DRT_BALANCE,    // log-variances of `weights: learned`
     DRT_PATCH_HEAD, // the head of patch_words, thrown away after training
     DRT_ADAPTER,    // low-rank additions to weights
+    DRT_PERMUTER,   // GPS
     DRT_GROUPS
 } drt_group;
 extern const char *const drt_group_names[DRT_GROUPS]; // as in recipes: vision, clip_text, ...
