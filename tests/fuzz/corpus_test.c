@@ -25,6 +25,10 @@
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput run_torch_bin
 #include "fuzz/torch_bin_fuzz.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput run_word_labels
+#include "fuzz/word_labels_fuzz.c"
+#undef LLVMFuzzerTestOneInput
 
 // What libFuzzer has for image_fuzz.c; nothing is changed here.
 size_t LLVMFuzzerMutate(uint8_t *bytes, size_t size, size_t room) {
@@ -62,11 +66,13 @@ static void image(void **state) { (void)state, run_all("image", run_image); }
 static void safetensors(void **state) { (void)state, run_all("safetensors", run_safetensors); }
 static void tokenizer(void **state) { (void)state, run_all("tokenizer", run_tokenizer); }
 static void torch_bin(void **state) { (void)state, run_all("torch_bin", run_torch_bin); }
+static void word_labels(void **state) { (void)state, run_all("word_labels", run_word_labels); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(config),      cmocka_unit_test(dataset),   cmocka_unit_test(image),
         cmocka_unit_test(safetensors), cmocka_unit_test(tokenizer), cmocka_unit_test(torch_bin),
+        cmocka_unit_test(word_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
