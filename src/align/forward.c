@@ -6,6 +6,8 @@ static drt_mat pixels(const drt_forward *f) { return drt_picture_rows(f->model, 
 static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
     const drt_model *m = f->model;
     drt_tensor *seen = f->batch->images ? drt_visual_tokens(t, m, pixels(f), recompute) : NULL;
+    f->visual = seen;
+    if (!f->batch->rows) return; // an objective of visual tokens alone
     const drt_batch *b = drt_token_mixer_batch(t, m, &f->options->mixer, f->batch, seen);
     if (!b) return;
     f->batch = b; // the objectives read rows where they are now
@@ -38,7 +40,7 @@ static void run_clip(drt_tape *t, drt_forward *f, bool recompute) {
 }
 
 void drt_forward_run(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
-    f->states = f->pooled_images = f->pooled_texts = f->features = NULL;
+    f->states = f->visual = f->pooled_images = f->pooled_texts = f->features = NULL;
     f->mass = NULL;
     if (f->model->config.kind == DRT_MODEL_CLIP) run_clip(t, f, recompute);
     else run_decoder(t, f, guided, recompute);

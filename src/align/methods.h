@@ -32,4 +32,7 @@ extern const int drt_patch_classes[DRT_PATCH_LABELS];
 int drt_patch_classes_total(void);
 drt_tensor *drt_patch_words_loss(drt_tape *t, const drt_forward *f, drt_score *score);
 
+// sea.c: METHODS 3. Visual tokens and the embeddings of their patches' words, matched within a batch (align/sea.h).
+drt_tensor *drt_sea_loss(drt_tape *t, const drt_forward *f, drt_score *score);
+
 #endif

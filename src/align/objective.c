@@ -12,6 +12,7 @@ const drt_objective drt_objectives[DRT_OBJECTIVES] = {
     [DRT_GUIDED] = {"guided", "guided_mass", NULL, false, true, drt_guided_objective},
     [DRT_CONTRASTIVE] = {"contrastive", "retrieval", NULL, false, false, drt_contrastive_objective},
     [DRT_PATCH_WORDS] = {"patch_words", "patch_accuracy", NULL, false, false, drt_patch_words_loss},
+    [DRT_SEA] = {"sea", "sea_accuracy", NULL, false, false, drt_sea_loss},
 };
 
 drt_tensor *drt_word_loss(drt_tape *t, const drt_forward *f, drt_pass_kind kind, drt_score *score) {

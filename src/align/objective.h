@@ -33,7 +33,7 @@ typedef struct {
 
 // Counts over the whole optimizer step: losses are means over these, however the step is cut into batches.
 typedef struct {
-    int64_t words[DRT_PASS_KINDS], orders, guided, samples, captions;
+    int64_t words[DRT_PASS_KINDS], orders, guided, samples, captions, pairs;
 } drt_totals;
 
 typedef struct {
@@ -42,6 +42,7 @@ typedef struct {
     const drt_totals *totals;
     const drt_align_options *options;
     drt_tensor *states; // [batch->selected, d] final states of the selected rows (LLaVA, decoder)
+    drt_tensor *visual; // [images * rows, d] visual tokens; NULL: no images
     drt_tensor **mass;  // one a decoder layer, the last over the selected rows; NULL if nobody asked
     drt_tensor *pooled_images, *pooled_texts; // CLIP: [captions, joint], [texts, joint], of length 1
     drt_tensor *features;                     // CLIP: patch rows of the layer that LLaVA will read [images * P, width]
@@ -73,6 +74,7 @@ enum {
     DRT_GUIDED,
     DRT_CONTRASTIVE,
     DRT_PATCH_WORDS,
+    DRT_SEA,
     DRT_OBJECTIVES
 };
 extern const drt_objective drt_objectives[DRT_OBJECTIVES];

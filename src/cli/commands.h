@@ -16,6 +16,8 @@ int drt_cli_merge(int argc, char **argv);
 int drt_cli_inspect(int argc, char **argv);
 int drt_cli_verify(int argc, char **argv);
 int drt_cli_gps(int argc, char **argv);
+int drt_cli_sea_labels(int argc, char **argv);
+int drt_cli_words(int argc, char **argv);
 int drt_cli_demo(int argc, char **argv);
 int drt_cli_ablate(int argc, char **argv);
 

@@ -34,6 +34,8 @@ static const char help[] =
     "  --free                skip restricted answers\n"
     "  --order NAME          of the input: none (default), or token_mixer (METHODS: visual tokens beside like words)\n"
     "  --tau X, --side S     of token_mixer: least cosine (default 0.1); before (default) or after the word\n"
+    "  --labels FILE         of drt sea-labels for these pictures: also the alignment accuracy, the share of patches\n"
+    "                        whose nearest word is one of their labels (not with --blind)\n"
     "  --template NAME       how prompts are written (default: as the folder says, else v1)\n"
     "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
@@ -46,7 +48,7 @@ enum { MOST_TASKS = 64 };
 
 typedef struct {
     const char *model, *data, *tasks, *out, *batch, *limit, *tokens, *template, *device, *threads, *token, *passes,
-        *dtype, *order, *tau, *side;
+        *dtype, *order, *tau, *side, *labels;
     drt_token_mixer mixer;
     bool blind, free, puzzles;
     char *words; // what task points into
@@ -96,6 +98,7 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
         {"--order-token", &a->token, NULL, false}, {"--passes", &a->passes, NULL, false},
         {"--dtype", &a->dtype, NULL, false},       {"--order", &a->order, NULL, false},
         {"--tau", &a->tau, NULL, false},           {"--side", &a->side, NULL, false},
+        {"--labels", &a->labels, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -123,6 +126,7 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
 
 static drt_status run(const asked *a, drt_eval_options *o, drt_tape *tape, drt_error *err) {
     drt_model *m = NULL;
+    drt_word_labels *labels = NULL;
     int32_t *bank = NULL;
     int classes = 0, grid = 0;
     drt_eval_result result = {0};
@@ -130,7 +134,9 @@ static drt_status run(const asked *a, drt_eval_options *o, drt_tape *tape, drt_e
     drt_progress answering = {.report = drt_progress_terminal, .user = stderr, .what = "answering"};
     drt_progress solving = {.report = drt_progress_terminal, .user = stderr, .what = "solving puzzles"};
     o->progress = &answering;
-    drt_status status = drt_puzzle_model_open(&m, a->model, (drt_keep)a->keep, &bank, &classes, &grid, err);
+    drt_status status = a->labels ? drt_word_labels_open(&labels, a->labels, err) : DRT_OK;
+    o->labels = labels;
+    if (!status) status = drt_puzzle_model_open(&m, a->model, (drt_keep)a->keep, &bank, &classes, &grid, err);
     if (!status) status = drt_eval_run(m, tape, o, &result, err);
     if (!status && a->puzzles) {
         const drt_puzzles_options p = {.data = a->data,
@@ -162,6 +168,7 @@ static drt_status run(const asked *a, drt_eval_options *o, drt_tape *tape, drt_e
     }
     if (result.arena) drt_eval_result_free(&result);
     drt_model_close(m);
+    drt_word_labels_close(labels);
     free(bank);
     return status;
 }

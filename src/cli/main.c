@@ -20,6 +20,8 @@ static const struct {
     {"eval", drt_cli_eval, "ask a model questions, with the picture and without"},
     {"probe", drt_cli_probe, "what a vision tower's patch features tell about a picture"},
     {"gps", drt_cli_gps, "can a trainable permuter learn any permutation? with live accuracy"},
+    {"sea-labels", drt_cli_sea_labels, "the words for every patch of a data set's pictures, for objective sea"},
+    {"words", drt_cli_words, "the word nearest to each visual token of a picture"},
     {"new", drt_cli_new, "make a model with random weights from a config"},
     {"tokenizer", drt_cli_tokenizer, "learn a vocabulary from data files"},
     {"assemble", drt_cli_assemble, "join a vision tower and a language model: where stage 1 begins"},

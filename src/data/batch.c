@@ -5,7 +5,7 @@
 typedef struct {
     const drt_pack_options *o;
     drt_batch *b;
-    int64_t row, selected, order_rows, orders;
+    int64_t row, selected, order_rows, orders, pair;
     int sequence;
 } packer;
 
@@ -28,7 +28,7 @@ int64_t drt_sample_rows(const drt_sample *s, const drt_pack_options *o) {
 static bool shows(const drt_sample *s, bool shuffled) {
     for (int i = 0; i < s->passes; i++)
         if ((s->pass[i].kind == DRT_PASS_IMAGE_ORDER) == shuffled) return s->images > 0;
-    return (s->texts > 0 || s->order) && !shuffled;
+    return (s->texts > 0 || s->order || s->pairs > 0) && !shuffled;
 }
 
 static void *take(drt_arena *a, int64_t n, size_t size, bool *ok) {
@@ -37,8 +37,8 @@ static void *take(drt_arena *a, int64_t n, size_t size, bool *ok) {
     return p;
 }
 
-static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, int64_t words, bool labels,
-                     const drt_pack_options *o) {
+static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, int64_t words, int64_t pair_tokens,
+                     bool labels, const drt_pack_options *o) {
     bool ok = true;
     int64_t n = b->rows, p = patches_of(o);
     b->offsets = take(a, b->sequences + 1, sizeof *b->offsets, &ok);
@@ -59,6 +59,9 @@ static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, 
     b->order_at = take(a, n, sizeof *b->order_at, &ok);
     b->order_class = take(a, b->sequences, sizeof *b->order_class, &ok);
     b->patches = take(a, images * drt_pack_picture(o), sizeof *b->patches, &ok);
+    b->pair_row = take(a, b->pairs, sizeof *b->pair_row, &ok);
+    b->pair_from = take(a, b->pairs + 1, sizeof *b->pair_from, &ok);
+    b->pair_token = take(a, pair_tokens, sizeof *b->pair_token, &ok);
     b->sample = take(a, b->samples, sizeof *b->sample, &ok);
     b->text = take(a, words, sizeof *b->text, &ok);
     b->text_offsets = take(a, texts + 1, sizeof *b->text_offsets, &ok);
@@ -171,9 +174,22 @@ static void add_pass(packer *k, const drt_pass *p, int image) {
     if (order) b->order_class[k->orders++] = p->permutation;
 }
 
+// first: the batch image of the sample's first one.
+static void add_pairs(packer *k, const drt_sample *s, int first) {
+    drt_batch *b = k->b;
+    for (int i = 0; i < s->pairs; i++, k->pair++) {
+        const drt_word_pair *p = &s->pair[i];
+        int32_t from = b->pair_from[k->pair];
+        b->pair_row[k->pair] = (first + p->image) * image_rows(k->o) + k->o->class_row + p->patch;
+        memcpy(b->pair_token + from, p->token, (size_t)p->tokens * sizeof *p->token);
+        b->pair_from[k->pair + 1] = from + p->tokens;
+    }
+}
+
 static void add_sample(packer *k, const drt_sample *s) {
     drt_batch *b = k->b;
     int intact = b->images;
+    add_pairs(k, s, intact);
     if (shows(s, false)) {
         if (s->patch_label && b->patch_label) {
             void *label = b->patch_label + (size_t)b->images * (size_t)patches_of(k->o);
@@ -212,7 +228,7 @@ static void add_texts(drt_batch *b, const drt_sample *const *samples, int n) {
 drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, int n, const drt_pack_options *options,
                           drt_error *err) {
     drt_batch *b = drt_arena_zalloc(arena, sizeof *b);
-    int64_t images = 0, texts = 0, words = 0;
+    int64_t images = 0, texts = 0, words = 0, pair_tokens = 0;
     bool labels = n > 0;
     for (int i = 0; b && i < n; i++) {
         const drt_sample *s = samples[i];
@@ -223,15 +239,18 @@ drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, in
         texts += s->texts;
         for (int j = 0; j < s->texts; j++) words += s->text_size[j];
         labels &= s->patch_label != NULL;
+        b->pairs += s->pairs;
+        for (int j = 0; j < s->pairs; j++) pair_tokens += s->pair[j].tokens;
     }
     if (b) b->samples = n;
-    if (!b || b->rows > INT32_MAX || !allocate(arena, b, images, texts, words, labels, options)) {
+    if (!b || b->rows > INT32_MAX || !allocate(arena, b, images, texts, words, pair_tokens, labels, options)) {
         drt_fail(err, DRT_ENOMEM,
                  "no memory for a batch of %lld rows and %lld images; lower train.batch or train.tokens",
                  b ? (long long)b->rows : 0LL, (long long)images);
         return NULL;
     }
     packer k = {.o = options, .b = b};
+    b->pair_from[0] = 0;
     for (int i = 0; i < n; i++) {
         b->sample[i] = samples[i]->index;
         add_sample(&k, samples[i]);

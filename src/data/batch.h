@@ -23,6 +23,14 @@ typedef struct {
     int permutation; // IMAGE_ORDER: number in the bank; else -1
 } drt_pass;
 
+// One patch and the word that its visual token is to be like (SEA).
+typedef struct {
+    int image, patch; // of the sample
+    int32_t word;     // its number in the file of labels
+    int32_t *token;   // [tokens] as the decoder's tokenizer spells it
+    int tokens;
+} drt_word_pair;
+
 // A sample ready to be packed. Memory is the step's arena.
 typedef struct {
     int32_t index; // in the dataset
@@ -30,6 +38,8 @@ typedef struct {
     float *patches; // [images * views * P, patch numbers], intact
     drt_pass pass[DRT_PASS_KINDS];
     int passes;
+    drt_word_pair *pair; // [pairs]; of its intact images
+    int pairs;
     // CLIP: the caption and its hard negatives, tokenised (none where the picture is shuffled); labels of patches.
     int texts;
     int32_t **text, *text_size;
@@ -75,7 +85,10 @@ typedef struct {
     uint8_t *responds;    // [rows] such a row
     int32_t *seen;        // [rows] visual rows in the row's sequence
     int images;
-    float *patches; // [images * views * P, patch numbers]
+    float *patches;                  // [images * views * P, patch numbers]
+    int64_t pairs;                   // visual tokens that are to be like words
+    int32_t *pair_row;               // [pairs] rows among the visual tokens
+    int32_t *pair_from, *pair_token; // [pairs + 1] into the words' tokens
     int samples;
     int32_t *sample; // [samples] index in the dataset
     // CLIP

@@ -467,7 +467,8 @@ static drt_status run(world *w) {
         w->sum.task[i].questions = w->file[FIRST_TASK + i].n;
         w->sum.task[i].prior = drt_shapes_prior(trained, &w->asked[tasks[i].by], tasks[i].kind);
     }
-    return write_world(w);
+    drt_status status = drt_shapes_write_words(c->out, w->err);
+    return status ? status : write_world(w);
 }
 
 static drt_status check_count(const char *name, int64_t n, int64_t least, drt_error *err) {

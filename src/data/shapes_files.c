@@ -1,5 +1,7 @@
 #include "data/shapes_files.h"
 
+#include "data/space.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +37,33 @@ void drt_shapes_words_add(shapes_vocabulary *v, const char *text) {
         }
         text += n;
     }
+}
+
+drt_status drt_shapes_write_words(const char *folder, drt_error *err) {
+    static const struct {
+        const char *const *list;
+        int n;
+    } all[] = {{drt_shapes_names, N_SHAPES},      {drt_shapes_colors, N_COLORS}, {drt_shapes_sizes, N_SIZES},
+               {drt_shapes_textures, N_TEXTURES}, {drt_shapes_places, N_PLACES}, {drt_shapes_signs, N_WORDS}};
+    drt_text t = {0};
+    shapes_vocabulary seen = {0};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int k = 0; k < all[i].n; k++) {
+            size_t size = strlen(all[i].list[k]), at = 0, n;
+            for (const char *word; (word = drt_next_word(all[i].list[k], size, &at, &n));) {
+                char one[WORD_SIZE] = {0};
+                int before = seen.n;
+                memcpy(one, word, n);
+                drt_shapes_words_add(&seen, one);
+                if (seen.n > before) drt_text_printf(&t, "%s\n", one);
+            }
+        }
+    char *path = drt_path_join(folder, "words.txt");
+    drt_status status = path && !t.failed ? drt_file_write(path, t.bytes, t.size, err)
+                                          : drt_fail(err, DRT_ENOMEM, "words.txt: no memory");
+    drt_text_free(&t);
+    free(path);
+    return status;
 }
 
 drt_status drt_shapes_list_open(shapes_list *l, const char *folder, const char *name, drt_error *err) {

@@ -23,6 +23,9 @@ typedef struct {
 } shapes_vocabulary;
 void drt_shapes_words_add(shapes_vocabulary *v, const char *text);
 
+// FOLDER/words.txt: what objects and places are called in captions, each word once, one a line.
+drt_status drt_shapes_write_words(const char *folder, drt_error *err);
+
 // A JSON list ("[\n{...},\n{...}\n]") or JSON lines.
 typedef struct {
     drt_writer writer;

@@ -236,12 +236,32 @@ static drt_status prepare(run *r) {
     return read_questions(r);
 }
 
+static int by_path(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+// Alignment accuracy over the pictures of all questions, each once.
+static drt_status align(run *r) {
+    int64_t room = 0;
+    int n = 0, kept = 0;
+    for (int i = 0; i < r->out->tasks; i++) room += r->questions[i].n;
+    const char **path = drt_arena_array(r->out->arena, room, sizeof *path);
+    if (!path || room > INT32_MAX) return drt_fail(r->err, DRT_ENOMEM, "no memory for a list of pictures");
+    for (int i = 0; i < r->out->tasks; i++)
+        for (int64_t k = 0; k < r->questions[i].n; k++)
+            if (r->questions[i].at[k].image) path[n++] = r->questions[i].at[k].image;
+    qsort(path, (size_t)n, sizeof *path, by_path);
+    for (int i = 0; i < n; i++)
+        if (!kept || strcmp(path[i], path[kept - 1])) path[kept++] = path[i];
+    return drt_eval_alignment(r->m, r->t, r->o->labels, path, kept, r->batch, NULL, &r->out->alignment, r->err);
+}
+
 drt_status drt_eval_run(const drt_model *model, drt_tape *tape, const drt_eval_options *options, drt_eval_result *out,
                         drt_error *err) {
     run r = {.m = model, .t = tape, .o = options, .out = out, .err = err};
     *out = (drt_eval_result){.blind = options->blind};
     if (options->order) out->order = *options->order;
     drt_status status = prepare(&r);
+    // Before the questions: labels that do not fit are told at once.
+    if (!status && options->labels && !options->blind) status = align(&r);
     for (int i = 0; i < out->tasks && !status; i++) status = ask_task(&r, &r.questions[i], &out->task[i]);
     if (status) drt_eval_result_free(out);
     drt_arena_free(r.scratch);

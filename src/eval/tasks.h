@@ -18,20 +18,22 @@
 #include "data/conversation.h"
 #include "eval/puzzles.h"
 #include "eval/text_metrics.h"
+#include "eval/words.h"
 #include "model/model.h"
 
 typedef struct {
     const char *data;         // folder: DIR/eval/TASK.jsonl, pictures relative to DIR
     const char *const *tasks; // [n_tasks]; NULL: all that are there (a decoder without tower: those without pictures)
     int n_tasks;
-    bool blind;                   // every picture is black (all pixels 0 before normalisation)
-    bool skip_restricted;         // free answers only
-    int batch;                    // prompts at a time; 0: 32
-    int64_t limit;                // questions of each task; 0: all
-    int max_new_tokens;           // 0: 128, as LLaVA's loader
-    const drt_template *how;      // NULL: the model's own
-    const drt_token_mixer *order; // input order; NULL: none
-    drt_progress *progress;       // may be NULL
+    bool blind;                    // every picture is black (all pixels 0 before normalisation)
+    bool skip_restricted;          // free answers only
+    int batch;                     // prompts at a time; 0: 32
+    int64_t limit;                 // questions of each task; 0: all
+    int max_new_tokens;            // 0: 128, as LLaVA's loader
+    const drt_template *how;       // NULL: the model's own
+    const drt_token_mixer *order;  // input order; NULL: none
+    const drt_word_labels *labels; // also the alignment accuracy over the pictures shown; NULL: not
+    drt_progress *progress;        // may be NULL
 } drt_eval_options;
 
 typedef struct {
@@ -65,9 +67,10 @@ typedef struct {
 } drt_eval_task;
 
 typedef struct {
-    bool blind;            // as run
-    drt_token_mixer order; // as run; its order is NONE without one
-    drt_eval_task *task;   // [tasks]
+    bool blind;              // as run
+    drt_token_mixer order;   // as run; its order is NONE without one
+    drt_alignment alignment; // patches 0: nobody asked, or blind
+    drt_eval_task *task;     // [tasks]
     int tasks;
     drt_arena *arena; // owns everything above
 } drt_eval_result;
@@ -85,6 +88,7 @@ double drt_eval_restricted(const drt_eval_counts *c); // restricted / restricted
 // "prior", "yes_no":
 // {"accuracy", "precision", "recall", "f1", "yes_rate"}, "categories": {...}, "items": [...]}}}. Numbers are fractions;
 // "restricted" is null where nothing was restricted, "yes_no" stands where all questions are of that kind.
+// With labels: "alignment": {"pictures", "patches", "accuracy", "cosine"}.
 // puzzles (may be NULL): "image_order_accuracy", "image_order_chance", "text_order_exact", "guided_mass", null for NaN.
 void drt_eval_table(const drt_eval_result *r, const drt_puzzles *puzzles, drt_text *out);
 void drt_eval_json(const drt_eval_result *r, const drt_puzzles *puzzles, drt_text *out);

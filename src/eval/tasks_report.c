@@ -41,6 +41,11 @@ void drt_eval_table(const drt_eval_result *r, const drt_puzzles *puzzles, drt_te
         for (int k = 0; k < t->categories && t->categories > 1; k++)
             table_line(out, "  ", t->category[k].name, &t->category[k].counts, -1);
     }
+    const drt_alignment *a = &r->alignment;
+    if (a->patches)
+        drt_text_printf(out, "\nalignment accuracy %.3f over %lld patches of %lld pictures, mean cosine %.3f\n",
+                        (double)a->right / (double)a->patches, (long long)a->patches, (long long)a->pictures,
+                        a->cosine);
     puzzle_line line[PUZZLE_LINES];
     if (!puzzles) return;
     puzzle_lines(puzzles, line);
@@ -94,6 +99,11 @@ void drt_eval_json(const drt_eval_result *r, const drt_puzzles *puzzles, drt_tex
         drt_text_printf(out, " \"tau\": %g, \"side\": \"%s\",", (double)r->order.tau,
                         drt_mixer_side_names[r->order.side]);
     drt_text_puts(out, "\n");
+    const drt_alignment *a = &r->alignment;
+    if (a->patches)
+        drt_text_printf(
+            out, "\"alignment\": {\"pictures\": %lld, \"patches\": %lld, \"accuracy\": %.6f, \"cosine\": %.6f},\n",
+            (long long)a->pictures, (long long)a->patches, (double)a->right / (double)a->patches, a->cosine);
     if (puzzles) puzzle_lines(puzzles, line);
     for (int i = 0; puzzles && i < PUZZLE_LINES; i++) {
         if (line[i].value == line[i].value) drt_text_printf(out, "\"%s\": %.6f,\n", line[i].key, line[i].value);

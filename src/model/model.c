@@ -48,6 +48,8 @@ static void extras_declare(drt_model *m, const drt_model_options *o) {
         m->extra.order_b = drt_param_add(p, DRT_ORDER_HEAD, 1, o->order_classes, DRT_INIT_CONSTANT, 0);
     }
     if (o->objectives) m->extra.balance = drt_param_add(p, DRT_BALANCE, o->objectives, 1, DRT_INIT_CONSTANT, 0);
+    // Scale 1, the 0 that memory begins with: of two towers, files fill this group.
+    if (o->temperature) m->extra.temperature = drt_param_add(p, DRT_TEMPERATURE, 1, 1, DRT_INIT_CONSTANT, 0);
     if (o->probe_classes) {
         m->extra.probe =
             drt_param_add(p, DRT_PATCH_HEAD, o->probe_classes, m->config.vision.width, DRT_INIT_CONSTANT, 0);
@@ -198,7 +200,7 @@ static drt_tensor *merge_scales(drt_tape *t, const drt_model *m, drt_tensor *x) 
 
 drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute) {
     bool learns = m->vision.patch->tensor.needs_grad || m->adapter.vision,
-          was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
+         was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
     drt_tensor *x = drt_vision_hidden(t, &m->vision, patches, m->config.select_layer, recompute);
     if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
     if (m->config.scales) x = merge_scales(t, m, x);

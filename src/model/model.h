@@ -25,6 +25,7 @@ typedef struct {
     drt_param *token;           // [1, d] the directed token (METHODS 2.1)
     drt_param *order, *order_b; // [K, d], [1, K]: its final state -> logits over the bank
     drt_param *balance;         // [objectives, 1] log-variances of `weights: learned`
+    drt_param *temperature;     // [1, 1] logarithm of the scale of SEA's scores (sea.safetensors)
     drt_param *probe;           // [classes, vision width] head of patch_words
 } drt_extra;
 
@@ -34,6 +35,7 @@ typedef struct drt_model_options {
     int order_classes;  // 0: no directed token, no order head
     int objectives;     // 0: no balance
     int probe_classes;  // 0: no probe
+    bool temperature;   // SEA's
     const char *scales; // of an assembled model: S²-Wrapper, "336,672,1008"; NULL or "": none
     uint64_t seed;      // of everything that is not in the files
     // Numbers in the files that will fill the towers and the decoder (0: nothing will). These then start as 0, and a
@@ -105,6 +107,11 @@ drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classe
 // [classes * cells]); a folder without the file leaves everything as it is and sets *bank to NULL.
 drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells,
                              drt_error *err);
+
+// SEA's temperature beside the model: sea.safetensors. Nothing to save without one; a folder without the file leaves it
+// as it is.
+drt_status drt_sea_save(const drt_model *m, const char *folder, drt_error *err);
+drt_status drt_sea_load(drt_model *m, const char *folder, drt_error *err);
 
 // ---- forward ---------------------------------------------------------------------------------------------------
 // Patch rows of `pictures` pictures as a matrix.

@@ -143,15 +143,17 @@ static drt_tensor *attention_pool(drt_tape *t, const drt_vision *v, drt_tensor *
     return drt_encoder_mlp(t, &v->size, h, drt_linear(t, x, &h->out->tensor, &h->out_b->tensor));
 }
 
+static bool has_head(drt_tape *t, const drt_vision *v) {
+    if (v->class_row || v->probe) return true;
+    drt_tape_fail(t, DRT_ECONFIG, "this vision tower has no head (vision_use_head): it makes no image embedding");
+    return false;
+}
+
 drt_tensor *drt_vision_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {
     if (!hidden || drt_tape_failed(t, NULL)) return NULL;
     int64_t images = hidden->value.rows / drt_tower_rows(&v->size);
     int32_t *offsets = image_offsets(t, v, images);
-    if (!offsets) return NULL;
-    if (!v->class_row && !v->probe) {
-        drt_tape_fail(t, DRT_ECONFIG, "this vision tower has no head (vision_use_head): it makes no image embedding");
-        return NULL;
-    }
+    if (!offsets || !has_head(t, v)) return NULL;
     drt_tensor *x = v->class_row ? drt_select(t, hidden, offsets, images) : hidden;
     x = drt_layer_norm(t, x, &v->post->tensor, &v->post_b->tensor, v->size.eps);
     return v->class_row ? x : attention_pool(t, v, x, images, offsets);
@@ -165,6 +167,17 @@ drt_tensor *drt_vision_patches(drt_tape *t, const drt_vision *v, drt_tensor *hid
     if (!from) return NULL;
     for (int64_t i = 0; i < images * p; i++) from[i] = (int32_t)(i + i / p + 1);
     return drt_select(t, hidden, from, images * p);
+}
+
+drt_tensor *drt_vision_patches_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {
+    if (!hidden || drt_tape_failed(t, NULL) || !has_head(t, v)) return NULL;
+    drt_tensor *x = drt_vision_patches(t, v, hidden);
+    x = drt_layer_norm(t, x, &v->post->tensor, &v->post_b->tensor, v->size.eps);
+    if (v->class_row) return x;
+    const drt_encoder_layer *h = &v->head;
+    const int64_t d = v->size.width;
+    x = drt_linear(t, x, drt_part(t, &h->qkv->tensor, 2 * d, d, 0, d), drt_part(t, &h->qkv_b->tensor, 0, 1, 2 * d, d));
+    return drt_encoder_mlp(t, &v->size, h, drt_linear(t, x, &h->out->tensor, &h->out_b->tensor));
 }
 
 // The row that stands for a text of n ids.

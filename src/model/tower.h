@@ -34,6 +34,9 @@ drt_tensor *drt_vision_rest(drt_tape *t, const drt_vision *v, drt_tensor *hidden
 // One row for each image, from the last hidden state: [images, d]. CLIP: the class row after the post norm, before the
 // projection. SigLIP: all rows after the post norm, pooled by attention. DRT_ECONFIG: neither class row nor head.
 drt_tensor *drt_vision_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden);
+// Every patch as if the picture were it alone: CLIP's patch rows after the final norm; SigLIP's head with all of its
+// attention on the patch, which then answers with the patch's value. [images * P, d]; DRT_ECONFIG as above.
+drt_tensor *drt_vision_patches_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden);
 // Patch rows only, class rows dropped: [images * P, d].
 drt_tensor *drt_vision_patches(drt_tape *t, const drt_vision *v, drt_tensor *hidden);
 

@@ -1,5 +1,7 @@
 #include "train/loader.h"
 
+#include "model/joint.h"
+#include "train/sea_source.h"
 #include "train/step.h"
 
 #include <stdlib.h>
@@ -12,6 +14,7 @@ struct drt_loader {
     const drt_model *m;
     drt_dataset *data;
     drt_sampler *sampler;
+    drt_sea_source *sea; // NULL: no such objective
     drt_prefetch *prefetch;
     drt_preprocess preprocess;
     drt_pack_options pack;
@@ -58,28 +61,11 @@ static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_ar
     return DRT_OK;
 }
 
-// A caption, cut to the tower's positions. CLIP: bos, tokens, eos. SigLIP: tokens, the tokenizer's eos (its config
-// names CLIP's), and padding to the last position, which is the row that is read.
 static drt_status add_text(const drt_loader *l, const char *text, drt_arena *arena, drt_sample *s, drt_error *err) {
-    const drt_tower *c = &l->m->config.text;
-    drt_token *token = NULL;
-    int n = 0;
-    drt_status status = drt_tokenizer_encode(l->m->tokenizer, text, strlen(text), &token, &n, err);
-    if (status) return status;
-    int front = c->family->causal, eos = front ? c->eos : drt_tokenizer_eos(l->m->tokenizer), most = c->positions - 1;
-    if (n > most - front) n = most - front;
-    int size = front ? n + 2 : c->positions;
-    int32_t *id = drt_arena_array(arena, size, sizeof *id);
-    if (id) {
-        for (int i = 0; i < size; i++) id[i] = c->pad;
-        if (front) id[0] = c->bos;
-        for (int i = 0; i < n; i++) id[front + i] = token[i].id;
-        id[front + n] = eos;
-        s->text[s->texts] = id;
-        s->text_size[s->texts++] = size;
-    }
-    free(token);
-    return id ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a caption");
+    int32_t *id = drt_arena_array(arena, l->m->config.text.positions, sizeof *id);
+    if (!id) return drt_fail(err, DRT_ENOMEM, "no memory for a caption");
+    s->text[s->texts] = id;
+    return drt_joint_text(l->m, text, strlen(text), id, &s->text_size[s->texts++], err);
 }
 
 // data.shuffled: this share of the pictures comes with its cells in random order and without a caption, which would no
@@ -155,6 +141,7 @@ static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, 
     if (!status)
         status =
             l->clip ? clip_sample(l, rec, step, place, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
+    if (!status && l->sea) status = drt_sea_source_draw(l->sea, rec, step, place, arena, s, err);
     if (status) drt_dataset_fail_in(l->data, rec, err);
     drt_record_free(rec);
     *out = s;
@@ -184,6 +171,7 @@ static drt_status pack_all(const drt_loader *l, drt_step_data *d, drt_sample **s
         d->totals.guided += b->guided;
         d->totals.samples += to - from;
         d->totals.captions += b->captions;
+        d->totals.pairs += b->pairs;
         from = to;
     }
     return DRT_OK;
@@ -202,6 +190,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
     if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for %d samples", n);
     drt_status status = drt_sampler_at(l->sampler, step, l->index, err);
     for (int i = 0; !status && i < n; i++) status = make_sample(l, l->index[i], step, i, d->arena, &s[i], err);
+    if (!status && l->sea) status = drt_sea_source_thin(l->sea, step, s, n, d->arena, err);
     return status ? status : pack_all(l, d, s, n, err);
 }
 
@@ -224,6 +213,7 @@ static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progres
                                           .accumulation = (int)r->train.accumulate,
                                           .seed = (uint64_t)r->seed};
     status = drt_sampler_new(&l->sampler, &sampling, err);
+    if (!status && r->objectives.sea > 0) status = drt_sea_source_open(&l->sea, r, l->m, l->data, n, progress, err);
     if (!status && !*steps) *steps = drt_sampler_steps_per_epoch(l->sampler) * r->train.epochs;
     return status;
 }
@@ -306,6 +296,7 @@ void drt_loader_close(drt_loader *l) {
     if (l->prefetch) drt_prefetch_stop(l->prefetch);
     for (int i = 0; i < SLOTS; i++) drt_arena_free(l->slot[i].arena);
     drt_sampler_free(l->sampler);
+    drt_sea_source_close(l->sea);
     drt_dataset_close(l->data);
     free(l->index);
     free(l);

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "align/objective.h"
+#include "align/sea.h"
 #include "base/text.h"
 
 #include <stdbool.h>
@@ -87,7 +88,7 @@ typedef struct {
     } groups;
     // Each objective's weight; 0: off.
     struct {
-        double language, image_order, text_order, guided, contrastive, patch_words;
+        double language, image_order, text_order, guided, contrastive, patch_words, sea;
     } objectives;
     struct {
         char *targets; // which linear layers get an adapter (format/peft.h); "": none
@@ -103,6 +104,11 @@ typedef struct {
     struct {
         drt_guided_reduce reduce;
     } guided;
+    struct {
+        char *labels;          // file of drt sea-labels
+        int64_t window;        // side of a window, of which one patch is drawn
+        drt_sea_negate negate; // AUTO: as the file has it; else what it must have
+    } sea;
     struct {
         drt_input_order order;
         double tau;

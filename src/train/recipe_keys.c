@@ -79,6 +79,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     FACTOR(objectives.guided, "0", "weight of the image-to-response attention loss"),
     FACTOR(objectives.contrastive, "0", "weight of matching pictures and captions (task clip)"),
     FACTOR(objectives.patch_words, "0", "weight of naming what covers each patch (task clip)"),
+    FACTOR(objectives.sea, "0", "weight of visual tokens lying at the words for their patches (stage 1)"),
     STRING(lora.targets, "", "layers that get an adapter: q_proj,v_proj, all-linear, *.mlp.*, /regex/"),
     INT(lora.rank, "8", 1, 1 << 16, "rank of new adapters"),
     FACTOR(lora.alpha, "16", "an adapter's output is multiplied by alpha/rank"),
@@ -88,6 +89,10 @@ const drt_recipe_key drt_recipe_keys[] = {
     INT(order.grid, "0", 0, 1024, "cells along one side of the shuffled image; 0: one per patch"),
     INT(order.bank, "10000", 2, 1 << 24, "permutations in the bank"),
     CHOICE(guided.reduce, "mass", "mass|pair", "mean of 1 - (attention on the image), or of 1 - (each weight)"),
+
+    STRING(sea.labels, "", "words of every patch: a file of drt sea-labels"),
+    INT(sea.window, "2", 1, 1024, "one patch is drawn of every window of so many by so many"),
+    CHOICE(sea.negate, "auto", "auto|true|false", "sign that the labels must have been made with; auto: any"),
 
     CHOICE(token_mixer.order, "none", "none|token_mixer", "order of the input: visual tokens beside the words they are like"),
     NUMBER(token_mixer.tau, "0.1", -1, 1, 0, "least cosine of a visual token and its word"),

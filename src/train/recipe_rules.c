@@ -32,6 +32,10 @@ static drt_status check_objectives(const drt_recipe *r, const drt_recipe_key **k
          r->objectives.patch_words,
          {DRT_TASK_CLIP, DRT_TASK_CLIP},
          "it trains a vision tower's patches"},
+        {"objectives.sea",
+         r->objectives.sea,
+         {DRT_TASK_LLAVA, DRT_TASK_LLAVA},
+         "it draws visual tokens to a language model's words"},
     };
     static const char *const tasks[] = {"llava", "clip", "language"};
     double sum = 0;
@@ -82,6 +86,15 @@ static drt_status check_parts(const drt_recipe *r, const drt_recipe_key **key, d
     return DRT_OK;
 }
 
+static drt_status check_sea(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    *key = drt_recipe_key_find("objectives.sea");
+    if (!(r->objectives.sea > 0)) return DRT_OK;
+    if (r->groups.vision > 0)
+        return drt_fail(err, DRT_ECONFIG,
+                        "objectives.sea: labels are of the vision tower as it was; set groups.vision=0");
+    return DRT_OK;
+}
+
 static drt_status check_lora(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
     *key = drt_recipe_key_find(*r->lora.from ? "lora.from" : "lora.targets");
     if (!*r->lora.targets && !*r->lora.from) return DRT_OK;
@@ -128,6 +141,7 @@ drt_status drt_recipe_contradiction(const drt_recipe *r, const drt_recipe_key **
     drt_status status = check_objectives(r, key, err);
     if (!status) status = check_parts(r, key, err);
     if (!status) status = check_lora(r, key, err);
+    if (!status) status = check_sea(r, key, err);
     if (!status) status = check_sizes(r, key, err);
     return status;
 }
@@ -136,6 +150,12 @@ drt_status drt_recipe_complete(const drt_recipe *r, drt_error *err) {
     static const char *const hint = "give it in the recipe or on the command line";
     if (!*r->out) return drt_fail(err, DRT_ECONFIG, "out: the run folder is not named; %s (out=FOLDER)", hint);
     if (!*r->data.file) return drt_fail(err, DRT_ECONFIG, "data.file: no samples are named; %s (data.file=FILE)", hint);
+    if (r->objectives.sea > 0 && !*r->sea.labels)
+        return drt_fail(
+            err, DRT_ECONFIG,
+            "sea.labels: objective sea needs the words of every patch; make them with drt sea-labels and %s "
+            "(sea.labels=FILE)",
+            hint);
     if (*r->model) return DRT_OK;
     if (*r->lora.targets || *r->lora.from)
         return drt_fail(err, DRT_ECONFIG,

@@ -135,6 +135,7 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
         drt_log_number(u->log, name,
                        exp(-drt_row(u->m->extra.balance->tensor.value, k)[0]) * drt_objective_weight(u->r, k));
     }
+    if (u->m->extra.temperature) drt_log_number(u->log, "sea_scale", exp(drt_scalar(&u->m->extra.temperature->tensor)));
     drt_log_number(u->log, "grad_norm", s->grad_norm);
     drt_log_number(u->log, "rows", (double)s->rows);
     drt_log_number(u->log, "flops", u->count.flops - u->counted);
@@ -221,6 +222,7 @@ static drt_status finish(run *u, drt_error *err) {
     if (!status) status = drt_make_folders(folder, err);
     // config.json is written last by drt_model_save's order: a folder without it is no model yet.
     if (!status && u->bank) status = drt_directed_save(u->m, u->bank, (int)u->r->order.bank, u->cells, folder, err);
+    if (!status) status = drt_sea_save(u->m, folder, err);
     if (!status) status = beside ? drt_adapter_save(u->m, folder, err) : drt_model_save(u->m, folder, "F32", err);
     if (!status) status = draw_curves(u, err);
     free(folder);

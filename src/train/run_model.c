@@ -12,6 +12,7 @@ static drt_model_options options_of(const drt_recipe *r) {
     drt_model_options o = {.seed = (uint64_t)r->seed, .keep = r->dtype, .scales = r->s2_scales};
     if (r->objectives.image_order > 0 || r->objectives.text_order > 0) o.order_classes = (int)r->order.bank;
     if (r->weights == DRT_WEIGHTS_LEARNED) o.objectives = DRT_OBJECTIVES;
+    o.temperature = r->objectives.sea > 0;
     if (r->objectives.patch_words > 0) o.probe_classes = drt_patch_classes_total();
     for (int g = 0; g < DRT_GROUPS; g++) o.learns[g] = drt_group_factor(r, (drt_group)g) > 0;
     // A part that no loss reads learns nothing: its state would be dead weight in every checkpoint.
@@ -70,6 +71,7 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
             drt_fail(err, DRT_ECONFIG, "%s is a %s model, the recipe's task is %s",
                      *r->model ? r->model : "the assembled model", kind_name[(*out)->config.kind], kind_name[r->task]);
     if (!status && o.order_classes) status = bank_for(r, *out, bank, cells, err);
+    if (!status && o.temperature && (*out)->folder) status = drt_sea_load(*out, (*out)->folder, err);
     if (status) {
         drt_model_close(*out);
         free(*bank);

@@ -8,9 +8,13 @@
 
 double drt_objective_weight(const drt_recipe *r, int objective) {
     const double w[DRT_OBJECTIVES] = {
-        [DRT_LANGUAGE_LOSS] = r->objectives.language,  [DRT_IMAGE_ORDER] = r->objectives.image_order,
-        [DRT_TEXT_ORDER] = r->objectives.text_order,   [DRT_GUIDED] = r->objectives.guided,
-        [DRT_CONTRASTIVE] = r->objectives.contrastive, [DRT_PATCH_WORDS] = r->objectives.patch_words,
+        [DRT_LANGUAGE_LOSS] = r->objectives.language,
+        [DRT_IMAGE_ORDER] = r->objectives.image_order,
+        [DRT_TEXT_ORDER] = r->objectives.text_order,
+        [DRT_GUIDED] = r->objectives.guided,
+        [DRT_CONTRASTIVE] = r->objectives.contrastive,
+        [DRT_PATCH_WORDS] = r->objectives.patch_words,
+        [DRT_SEA] = r->objectives.sea,
     };
     return w[objective];
 }
@@ -33,6 +37,7 @@ static float share_of(const drt_forward *f, int objective) {
     case DRT_TEXT_ORDER: return (float)b->words[DRT_PASS_TEXT_ORDER].n / (float)all->words[DRT_PASS_TEXT_ORDER];
     case DRT_GUIDED: return (float)b->guided / (float)all->guided;
     case DRT_CONTRASTIVE: return (float)b->captions / (float)all->captions;
+    case DRT_SEA: return (float)b->pairs / (float)all->pairs;
     default: return (float)b->samples / (float)all->samples;
     }
 }
@@ -96,5 +101,6 @@ drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const 
                         "step %lld: the gradient is not finite (samples %s); nothing was updated. Lower lr or set "
                         "optimizer.clip",
                         (long long)step + 1, names);
+    drt_sea_clamp(m);
     return status;
 }

@@ -56,7 +56,8 @@ static void set(rig *r, const char *name, drt_param *p) {
     int64_t n;
     if (!p || !has(r, name)) return;
     const float *x = rig_numbers(r, name, &n);
-    check(n == p->tensor.value.rows * p->tensor.value.cols);
+    // Log-variances of objectives that are younger than the file stay 0.
+    check(n == p->tensor.value.rows * p->tensor.value.cols || (p->group == DRT_BALANCE && n < p->tensor.value.rows));
     memcpy(p->tensor.value.data, x, (size_t)n * sizeof *x);
 }
 
@@ -79,6 +80,23 @@ static void read_pass(rig *r, int s, int k, drt_pass *p) {
     p->permutation = info[1];
 }
 
+// "s.S.pairs" [n, 3]: image, patch, tokens of the word; "s.S.pair_ids": those of all words.
+static void read_pairs(rig *r, int s, drt_sample *out) {
+    char name[64];
+    int64_t n;
+    snprintf(name, sizeof name, "s.%d.pairs", s);
+    if (!has(r, name)) return;
+    const int32_t *pair = rig_whole(r, name, &n);
+    snprintf(name, sizeof name, "s.%d.pair_ids", s);
+    int32_t *id = (int32_t *)rig_whole(r, name, NULL);
+    out->pairs = (int)(n / 3);
+    out->pair = drt_arena_array(r->arena, out->pairs, sizeof *out->pair);
+    for (int i = 0; i < out->pairs; i++, pair += 3) {
+        out->pair[i] = (drt_word_pair){pair[0], pair[1], i, id, pair[2]};
+        id += pair[2];
+    }
+}
+
 static void read_samples(rig *r) {
     char name[64];
     const drt_tower *v = &r->m->config.vision;
@@ -94,6 +112,7 @@ static void read_samples(rig *r) {
             read_pass(r, r->samples, s->passes, &s->pass[s->passes]);
         }
         for (int i = 0; i < s->pass[0].n; i++) s->images += s->pass[0].id[i] == DRT_IMAGE_TOKEN;
+        read_pairs(r, r->samples, s);
         if (!s->images) continue;
         int64_t size = (int64_t)drt_patches(v) * 3 * v->patch * v->patch;
         int views = s->images * drt_views(&r->m->config);
@@ -110,6 +129,7 @@ static void open_model(rig *r, const char *model) {
     if (*r->recipe.lora.from) o.adapter = r->recipe.lora.from;
     for (int g = 0; g < DRT_GROUPS; g++) o.learns[g] = drt_group_factor(&r->recipe, (drt_group)g) > 0;
     if (has(r, "order.weight")) o.order_classes = (int)find(r, "order.bias")->shape[0];
+    o.temperature = has(r, "log_scale");
     if (r->recipe.weights == DRT_WEIGHTS_LEARNED) o.objectives = DRT_OBJECTIVES;
     snprintf(path, sizeof path, "tests/golden/%s", model);
     check_ok(drt_model_open(&r->m, path, &o, &err));
@@ -117,6 +137,7 @@ static void open_model(rig *r, const char *model) {
     set(r, "order.weight", r->m->extra.order);
     set(r, "order.bias", r->m->extra.order_b);
     set(r, "balance", r->m->extra.balance);
+    set(r, "log_scale", r->m->extra.temperature);
 }
 
 void rig_open(rig *r, const char *model, const char *golden, const char *device, int n, const char *const *overrides) {
@@ -164,6 +185,7 @@ void rig_pack(rig *r, int from, int to) {
     n->guided += b->guided;
     n->samples += to - from;
     n->captions += b->captions;
+    n->pairs += b->pairs;
     r->batch[r->data.n++] = b;
 }
 
@@ -251,13 +273,15 @@ double rig_gradient_gap(rig *r, const char *prefix) {
     } extra[] = {{"directed", r->m->extra.token},
                  {"order.weight", r->m->extra.order},
                  {"order.bias", r->m->extra.order_b},
-                 {"balance", r->m->extra.balance}};
+                 {"balance", r->m->extra.balance},
+                 {"log_scale", r->m->extra.temperature}};
     for (size_t i = 0; i < sizeof extra / sizeof *extra; i++) {
         snprintf(name, sizeof name, "%s%s", prefix, extra[i].name);
         seen += has(r, name);
         if (!extra[i].param || !extra[i].param->tensor.needs_grad || !has(r, name)) continue;
-        drt_mat g = extra[i].param->tensor.grad;
-        double gap = rig_apart(g.data, rig_numbers(r, name, NULL), g.rows * g.cols);
+        int64_t n;
+        const float *want = rig_numbers(r, name, &n);
+        double gap = rig_apart(extra[i].param->tensor.grad.data, want, n);
         if (gap > RIG_GAP && !r->quiet) print_message("%s: %g apart\n", name, gap);
         if (gap > worst) worst = gap;
     }
