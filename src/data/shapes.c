@@ -4,7 +4,6 @@
 
 #include "base/file.h"
 #include "data/shapes_files.h"
-#include "data/shuffle_words.h"
 #include "data/shapes_world.h"
 
 #include <errno.h>
@@ -156,6 +155,14 @@ static void name_picture(char name[64], const char *split, int64_t i, const drt_
     snprintf(name, 64, "images/%s/%06lld.%s", split, (long long)i, s->quality ? "jpg" : "png");
 }
 
+static drt_status make_reading(world *w, int file, drt_shapes_lesson lesson, const char *name, int64_t i) {
+    drt_rng r = stream(w, name, i);
+    char id[40];
+    snprintf(id, sizeof id, "%s-%06lld", file == FINETUNE ? "text" : name, (long long)i);
+    w->sum.text_turns += drt_shapes_put_reading(&w->entry, id, lesson, &r, &w->words, file == TEXT ? &w->read : NULL);
+    return add(w, file);
+}
+
 static drt_status make_train(world *w, int64_t i) {
     char name[64], id[40];
     drt_rng r = stream(w, "train/scene", i);
@@ -179,107 +186,26 @@ static drt_status make_train(world *w, int64_t i) {
     drt_shapes_put_conversation(&w->entry, id, name, "<image>", q, n, text);
     w->sum.turns += n + (text != NULL);
     if ((status = add(w, FINETUNE))) return status;
+    // LLaVA's mixture has conversations without a picture, too: the decoder shall not forget what it can do.
+    if (i % 5 == 0 && (status = make_reading(w, FINETUNE, LESSON_MAPS, "train/text", i))) return status;
 
     r = stream(w, "train/clip", i);
     drt_shapes_put_contrast(&w->entry, id, name, &s, &r);
     return add(w, CLIP);
 }
 
-// Descriptions that hold whatever is asked of them.
-static drt_shapes_style pick_telling_style(drt_rng *r) {
-    static const drt_shapes_style of[20] = {STYLE_PLACES, STYLE_PLACES, STYLE_PLACES, STYLE_PLACES, STYLE_PLACES,
-                                            STYLE_PLACES, STYLE_PLACES, STYLE_PLACES, STYLE_LIST,   STYLE_LIST,
-                                            STYLE_LIST,   STYLE_LIST,   STYLE_LIST,   STYLE_LIST,   STYLE_LIST,
-                                            STYLE_BOTH,   STYLE_BOTH,   STYLE_BOTH,   STYLE_BOTH,   STYLE_BOTH};
-    return of[drt_rng_below(r, 20)];
-}
-
-// Words to be said again: what teaches a decoder to find an earlier word and go on from there, on which every look-up
-// in a description rests. Alone in repeat.json, for the first steps, and now and then in text.json.
-static drt_status make_repeat(world *w, int file, const char *id, drt_rng *r) {
-    drt_text human = {0}, gpt = {0};
-    drt_shapes_repeat(&human, &gpt, r);
-    if (!human.failed && !gpt.failed) drt_shapes_put_pair(&w->entry, id, NULL, human.bytes, gpt.bytes);
-    w->entry.failed |= human.failed || gpt.failed;
-    drt_text_free(&human), drt_text_free(&gpt);
-    w->sum.text_turns++;
-    return add(w, file);
-}
-
-static const char *map(world *w, const drt_shapes_scene *s, drt_shapes_known *known) {
-    w->caption.size = 0;
-    drt_shapes_map(&w->caption, s, known);
-    if (w->caption.failed) return "";
-    drt_shapes_words_add(&w->words, w->caption.bytes);
-    return w->caption.bytes;
-}
-
-// What a question is asked of in place of a picture: a description; in map.json as often a map.
-static const char *told(world *w, int file, const drt_shapes_scene *s, drt_rng *r, drt_shapes_known *known) {
-    if (file == MAP && drt_rng_below(r, 2)) return map(w, s, known);
-    return caption(w, s, pick_telling_style(r), r, known);
-}
-
-// A description or a map, and what is to be made of it: a caption in another style, or a sentence whose words stand
-// shuffled in the question (where the scene has none, a caption). That is what captions (stage 1) and text order
-// (METHODS 2.2) will ask of a picture; a decoder that has never done it with words would not learn it from pictures.
-static drt_status make_retold(world *w, int file, const char *id, const drt_shapes_scene *s, bool order, drt_rng *r) {
-    drt_text human = {0}, sentence = {0};
-    order = order && drt_shapes_caption(&sentence, s, STYLE_TWO_READINGS, r, NULL);
-    if (!order && !drt_shapes_caption(&sentence, s, drt_shapes_pick_style(r), r, NULL))
-        drt_shapes_caption(&sentence, s, STYLE_PLACES, r, NULL);
-    char *shuffled = order ? drt_shuffle_words(sentence.bytes, r) : NULL;
-    drt_text_printf(&human, "%s\n", order && file == MAP ? map(w, s, NULL) : told(w, file, s, r, NULL));
-    if (order) drt_text_printf(&human, DRT_TEXT_ORDER_PROMPT "%s", shuffled ? shuffled : "");
-    else drt_text_puts(&human, "describe the picture.");
-    w->entry.failed |= human.failed || sentence.failed || (order && !shuffled);
-    if (!w->entry.failed) drt_shapes_put_pair(&w->entry, id, NULL, human.bytes, sentence.bytes);
-    free(shuffled), drt_text_free(&human), drt_text_free(&sentence);
-    w->sum.text_turns++;
-    return add(w, file);
-}
-
-// One sample of text.json, relate.json or map.json, of 20: 1 a caption of nothing, 1 words to repeat, 3 a caption to
-// retell, 2 words to order, 13 questions. In map.json 8 words to order and 7 questions: which of two readings is the
-// map's takes look-ups as questions do, but one word of a whole sentence tells whether it was right.
-static drt_status make_told(world *w, int file, const char *id, drt_rng *r) {
-    drt_shapes_scene s;
-    drt_shapes_sample(&s, false, r);
-    uint64_t kind = drt_rng_below(r, 20);
-    if (kind == 0) {
-        const char *text = caption(w, &s, drt_shapes_pick_style(r), r, NULL);
-        drt_shapes_put_pair(&w->entry, id, NULL, "describe a picture.", text);
-        w->sum.text_turns++;
-        return add(w, file);
-    }
-    if (kind == 1) return make_repeat(w, file, id, r);
-    uint64_t order = file == MAP ? 8 : 2;
-    if (kind < 5 + order) return make_retold(w, file, id, &s, kind < 2 + order, r);
-    drt_shapes_known known;
-    drt_shapes_question q[MAX_TURNS];
-    const char *text = told(w, file, &s, r, &known);
-    int n = drt_shapes_conversation(q, &s, &known, file != TEXT, r);
-    for (int k = 0; k < n; k++) {
-        if (file == TEXT) drt_shapes_tally_add(&w->read, &q[k]);
-        learn_words(w, &q[k]);
-    }
-    drt_shapes_put_conversation(&w->entry, id, NULL, text, q, n, NULL);
-    w->sum.text_turns += n;
-    return add(w, file);
-}
-
 static drt_status make_text(world *w, int64_t i) {
     static const struct {
         const char *name;
         int file, one_in;
-    } kind[] = {{"repeat", REPEAT, 5}, {"relate", RELATE, 1}, {"map", MAP, 1}, {"text", TEXT, 1}};
+        drt_shapes_lesson lesson;
+    } kind[] = {{"repeat", REPEAT, 5, LESSON_REPEAT},
+                {"relate", RELATE, 1, LESSON_RELATE},
+                {"map", MAP, 1, LESSON_MAPS},
+                {"text", TEXT, 1, LESSON_TEXT}};
     drt_status status = DRT_OK;
     for (int k = 0; !status && k < (int)(sizeof kind / sizeof *kind); k++) {
-        char id[40];
-        drt_rng r = stream(w, kind[k].name, i);
-        snprintf(id, sizeof id, "%s-%06lld", kind[k].name, (long long)i);
-        if (i % kind[k].one_in == 0)
-            status = kind[k].file == REPEAT ? make_repeat(w, REPEAT, id, &r) : make_told(w, kind[k].file, id, &r);
+        if (i % kind[k].one_in == 0) status = make_reading(w, kind[k].file, kind[k].lesson, kind[k].name, i);
     }
     return status;
 }
@@ -349,8 +275,12 @@ static drt_status make_eval_text(world *w, int64_t i) {
         drt_shapes_scene s;
         drt_shapes_sample(&s, true, &r);
         drt_shapes_known known;
-        const char *lead = by == BY_MAP ? map(w, &s, &known) : caption(w, &s, pick_telling_style(&r), &r, &known);
-        status = ask_all(w, by, &s, NULL, lead, &known, i, &r);
+        w->caption.size = 0;
+        if (by == BY_MAP) drt_shapes_map(&w->caption, &s, &known);
+        else drt_shapes_tell(&w->caption, &s, &r, &known);
+        if (w->caption.failed) return drt_fail(w->err, DRT_ENOMEM, "no memory");
+        drt_shapes_words_add(&w->words, w->caption.bytes);
+        status = ask_all(w, by, &s, NULL, w->caption.bytes, &known, i, &r);
     }
     return status;
 }

@@ -48,6 +48,15 @@ void drt_shapes_put_conversation(drt_text *t, const char *id, const char *image,
 // One line of eval/*.jsonl; image or lead may be NULL.
 void drt_shapes_put_question(drt_text *t, int64_t id, const char *image, const char *lead,
                              const drt_shapes_question *q);
+// What is to be learned from samples without a picture: to say words again; to answer from descriptions; the same, most
+// of all relations; the same, half of it and all sentences to order from maps.
+typedef enum { LESSON_REPEAT, LESSON_TEXT, LESSON_RELATE, LESSON_MAPS } drt_shapes_lesson;
+// One such sample, of 20: 1 a caption of nothing, 1 words to repeat, 3 a caption to retell, 2 (maps: 8) a sentence to
+// put in order, else questions. Its words go to `words`, its questions to `asked` (may be NULL). Returns its questions.
+int drt_shapes_put_reading(drt_text *entry, const char *id, drt_shapes_lesson lesson, drt_rng *r,
+                           shapes_vocabulary *words, shapes_tally *asked);
+// A description that holds whatever may be asked of it.
+void drt_shapes_tell(drt_text *t, const drt_shapes_scene *s, drt_rng *r, drt_shapes_known *known);
 // An entry of clip.json.
 void drt_shapes_put_contrast(drt_text *t, const char *id, const char *image, const drt_shapes_scene *s, drt_rng *r);
 

@@ -364,23 +364,25 @@ static void splits_are_disjoint(void **state) {
     }
 }
 
-static void check_conversations(const char *folder, const char *name, size_t n, bool images) {
+// So many samples with a picture and without.
+static void check_conversations(const char *folder, const char *name, size_t seen, size_t read) {
     json_t *list = load(folder, name), *entry, *turn;
-    size_t i, k;
-    assert_int_equal(json_array_size(list), n);
+    size_t i, k, images = 0;
+    assert_int_equal(json_array_size(list), seen + read);
     json_array_foreach(list, i, entry) {
         json_t *turns = json_object_get(entry, "conversations");
         const char *image = json_string_value(json_object_get(entry, "image"));
-        assert_true(!image == !images);
+        images += image != NULL;
         assert_true(json_array_size(turns) % 2 == 0 && json_array_size(turns) > 0);
         if (image) hash_file(folder, image); // it is there
         json_array_foreach(turns, k, turn) {
             const char *value = json_string_value(json_object_get(turn, "value"));
             assert_string_equal(json_string_value(json_object_get(turn, "from")), k % 2 ? "gpt" : "human");
             assert_true(*value);
-            assert_int_equal(strncmp(value, "<image>\n", 8) == 0, images && k == 0);
+            assert_int_equal(strncmp(value, "<image>\n", 8) == 0, image && k == 0);
         }
     }
+    assert_int_equal(images, seen);
     json_decref(list);
 }
 
@@ -392,11 +394,11 @@ static void files_follow_their_schemas(void **state) {
     drt_shapes_config c = small_world(folder, 1);
     c.eval = 300;
     check_ok(drt_shapes_generate(&c, &sum, &err));
-    check_conversations(folder, "pretrain.json", 60, true);
-    check_conversations(folder, "finetune.json", 60, true);
-    check_conversations(folder, "text.json", 50, false);
-    check_conversations(folder, "eval/order.json", (size_t)sum.order, true);
-    check_conversations(folder, "eval/captions.json", 300, true);
+    check_conversations(folder, "pretrain.json", 60, 0);
+    check_conversations(folder, "finetune.json", 60, 12);
+    check_conversations(folder, "text.json", 0, 50);
+    check_conversations(folder, "eval/order.json", (size_t)sum.order, 0);
+    check_conversations(folder, "eval/captions.json", 300, 0);
     json_t *clip = load(folder, "clip.json"), *entry;
     size_t i;
     json_array_foreach(clip, i, entry) {
