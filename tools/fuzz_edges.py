@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Writes tests/fuzz/corpus/NAME/edge-*: sound inputs with one thing wrong, mostly a step beyond an end.
+
+    python3 tools/fuzz_edges.py            (needs nothing but tests/golden)
+
+Of a check that no input needs no test would see that it is gone. Built with ASan, tests/fuzz/corpus_test.c sees it by
+these.
+"""
+import io
+import json
+import os
+import struct
+import zipfile
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests")
+
+
+def golden(*path):
+    with open(os.path.join(ROOT, "golden", *path), "rb") as f:
+        return f.read()
+
+
+def put(target, name, data):
+    with open(os.path.join(ROOT, "fuzz", "corpus", target, "edge-" + name), "wb") as f:
+        f.write(data)
+
+
+def patched(data, old, new):
+    assert old in data
+    return data.replace(old, new, 1)
+
+
+def safetensors():
+    text = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    put("safetensors", "header-beyond", struct.pack("<Q", 200) + text[:20])
+    put("safetensors", "tensor-beyond", struct.pack("<Q", len(text)) + text + b"1234")
+    large = text.replace(b"[2]", b"[200]")
+    put("safetensors", "shape-beyond", struct.pack("<Q", len(large)) + large + b"12345678")
+
+
+def torch_bin():
+    with zipfile.ZipFile(os.path.join(ROOT, "golden", "torch", "bzip2.bin")) as z:
+        pickle = z.read("archive/data.pkl")
+    # {"a": 64 floats}; the fuzz target gives a bare pickle a storage of 16, in a file of some hundred bytes: 2 are asked for.
+    count, size, offset, stride, far = b"K\x02t", b"K\x02\x85", b"QK\x00", b"K\x01\x85", b"M\x60\xea"
+    pickle = patched(patched(pickle, b"K@t", count), b"K@\x85", size)
+    many = patched(patched(pickle, count, far + b"t"), size, far + b"\x85")
+    put("torch_bin", "storage-small", many)
+    put("torch_bin", "view-long", patched(pickle, size, far + b"\x85"))
+    put("torch_bin", "view-beyond", patched(pickle, offset, b"Q" + far))
+    put("torch_bin", "view-stride", patched(pickle, stride, far + b"\x85"))
+    put("torch_bin", "pickle-cut", pickle[:-60])
+    put("torch_bin", "memo-empty", pickle[:-2] + b"h\xee0.")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        z.writestr(zipfile.ZipInfo("a/data.pkl"), many)
+        z.writestr(zipfile.ZipInfo("a/data/0"), bytes(8))
+    whole = out.getvalue()
+    at = whole.rindex(b"PK\1\2") + 20  # both sizes of the storage, in the directory
+    put("torch_bin", "entry-beyond", whole[:at] + struct.pack("<II", 240000, 240000) + whole[at + 8:])
+
+
+def config():
+    tower = {"model_type": "clip_vision_model", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "image_size": 10, "patch_size": 5, "projection_dim": 4}
+    for name, change in (("patch", {"patch_size": 11}), ("no-heads", {"num_attention_heads": 0}),
+                         ("no-pixels", {"image_size": 0}), ("heads", {"num_attention_heads": 3})):
+        put("config", name, json.dumps(dict(tower, **change)).encode())
+    decoder = {"model_type": "llama", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+               "num_attention_heads": 2, "vocab_size": 9}
+    for name, change in (("no-context", {"max_position_embeddings": 0}), ("no-groups", {"num_key_value_heads": 0}),
+                         ("window", {"sliding_window": 0, "model_type": "mistral"})):
+        put("config", name, json.dumps(dict(decoder, **change)).encode())
+
+
+def image():
+    for name in ("2x3.png", "1x1.jpg", "palette2.png"):
+        data = golden("images", name)
+        put("image", "cut-" + name, data[:len(data) * 3 // 4])
+    data = golden("images", "1x1.jpg")
+    at = data.index(b"\xff\xdb") + 2  # the length of a marker that is skipped or read
+    put("image", "marker-beyond.jpg", data[:at] + b"\xff\xff" + data[at + 2:])
+
+
+def tokenizer():
+    model, at = golden("tokenizer", "spm-unigram-bytes.model"), 0
+    for _ in range(8):  # pieces, of fewer than 128 bytes
+        at += 2 + model[at + 1]
+    put("tokenizer", "field-beyond", model[:at] + b"\n\x40abc")
+    put("tokenizer", "number-cut", model[:at] + b"\n\x08\n\x01a\x15\x00\x00\x00")
+    put("tokenizer", "fixed-cut", model[:at] + b"\x15")
+    put("tokenizer", "varint-cut", model[:at] + b"\x18\xff\xff")
+    whole = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}}
+    for name, change in (("id-beyond", {"vocab": {"a": 0, "b": 1, "ab": 1 << 30}}),
+                         ("id-negative", {"vocab": {"a": 0, "b": 1, "ab": -1}}),
+                         ("id-twice", {"vocab": {"a": 0, "b": 1, "ab": 1}}),
+                         ("merge-unknown", {"merges": [["a", "b"], ["ab", "c"]]}),
+                         ("merge-one", {"merges": ["ab"]})):
+        text = json.dumps({"model": dict(whole["model"], **change)}).encode()
+        put("tokenizer", name, text + b"\0abba")
+
+
+def dataset():
+    sample = b'[{"id":"a","image":"b.png","conversations":[{"from":"human","value":"<image>"},{"from":"gpt","value":"c"}]}]'
+    for at in (7, 8, 60, len(sample) - 2):
+        put("dataset", f"cut-{at}", sample[:at])
+    put("dataset", "escape-cut", sample[:8] + b"\\")
+
+
+if __name__ == "__main__":
+    for make in (safetensors, torch_bin, config, image, tokenizer, dataset):
+        make()
