@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/align/sea.safetensors: the loss of SEA on the tiny LLaVA of tests/golden/model/llava, spelled plainly
-in PyTorch, with gradients; and tests/golden/align/joint.safetensors: single patches in the joint space of the tiny CLIP and
-SigLIP folders.
+"""Writes tests/golden/align/sea.safetensors: the loss of SEA on the tiny LLaVA of tests/golden/model/llava, spelled
+plainly in PyTorch, with gradients; and tests/golden/align/joint.safetensors: single patches in the joint space of the
+tiny CLIP and SigLIP folders.
 
     python tools/golden_sea.py            (after tools/golden_align.py)
 """
@@ -20,7 +20,10 @@ log_scale = torch.tensor([0.4], requires_grad=True)
 
 
 def alignment(pairs):
-    """-1/2N sum of log softmax over the rows and over the columns of e^log_scale cos(x_i, t_j). pairs: image of all, patch, ids."""
+    """-1/2N sum of log softmax over the rows and over the columns of e^log_scale cos(x_i, t_j).
+
+    pairs: number of the image among all, patch, ids of the word.
+    """
     x, t = [], []
     for image, patch, ids in pairs:
         x.append(visual_tokens(pixels[image:image + 1])[0, patch])
@@ -29,7 +32,8 @@ def alignment(pairs):
     scores = log_scale.exp() * F.normalize(torch.stack(x), dim=-1) @ F.normalize(torch.stack(t), dim=-1).T
     loss = torch.zeros(())
     for i in range(len(pairs)):
-        loss = loss - torch.log(scores[i, i].exp() / scores[i].exp().sum()) - torch.log(scores[i, i].exp() / scores[:, i].exp().sum())
+        own = scores[i, i].exp()
+        loss = loss - torch.log(own / scores[i].exp().sum()) - torch.log(own / scores[:, i].exp().sum())
     return loss / (2 * len(pairs))
 
 
@@ -38,7 +42,8 @@ def language():
     for passes in samples("visual"):
         kind, ids, trained, _ = passes[0]
         n = sum(i < 0 for i in ids)
-        states, _, _, predicts = run(ids, trained, visual_tokens(pixels[first:first + n]) if n else [])
+        seen = visual_tokens(pixels[first:first + n]) if n else []
+        states, _, _, predicts = run(ids, trained, seen)
         first += n
         every += [F.cross_entropy(model.lm_head(states[r])[None], torch.tensor([label])) for r, label in predicts]
     return torch.stack(every).mean()
@@ -74,7 +79,8 @@ def sea():
 
 def joint():
     out = {}
-    for folder, kind in ("clip", CLIPModel), ("clip_odd", CLIPModel), ("siglip", SiglipModel), ("siglip_odd", SiglipModel):
+    for folder in "clip", "clip_odd", "siglip", "siglip_odd":
+        kind = SiglipModel if "siglip" in folder else CLIPModel
         m = kind.from_pretrained(os.path.join(HERE, "model", folder)).eval()
         images = load_file(os.path.join(HERE, "model", folder, "expected.safetensors"))["pixels"]
         v = m.vision_model

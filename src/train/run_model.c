@@ -72,6 +72,7 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
                      *r->model ? r->model : "the assembled model", kind_name[(*out)->config.kind], kind_name[r->task]);
     if (!status && o.order_classes) status = bank_for(r, *out, bank, cells, err);
     if (!status && o.temperature && (*out)->folder) status = drt_sea_load(*out, (*out)->folder, err);
+    if (!status && o.temperature && *r->lora.from) status = drt_sea_load(*out, r->lora.from, err);
     if (status) {
         drt_model_close(*out);
         free(*bank);
