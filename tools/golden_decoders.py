@@ -103,6 +103,10 @@ if __name__ == "__main__":
                               rope_parameters={"rope_type": "default", "rope_theta": 1e6}))
     folder("qwen2_b", decoder(*q, 3, hidden_size=20, intermediate_size=31, num_attention_heads=2, num_key_value_heads=2,
                               tie_word_embeddings=True, use_sliding_window=True, sliding_window=75, max_window_layers=2))
+    # Of eight pairs some are stretched, some are not, some lie between.
+    folder("qwen2_yarn", decoder(*q, 2, hidden_size=32, intermediate_size=29, num_attention_heads=2, num_key_value_heads=1,
+                                 rope_parameters={"rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "beta_fast": 2.0,
+                                                  "original_max_position_embeddings": 64}))
     folder("gemma_a", decoder(*g, 2, hidden_size=24, intermediate_size=37, num_attention_heads=3, num_key_value_heads=1,
                               head_dim=10, pad_token_id=0))
     folder("gemma_b", decoder(*g, 3, hidden_size=20, intermediate_size=31, num_attention_heads=4, num_key_value_heads=2,
@@ -112,6 +116,11 @@ if __name__ == "__main__":
     folder("phi3_b", decoder(*p3, 3, hidden_size=24, intermediate_size=27, num_attention_heads=3, num_key_value_heads=1,
                              rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75},
                              pad_token_id=0))
+    # As the checkpoints of 128 thousand rows; up to the original 75 the short factors hold.
+    folder("phi3_long", decoder(*p3, 2, hidden_size=24, intermediate_size=29, num_attention_heads=3, num_key_value_heads=1,
+                                max_position_embeddings=600, original_max_position_embeddings=75, pad_token_id=0,
+                                rope_parameters={"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 1.1, 1.5, 2.0],
+                                                 "long_factor": [1.5, 3.0, 9.0, 20.0]}))
     folder("phi_a", decoder(*p, 2, hidden_size=24, intermediate_size=41, num_attention_heads=3))
     folder("phi_b", decoder(*p, 3, hidden_size=20, intermediate_size=45, num_attention_heads=2, num_key_value_heads=1,
                             rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.4}))

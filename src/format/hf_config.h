@@ -48,12 +48,27 @@ typedef enum {
 } drt_decoder_family;
 
 // How rotary angles are stretched for a longer context. DYNAMIC begins behind max_position_embeddings, where this
-// version does not go: plain.
+// version does not go: plain. LONGROPE has other angles for sequences beyond `original`; this version ends there.
+enum { DRT_LONGROPE_PAIRS = 128 };
 typedef struct {
-    enum { DRT_ROPE_PLAIN, DRT_ROPE_LINEAR, DRT_ROPE_DYNAMIC, DRT_ROPE_LLAMA3, DRT_ROPES } kind;
+    enum {
+        DRT_ROPE_PLAIN,
+        DRT_ROPE_LINEAR,
+        DRT_ROPE_DYNAMIC,
+        DRT_ROPE_LLAMA3,
+        DRT_ROPE_YARN,
+        DRT_ROPE_LONGROPE,
+        DRT_ROPES
+    } kind;
     double factor;
-    double low, high; // LLAMA3: pairs of fewer than `low` turns in `original` rows are stretched, of more than `high`
-    int original;     // not
+    // LLAMA3, YARN: pairs of fewer than `low` turns in `original` rows are stretched, of more than `high` not.
+    double low, high;
+    int original;
+    bool truncate;    // YARN: what lies between begins and ends at whole pairs
+    double attention; // YARN, LONGROPE: factor on queries and keys
+    // LONGROPE: a divisor for each pair; up to `original` rows the short ones hold, the others are kept to be written
+    int pairs;
+    float shorter[DRT_LONGROPE_PAIRS], longer[DRT_LONGROPE_PAIRS];
 } drt_rope_scaling;
 
 enum { DRT_MORE_EOS = 7 };
@@ -124,8 +139,8 @@ static inline bool drt_has_decoder(const drt_model_config *c) {
 }
 // "key": the id, or the list of all of them; no line end. Nothing to end with: null.
 void drt_eos_write(const drt_decoder_config *l, const char *key, drt_text *out);
-// Rows that a sequence may have: max_position_embeddings, or a shorter sliding window, which this version does not
-// slide.
+// Rows that a sequence may have: max_position_embeddings, a shorter sliding window, which this version does not slide,
+// or where LONGROPE would change to other angles.
 int drt_decoder_context(const drt_decoder_config *l);
 // Patches of one image; rows of it in the tower; rows a LLaVA image takes in the decoder.
 int drt_patches(const drt_tower *v);

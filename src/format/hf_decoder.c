@@ -10,7 +10,7 @@ static const struct {
     [DRT_QWEN2] = {"qwen2", "Qwen2ForCausalLM"}, [DRT_GEMMA] = {"gemma", "GemmaForCausalLM"},
     [DRT_PHI3] = {"phi3", "Phi3ForCausalLM"},    [DRT_PHI] = {"phi", "PhiForCausalLM"},
 };
-static const char *const ropes[DRT_ROPES] = {"default", "linear", "dynamic", "llama3"};
+static const char *const ropes[DRT_ROPES] = {"default", "linear", "dynamic", "llama3", "yarn", "longrope"};
 
 // What each family's config means where it is silent: the defaults of Hugging Face's configuration classes. A 0 for
 // kv_heads is `heads`, for head_size the width by the heads, for `rotary` the whole head.
@@ -133,23 +133,63 @@ static void eos_read(reader *r, const json_t *o, drt_decoder_config *l) {
     }
 }
 
+static void pairs_read(reader *r, const json_t *p, const char *key, float out[DRT_LONGROPE_PAIRS], int *n) {
+    const json_t *list = json_object_get(p, key);
+    *n = (int)json_array_size(list);
+    if (*n > DRT_LONGROPE_PAIRS) refuse(r, "%s: more than %d numbers", key, *n = DRT_LONGROPE_PAIRS);
+    for (int i = 0; i < *n; i++) {
+        const json_t *v = json_array_get(list, (size_t)i);
+        double x = json_is_number(v) ? json_number_value(v) : 0;
+        if (!(x > 1e-6 && x < 1e6)) refuse(r, "%s: number %d divides no angle", key, i + 1);
+        out[i] = (float)x;
+    }
+}
+
+// The scalings that also make queries and keys longer. Where a config leaves that out: YaRN's and LongRoPE's papers.
+static void longer_read(reader *r, const json_t *o, const json_t *p, drt_decoder_config *l) {
+    drt_rope_scaling *s = &l->scaling;
+    const bool yarn = s->kind == DRT_ROPE_YARN;
+    int n;
+    s->original = whole(r, p, "original_max_position_embeddings", l->positions);
+    // Beside rope_scaling, where Phi-3's configs have it, it wins.
+    s->original = whole(r, o, "original_max_position_embeddings", l->family == DRT_PHI3 ? 4096 : s->original);
+    s->factor = real(r, p, "factor", s->original > 0 ? (double)l->positions / s->original : 1);
+    double log_factor = s->factor > 1 ? log(s->factor) : 0;
+    if (yarn) {
+        double numerator = real(r, p, "mscale", 0), denominator = real(r, p, "mscale_all_dim", 0);
+        s->attention = 0.1 * log_factor + 1;
+        if (numerator != 0 && denominator != 0)
+            s->attention = (0.1 * numerator * log_factor + 1) / (0.1 * denominator * log_factor + 1);
+        s->high = real(r, p, "beta_fast", 32), s->low = real(r, p, "beta_slow", 1);
+        s->truncate = truth(p, "truncate", true);
+    } else {
+        s->attention = s->original > 1 ? sqrt(1 + log_factor / log(s->original)) : 1;
+        pairs_read(r, p, "short_factor", s->shorter, &s->pairs);
+        pairs_read(r, p, "long_factor", s->longer, &n);
+        if (n != s->pairs) refuse(r, "long_factor has %d numbers, short_factor %d", n, s->pairs);
+    }
+    s->attention = real(r, p, "attention_factor", s->attention);
+}
+
 static void rope_read(reader *r, const json_t *o, drt_decoder_config *l) {
     // transformers 5 keeps everything in rope_parameters; a rope_scaling of before wins over it, as there.
     const json_t *p = json_object_get(o, "rope_scaling");
     if (!json_is_object(p)) p = json_object_get(o, "rope_parameters");
     l->rope_theta = real(r, p, "rope_theta", real(r, o, "rope_theta", 10000));
     const char *kind = word(p, "rope_type", word(p, "type", "default"));
+    if (l->family == DRT_PHI3 && (!strcmp(kind, "su") || !strcmp(kind, "yarn"))) kind = "longrope"; // older names
     int k = 0;
     while (k < DRT_ROPES && strcmp(ropes[k], kind)) k++;
     if (k == DRT_ROPES) {
         refuse(r,
-               "rope scaling \"%s\": this version runs default, linear, dynamic and llama3; use a checkpoint of "
-               "this model without the stretched context",
+               "rope scaling \"%s\": this version runs default, linear, dynamic, llama3, yarn and longrope; use a "
+               "checkpoint of this model without the stretched context",
                kind);
         return;
     }
     l->scaling.kind = k;
-    if (k) l->scaling.factor = real(r, p, "factor", 0);
+    if (k >= DRT_ROPE_YARN) longer_read(r, o, p, l);
+    else if (k) l->scaling.factor = real(r, p, "factor", 0);
     if (l->scaling.kind == DRT_ROPE_LLAMA3) {
         l->scaling.low = real(r, p, "low_freq_factor", 0);
         l->scaling.high = real(r, p, "high_freq_factor", 0);
@@ -228,6 +268,24 @@ void drt_decoder_config_parse(reader *r, const json_t *o, const char *part, cons
     traits_read(r, o, l);
 }
 
+static drt_status longer_check(const drt_decoder_config *l, const char *name, drt_error *err) {
+    const drt_rope_scaling *s = &l->scaling;
+    if (s->kind < DRT_ROPE_YARN) return DRT_OK;
+    if (s->original < 1 || !(s->attention > 0 && s->attention < 1e3))
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s: rope_scaling %s: original_max_position_embeddings is %d, attention_factor %g", name,
+                        ropes[s->kind], s->original, s->attention);
+    if (s->kind == DRT_ROPE_YARN && !(s->low > 0 && s->high >= s->low && l->rope_theta > 1))
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s: rope_scaling yarn wants 0 < beta_slow <= beta_fast and a rope_theta above 1; they are "
+                        "%g, %g and %g",
+                        name, s->low, s->high, l->rope_theta);
+    if (s->kind == DRT_ROPE_LONGROPE && s->pairs != l->rotary / 2)
+        return drt_fail(err, DRT_ECONFIG, "%s: short_factor has %d numbers, but %d pairs of a head turn", name,
+                        s->pairs, l->rotary / 2);
+    return DRT_OK;
+}
+
 drt_status drt_decoder_config_check(const drt_decoder_config *l, const char *name, drt_error *err) {
     drt_status status = DRT_OK;
     WITHIN("hidden_size", l->width, 1, 1 << 17);
@@ -252,7 +310,7 @@ drt_status drt_decoder_config_check(const drt_decoder_config *l, const char *nam
                         "even number of them",
                         name, l->rotary, l->head_size);
     if (!(l->rope_theta > 0)) return drt_fail(err, DRT_ECONFIG, "%s: rope_theta is %g", name, l->rope_theta);
-    if (l->scaling.kind && !(l->scaling.factor >= 1))
+    if (l->scaling.kind && l->scaling.kind != DRT_ROPE_LONGROPE && !(l->scaling.factor >= 1))
         return drt_fail(err, DRT_ECONFIG, "%s: the factor of rope_scaling is %g or missing; it must be 1 or more", name,
                         l->scaling.factor);
     if (l->scaling.kind == DRT_ROPE_LLAMA3 &&
@@ -261,11 +319,12 @@ drt_status drt_decoder_config_check(const drt_decoder_config *l, const char *nam
                         "%s: rope_scaling llama3 wants 0 < low_freq_factor < high_freq_factor and "
                         "original_max_position_embeddings; they are %g, %g and %d",
                         name, l->scaling.low, l->scaling.high, l->scaling.original);
-    return DRT_OK;
+    return longer_check(l, name, err);
 }
 
 int drt_decoder_context(const drt_decoder_config *l) {
-    return l->window && l->window < l->positions ? l->window : l->positions;
+    int rows = l->window && l->window < l->positions ? l->window : l->positions;
+    return l->scaling.kind == DRT_ROPE_LONGROPE && l->scaling.original < rows ? l->scaling.original : rows;
 }
 
 // ---- out --------------------------------------------------------------------------------------------------------
@@ -276,20 +335,38 @@ static double rotary_share(const drt_decoder_config *l) {
     return (int)(l->head_size * share) < l->rotary ? nextafter(share, 2) : share;
 }
 
+static void pairs_write(const char *key, const float *x, int n, drt_text *out) {
+    drt_text_printf(out, ", \"%s\": [", key);
+    for (int i = 0; i < n; i++) drt_text_printf(out, "%s%.9g", i ? ", " : "", (double)x[i]);
+    drt_text_puts(out, "]");
+}
+
 static void rope_write(const drt_decoder_config *l, const char *indent, drt_text *out) {
     const drt_rope_scaling *s = &l->scaling;
     drt_text_printf(out, "%s\"rope_theta\": %.17g,\n", indent, l->rope_theta);
     if (l->rotary != l->head_size || l->family == DRT_PHI)
         drt_text_printf(out, "%s\"partial_rotary_factor\": %.17g,\n", indent, rotary_share(l));
     if (!s->kind) return;
-    drt_text_printf(out, "%s\"rope_scaling\": {\"rope_type\": \"%s\", \"factor\": %.17g", indent, ropes[s->kind],
-                    s->factor);
+    drt_text_printf(out, "%s\"rope_scaling\": {\"rope_type\": \"%s\"", indent, ropes[s->kind]);
+    if (s->kind != DRT_ROPE_LONGROPE) drt_text_printf(out, ", \"factor\": %.17g", s->factor);
     if (s->kind == DRT_ROPE_LLAMA3)
         drt_text_printf(out,
                         ", \"low_freq_factor\": %.17g, \"high_freq_factor\": %.17g, "
                         "\"original_max_position_embeddings\": %d",
                         s->low, s->high, s->original);
+    if (s->kind == DRT_ROPE_YARN)
+        drt_text_printf(out, ", \"beta_fast\": %.17g, \"beta_slow\": %.17g, \"truncate\": %s", s->high, s->low,
+                        s->truncate ? "true" : "false");
+    if (s->kind == DRT_ROPE_LONGROPE) {
+        pairs_write("short_factor", s->shorter, s->pairs, out);
+        pairs_write("long_factor", s->longer, s->pairs, out);
+    }
+    if (s->kind >= DRT_ROPE_YARN)
+        drt_text_printf(out, ", \"attention_factor\": %.17g, \"original_max_position_embeddings\": %d", s->attention,
+                        s->original);
     drt_text_puts(out, "},\n");
+    if (s->kind >= DRT_ROPE_YARN)
+        drt_text_printf(out, "%s\"original_max_position_embeddings\": %d,\n", indent, s->original);
 }
 
 static void truth_write(const char *key, bool value, const char *indent, drt_text *out) {

@@ -166,14 +166,18 @@ static bool select_rows(drt_tape *t, const drt_decoder_rows *r, layer_run *c) {
     return i == r->selected;
 }
 
-// Up to its length a sliding window is plain causal attention; behind it this version would compute something else.
-static bool in_window(drt_tape *t, const drt_decoder_config *s, int64_t rows, const int32_t *position) {
-    for (int64_t r = 0; s->window && r < rows; r++)
-        if (position[r] >= s->window) {
+// Up to its length a sliding window is plain causal attention, and LongRoPE one set of angles; behind it this version
+// would compute something else.
+static bool in_context(drt_tape *t, const drt_decoder_config *s, int64_t rows, const int32_t *position) {
+    const int most = drt_decoder_context(s);
+    for (int64_t r = 0; most < s->positions && r < rows; r++)
+        if (position[r] >= most) {
             drt_tape_fail(t, DRT_EDATA,
-                          "row %lld stands at position %d, but the model slides a window of %d rows (sliding_window), "
-                          "which this version does not; shorten the sample",
-                          (long long)r, position[r], s->window);
+                          "row %lld stands at position %d, but behind %d the model %s, which this version does not; "
+                          "shorten the sample",
+                          (long long)r, position[r], most,
+                          most == s->window ? "slides its window (sliding_window)"
+                                            : "turns by other angles (original_max_position_embeddings)");
             return false;
         }
     return true;
@@ -184,7 +188,7 @@ drt_tensor *drt_decoder_run(drt_tape *t, const drt_decoder *m, drt_tensor *x, co
     const drt_decoder_config *s = &m->size;
     layer_run *run = drt_tape_alloc(t, s->layers, sizeof *run);
     drt_decoder_rows *kept = drt_tape_alloc(t, 1, sizeof *kept);
-    if (!x || !run || !kept || !in_window(t, s, x->value.rows, rows->position)) return NULL;
+    if (!x || !run || !kept || !in_context(t, s, x->value.rows, rows->position)) return NULL;
     *kept = *rows;
     drt_tape_show(t, "splice", -1, x);
     for (int i = 0; i < s->layers; i++) {

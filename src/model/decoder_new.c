@@ -90,11 +90,31 @@ static void layer_declare(drt_decoder_layer *l, const drt_decoder_config *s, con
     l->down = map(at, &word->down, &d, 1, f, deep, s->mlp_bias ? &l->down_b : NULL);
 }
 
+// The pair that makes so many turns in the original context, between pairs.
+static double pair_of(const drt_decoder_config *s, double turns) {
+    return s->rotary * log(s->scaling.original / (turns * 2 * 3.14159265358979323846)) / (2 * log(s->rope_theta));
+}
+
+// YaRN: slow pairs are stretched, fast ones are not, between them in proportion to the pair's number.
+static float yarn(const drt_decoder_config *s, int j) {
+    const drt_rope_scaling *c = &s->scaling;
+    double from = pair_of(s, c->high), to = pair_of(s, c->low);
+    if (c->truncate) from = floor(from), to = ceil(to);
+    from = fmax(from, 0), to = fmin(to, s->rotary - 1);
+    if (from == to) to += 0.001;
+    float period = (float)pow(s->rope_theta, (float)(2 * j) / (float)s->rotary);
+    float ramp = fminf(fmaxf(((float)j - (float)from) / (float)(to - from), 0), 1), keep = 1 - ramp;
+    return 1 / ((float)c->factor * period) * (1 - keep) + 1 / period * keep;
+}
+
 // Turns a position makes of pair j, in radians. As transformers: every step is rounded to f32.
 static float frequency(const drt_decoder_config *s, int j) {
     const drt_rope_scaling *c = &s->scaling;
     float plain = 1 / (float)pow(s->rope_theta, (float)(2 * j) / (float)s->rotary), factor = (float)c->factor;
     if (c->kind == DRT_ROPE_LINEAR) return plain / factor;
+    if (c->kind == DRT_ROPE_YARN) return yarn(s, j);
+    if (c->kind == DRT_ROPE_LONGROPE)
+        return 1 / (c->shorter[j] * (float)pow(s->rope_theta, (float)(2 * j) / (float)s->rotary));
     if (c->kind != DRT_ROPE_LLAMA3) return plain; // dynamic, too: it begins behind `positions`
     // Slow pairs (few turns in the original context) are stretched, fast ones are not, those between are mixed.
     float length = 1 / plain * (float)(2 * 3.14159265358979323846);
@@ -110,13 +130,14 @@ static drt_status rope_table(drt_decoder *m, drt_error *err) {
     m->rope = malloc((size_t)rows * (size_t)turning * sizeof *m->rope);
     if (!m->rope) return drt_fail(err, DRT_ENOMEM, "no memory for rotary angles of %d positions", rows);
     float *first = m->rope; // holds the frequencies until it is made, last of all
+    float length = m->size.scaling.kind >= DRT_ROPE_YARN ? (float)m->size.scaling.attention : 1;
     for (int j = 0; j < half; j++) first[j] = frequency(&m->size, j);
     for (int pos = rows - 1; pos >= 0; pos--) {
         float *row = m->rope + (size_t)pos * (size_t)turning;
         for (int j = 0; j < half; j++) {
             float angle = (float)pos * first[j];
-            row[j] = cosf(angle);
-            row[half + j] = sinf(angle);
+            row[j] = cosf(angle) * length;
+            row[half + j] = sinf(angle) * length;
         }
     }
     return DRT_OK;

@@ -12,9 +12,9 @@
 #include <string.h>
 
 static const char *const devices[] = {"ref", "cpu"};
-static const char *const alone[] = {"llama_a", "llama_b", "llama_linear", "mistral_a", "mistral_b",
-                                    "qwen2_a", "qwen2_b", "gemma_a",      "gemma_b",   "phi3_a",
-                                    "phi3_b",  "phi_a",   "phi_b"};
+static const char *const alone[] = {"llama_a", "llama_b", "llama_linear", "mistral_a",  "mistral_b",
+                                    "qwen2_a", "qwen2_b", "gemma_a",      "gemma_b",    "phi3_a",
+                                    "phi3_b",  "phi_a",   "phi_b",        "qwen2_yarn", "phi3_long"};
 static const char *const seeing[] = {"llava_gemma", "llava_qwen2", "llava_phi"};
 enum { ALONE = sizeof alone / sizeof *alone, SEEING = sizeof seeing / sizeof *seeing };
 
@@ -152,6 +152,14 @@ static void wrong_descriptions(void **state) {
         {"llama_b", "\"low_freq_factor\": 1.0", "\"low_freq_factor\": 0.4", NULL},
         {"llama_b", "\"original_max_position_embeddings\": 64", "\"original_max_position_embeddings\": 32", NULL},
         {"mistral_b", "\"rope_theta\": 1000000.0", "\"rope_theta\": 10000.0", NULL},
+        {"qwen2_yarn", "\"rope_type\": \"yarn\"", "\"rope_type\": \"default\"", NULL},
+        {"qwen2_yarn", "\"factor\": 4.0", "\"factor\": 5.0", NULL},
+        {"qwen2_yarn", "\"factor\": 4.0", "\"factor\": 4.0, \"attention_factor\": 1.0", NULL},
+        {"qwen2_yarn", "\"beta_fast\": 2.0", "\"beta_fast\": 32.0", NULL},
+        {"qwen2_yarn", "\"beta_fast\": 2.0", "\"beta_fast\": 2.0, \"truncate\": false", NULL},
+        {"phi3_long", "\"rope_type\": \"longrope\"", "\"rope_type\": \"default\"", NULL},
+        {"phi3_long", "1.1,", "1.2,", NULL},
+        {"phi3_long", "\"original_max_position_embeddings\": 75,\n  \"pad", "\"pad", NULL}, // then it is 4096
         {"gemma_a", "\"model_type\": \"gemma\"", "\"model_type\": \"llama\"", NULL},
         {"gemma_a", "\"hidden_act\": \"gelu_pytorch_tanh\"", "\"hidden_act\": \"silu\"", NULL},
         {"gemma_a", "\"head_dim\": 10", "\"head_dim\": 8", "q_proj.weight"},
@@ -210,6 +218,11 @@ static void same_descriptions(void **state) {
         {"mistral_b", ROPE("", "1000000.0", "default"), "\"rope_theta\": 1e6"},
         {"qwen2_b",
          "\"layer_types\": [\n    \"full_attention\",\n    \"full_attention\",\n    \"sliding_attention\"\n  ],", ""},
+        {"qwen2_yarn", "\"factor\": 4.0", "\"factor\": 4.0, \"mscale\": 0.7, \"mscale_all_dim\": 0, \"beta_slow\": 1"},
+        {"qwen2_yarn", "\"factor\": 4.0", "\"factor\": 4.0, \"attention_factor\": 1.1386294361119891"},
+        {"phi3_long", "\"rope_type\": \"longrope\"", "\"type\": \"su\""},
+        {"phi3_long", "\"rope_type\": \"longrope\"", "\"rope_type\": \"yarn\", \"attention_factor\": null"},
+        {"phi3_long", "20.0", "30.0"}, // of rows that it does not reach
         {"gemma_a", "\"hidden_act\": \"gelu_pytorch_tanh\"", "\"hidden_act\": \"gelu\", \"hidden_activation\": null"},
         {"gemma_a", "\"tie_word_embeddings\": true,", ""},
         {"phi3_b", ROPE("    \"partial_rotary_factor\": 0.75,\n", "10000.0", "default"),
@@ -373,12 +386,13 @@ static void transformers_reads_it(void **state) {
     drt_text_free(&all);
 }
 
-// A sliding window ends the context: no sample, no answer goes past it.
+// A sliding window ends the context, and so does what LongRoPE is short for: no sample, no answer goes past it.
 static void windows(void **state) {
     static const struct {
         const char *name;
         int rows;
-    } cases[] = {{"mistral_a", 80}, {"mistral_b", 90}, {"qwen2_a", 90}, {"qwen2_b", 75}, {"phi3_a", 72}};
+    } cases[] = {{"mistral_a", 80}, {"mistral_b", 90}, {"qwen2_a", 90},
+                 {"qwen2_b", 75},   {"phi3_a", 72},    {"phi3_long", 75}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rig r;
@@ -401,7 +415,8 @@ static void windows(void **state) {
         drt_tensor *x = drt_splice_rows(r.t, r.m, &splice, NULL);
         check(!drt_decoder_run(r.t, &r.m->language, x, &rows, NULL));
         check(drt_tape_failed(r.t, &err) == DRT_EDATA);
-        check(!strstr(err.text, "sliding_window") == (cases[i].rows == 90));
+        check(!strstr(err.text, "sliding_window") == (cases[i].rows == 90 || i == 5));
+        check(!strstr(err.text, "original_max_position_embeddings") == (i != 5));
         rig_close(&r);
     }
 }
