@@ -5,6 +5,7 @@
 #include "support/shell.h"
 
 #include "base/file.h"
+#include "format/image.h"
 #include "format/weights.h"
 
 #include <stdio.h>
@@ -154,6 +155,42 @@ static void asked(void **state) {
     says(w, "eval @/start --data @/world --tasks relatoin", 1, "did you mean 'relation'");
 }
 
+// SEA from its labels to a drawing: eight commands as the README has them, on twelve pictures.
+static void aligned(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    drt_error err = {0};
+    drt_image drawn;
+    says(w, "shapes --out @/sea --train 12 --eval 6 --text 1 --seed 2", 0, "12 + 6 pictures");
+    says(w,
+         "sea-labels models/tiny-clip --words @/sea/words.txt --data @/sea/pretrain.json --negate false --out @/a.sea "
+         "--scores @/a.svg",
+         0, "35 words, 12 pictures|the cosine|written: ");
+    says(w,
+         "sea-labels models/tiny-clip --words @/sea/words.txt --data @/sea/eval/captions.json --images @/sea --negate "
+         "false --out @/b.sea",
+         0, "35 words, 6 pictures");
+    says(w, "sea-labels models/tiny-clip --words @/sea/words.txt --data @/sea/pretrain.json --out @/c.sea", 0,
+         "scores are -cosine|few patches have a word|--negate false");
+    says(w,
+         "train configs/sea-1.yaml data.file=@/sea/pretrain.json sea.labels=@/a.sea out=@/seen train.steps=2 "
+         "train.batch=4",
+         0, "2 steps");
+    says(w, "train configs/sea-1.yaml data.file=@/sea/pretrain.json sea.labels=@/b.sea out=@/not", 1,
+         "has no labels in|drt sea-labels");
+    says(w, "train configs/sea-1.yaml data.file=@/sea/pretrain.json out=@/not", 1, "sea.labels|drt sea-labels");
+    says(w, "words @/seen/model --image @/sea/images/eval/000000.jpg --labels @/b.sea --out @/words.png", 0,
+         "mean cosine|of 64 words are among|written: ");
+    says(w, "eval @/seen/model --data @/sea --tasks count --free --max-new-tokens 1 --labels @/b.sea", 0,
+         "alignment accuracy 0.");
+    says(w, "eval @/seen/model --data @/sea --tasks count --free --labels @/a.sea", 1, "has no labels in");
+    char *path = drt_path_join(w->folder, "words.png");
+    check_ok(drt_image_read(&drawn, path, &err));
+    check(drawn.width == drawn.height && drawn.width >= 8 * 60);
+    drt_image_free(&drawn);
+    free(path);
+}
+
 // Every command that drt lists tells what it is for.
 static void help(void **state) {
     const world *w = *state;
@@ -224,6 +261,13 @@ static void refusals(void **state) {
         {"merge @/start @/none @/x", 1, "/none/adapter_config.json: cannot open"},
         {"merge @/start tests/golden/lora/llava @/x", 1, "tests/golden/lora/llava"},
         {"merge @/start tests/golden/lora/llava @/start/", 2, "/start/ is not empty"},
+        {"sea-labels @/start --words README.md --data x --out @/x", 1, "has no text tower|token_mixer"},
+        {"sea-labels models/tiny-clip --words @/none --data x --out @/x", 1, "/none: cannot open"},
+        {"sea-labels models/tiny-clip --words README.md --data x --out @/x", 1, "README.md:2: an empty line"},
+        {"sea-labels models/tiny-clip --words x --data x --out @/x --negate no", 2, "it can be: auto, true, false"},
+        {"words @/start --image " PICTURE, 2, "Give --words FILE or --labels FILE"},
+        {"words @/start --image " PICTURE " --labels README.md", 1, "README.md: not a file of drt sea-labels"},
+        {"words models/tiny-clip --image " PICTURE " --words models/tiny-llama/config.json", 1, "use a LLaVA folder"},
         {"eval @/start", 2, "--data is missing"},
         {"eval @/start --data @/none", 1, "holds no questions|drt shapes --out"},
         {"eval @/start --data @ --batch 0", 2, "--batch wants a whole number from 1 to 4096, not '0'"},
@@ -238,7 +282,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(there_and_back), cmocka_unit_test(one_token), cmocka_unit_test(verified),
         cmocka_unit_test(merged),         cmocka_unit_test(asked),     cmocka_unit_test(help),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(refusals),       cmocka_unit_test(aligned),
     };
     return cmocka_run_group_tests(tests, world_make, world_end);
 }
