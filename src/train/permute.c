@@ -49,15 +49,15 @@ static double memory_free(void) {
 
 static drt_status check(const drt_permute *o, drt_error *err) {
     if (o->tokens < 1 || o->width < 1 || o->sets < 1 || o->layers < 1 || o->steps < 1 || o->stop < 1)
-        return drt_fail(err, DRT_EARG, "gps: tokens, width, sets, layers and steps must be at least 1");
+        return drt_fail(err, DRT_EARG, "tokens, width, sets, layers and steps must be at least 1");
     if (o->tokens > INT32_MAX / o->sets || o->width > INT32_MAX / 16)
         return drt_fail(err, DRT_EARG,
-                        "gps: %d sets of %lld tokens of %lld numbers are more than can be counted; take fewer", o->sets,
+                        "%d sets of %lld tokens of %lld numbers are more than can be counted; take fewer", o->sets,
                         (long long)o->tokens, (long long)o->width);
     double need = drt_permute_bytes(o), have = memory_free();
     if (have > 0 && need > have)
         return drt_fail(err, DRT_ENOMEM,
-                        "gps: %d sets of %lld tokens at width %lld take about %.1f GB and %.1f GB are free; lower "
+                        "%d sets of %lld tokens at width %lld take about %.1f GB and %.1f GB are free; lower "
                         "--tokens, --width or --sets",
                         o->sets, (long long)o->tokens, (long long)o->width, need * 1e-9, have * 1e-9);
     return DRT_OK;
@@ -93,7 +93,7 @@ static drt_status experiment_begin(experiment *e, drt_error *err) {
     int64_t rows = o->sets * o->tokens;
     e->params = drt_params_new();
     if (e->params) e->g = drt_gps_new(e->params, o->width, o->layers, err);
-    if (!e->g) return drt_fail(err, DRT_ENOMEM, "gps: no memory for the permuter");
+    if (!e->g) return drt_fail(err, DRT_ENOMEM, "no memory for the permuter");
     drt_status status = drt_params_allocate(e->params, learns, err);
     if (status) return status;
     drt_params_init(e->params, DRT_PERMUTER, o->seed);
@@ -103,7 +103,7 @@ static drt_status experiment_begin(experiment *e, drt_error *err) {
     e->scores = malloc(2 * (size_t)o->sets * sizeof *e->scores);
     e->weight = malloc((size_t)o->sets * sizeof *e->weight);
     if (!e->tokens || !e->target || !e->offsets || !e->scores || !e->weight)
-        return drt_fail(err, DRT_ENOMEM, "gps: no memory for %lld tokens", (long long)rows);
+        return drt_fail(err, DRT_ENOMEM, "no memory for %lld tokens", (long long)rows);
     e->column = e->target + rows;
     e->term = e->scores + o->sets;
     drt_rng draw, order;
@@ -140,7 +140,7 @@ static drt_status gradients(experiment *e, drt_permute_step *step, drt_error *er
         drt_tensor *p = drt_gps_plan(t, e->g, &how, e->scores[s], own);
         if (!p) break;
         drt_status status = drt_gps_choose(how.choice, p->value, column, err);
-        if (status) return drt_fail_in(err, "gps: step %lld", (long long)step->step + 1);
+        if (status) return drt_fail_in(err, "step %lld", (long long)step->step + 1);
         for (int64_t i = 0; i < n; i++) right += column[i] == target[i];
         drt_tensor *hard = step->hard ? drt_one_hot(t, p, column) : NULL;
         e->term[s] = drt_permutation_loss(t, p, hard, target, &weights, &terms);
@@ -166,7 +166,7 @@ static drt_status update(experiment *e, drt_permute_step *step, drt_error *err) 
     dev->k->sum_squares(dev, drt_mat_f32(p->grads, 1, p->learning), &squares);
     step->norm = sqrt(squares);
     if (!isfinite(step->norm))
-        return drt_fail(err, DRT_ENUMERIC, "gps: the gradient of step %lld is not finite; lower --lr",
+        return drt_fail(err, DRT_ENUMERIC, "the gradient of step %lld is not finite; lower --lr",
                         (long long)step->step + 1);
     double progress = (double)step->step / (double)o->steps, count = (double)step->step + 1;
     const drt_adamw c = {.lr = (float)(o->lr * 0.5 * (1 + cos(3.141592653589793 * progress))),

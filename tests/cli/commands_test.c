@@ -191,6 +191,14 @@ static void aligned(void **state) {
     free(path);
 }
 
+static void permuted(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    says(w, "gps --tokens 40 --width 32 --sets 2 --stop 60 --threads 1", 0,
+         "step 1 of 1000|step 60 of 1000  accuracy 100.00 %|all rows right first at step ");
+    says(w, "gps --tokens 8 --width 8 --steps 4 --hard assignment --gradient implicit", 0, "hard|over 4");
+}
+
 // Every command that drt lists tells what it is for.
 static void help(void **state) {
     const world *w = *state;
@@ -270,6 +278,11 @@ static void refusals(void **state) {
         {"words models/tiny-clip --image " PICTURE " --words models/tiny-llama/config.json", 1, "use a LLaVA folder"},
         {"eval @/start", 2, "--data is missing"},
         {"eval @/start --data @/none", 1, "holds no questions|drt shapes --out"},
+        {"gps --tokens 9000000", 1, "4 sets of 9000000 tokens at width 2048 take about|GB are free; lower --tokens"},
+        {"gps --tokens 0", 2, "--tokens wants a whole number from 1 to"},
+        {"gps --hard argmin", 2, "there is no 'argmin'; did you mean argmax? It can be: argmax, assignment"},
+        {"gps --gradient exact", 2, "there is no 'exact'; it can be: unrolled, implicit"},
+        {"gps --dropout 1", 2, "--dropout wants a number from 0 to 0.99"},
         {"eval @/start --data @ --batch 0", 2, "--batch wants a whole number from 1 to 4096, not '0'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) says(w, cases[i].line, cases[i].status, cases[i].words);
@@ -282,7 +295,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(there_and_back), cmocka_unit_test(one_token), cmocka_unit_test(verified),
         cmocka_unit_test(merged),         cmocka_unit_test(asked),     cmocka_unit_test(help),
-        cmocka_unit_test(refusals),       cmocka_unit_test(aligned),
+        cmocka_unit_test(refusals),       cmocka_unit_test(aligned),   cmocka_unit_test(permuted),
     };
     return cmocka_run_group_tests(tests, world_make, world_end);
 }
