@@ -19,7 +19,7 @@ static const char help[] =
     "hard\n"
     "permutation from half-way. One line shows the accuracy as it learns. The defaults are the authors' setting: it "
     "takes\n"
-    "about 5 GB and, on one core, half a minute a step.\n"
+    "about 4.4 GB and, on one core, half a minute a step.\n"
     "\n"
     "  --tokens N       of a set (default 800)\n"
     "  --width N        of a token (default 2048)\n"
@@ -95,7 +95,7 @@ int drt_cli_gps(int argc, char **argv) {
     };
     int n_rest = 0, rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &rest, &n_rest, help);
     if (rc) return rc == 1 ? 0 : rc;
-    drt_permute o = drt_permute_defaults;
+    drt_permute o = drt_permute_defaults();
     long long n[7];
     double rate = 0, drop;
     const struct {

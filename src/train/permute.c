@@ -6,20 +6,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const drt_permute drt_permute_defaults = {
-    .tokens = 800,
-    .width = 2048,
-    .sets = 4,
-    .layers = 4,
-    .steps = 1000,
-    .stop = 1000,
-    .lr = 1e-4,
-    .weight_decay = 1e-5,
-    .clip = 0.5,
-    .tau_first = 2.0f,
-    .tau_last = 0.1f,
-    .dropout = 0.1f,
-    .how = {.alpha = 0.5f, .tau = 2.0f, .bound = 15, .sinkhorn = {.sweeps = 50, .tolerance = 1e-6f}}};
+drt_permute drt_permute_defaults(void) {
+    return (drt_permute){.tokens = 800,
+                         .width = 2048,
+                         .sets = 4,
+                         .layers = 4,
+                         .steps = 1000,
+                         .stop = 1000,
+                         .lr = 1e-4,
+                         .weight_decay = 1e-5,
+                         .clip = 0.5,
+                         .tau_first = 2.0f,
+                         .tau_last = 0.1f,
+                         .dropout = 0.1f,
+                         .how = drt_gps_defaults};
+}
 
 double drt_permute_rate(int64_t width) { return 1e-4 * 2048 / (double)width; }
 

@@ -34,7 +34,7 @@ typedef struct {
     void (*report)(void *user, const drt_permute_step *s); // NULL: nobody looks; after every step
     void *user;
 } drt_permute;
-extern const drt_permute drt_permute_defaults; // the authors': 800 tokens of 2048, 4 sets, 4 layers, 1000 steps, 1e-4
+drt_permute drt_permute_defaults(void); // the authors': 800 tokens of 2048, 4 sets, 4 layers, 1000 steps, 1e-4
 
 typedef struct {
     int64_t steps;

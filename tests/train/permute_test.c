@@ -32,7 +32,7 @@ static void end(watcher *w) {
 }
 
 static drt_permute small(watcher *w) {
-    drt_permute o = drt_permute_defaults;
+    drt_permute o = drt_permute_defaults();
     o.tokens = 24, o.width = 32, o.sets = 2, o.steps = o.stop = 300, o.lr = 2e-3;
     o.report = note, o.user = w;
     return o;
