@@ -70,6 +70,9 @@ typedef struct {
     const char *device; // "cpu" (default) or "ref", the slow plain kernels
     int threads;        // 0: all cores
     const char *dtype;  // of the weights: "auto" (default), as the folder stores them; "f32"; "bf16"
+    // Of the input: "none"; "token_mixer", visual tokens beside the words they are like; NULL: as the model was trained.
+    const char *order;
+    const char *adapter; // a PEFT folder of LoRA, counted in with every answer; NULL: none
 } drt_assistant_options;
 
 // Opens a Hugging Face folder of a LLaVA or of a decoder: config.json, *.safetensors, tokenizer.json. options may be

@@ -2,9 +2,6 @@
 
 #include <string.h>
 
-const char *const drt_input_order_names[] = {"none", "token_mixer"};
-const char *const drt_mixer_side_names[] = {"before", "after"};
-
 // A model without a tokenizer has its config's word for what is special.
 static bool is_bos(const drt_model *m, int32_t id) {
     return id == (m->tokenizer ? drt_tokenizer_bos(m->tokenizer) : m->config.language.bos);

@@ -15,16 +15,6 @@
 #include "data/batch.h"
 #include "model/model.h"
 
-typedef enum { DRT_INPUT_NONE, DRT_INPUT_TOKEN_MIXER, DRT_INPUT_ORDERS } drt_input_order;
-typedef enum { DRT_MIXER_BEFORE, DRT_MIXER_AFTER, DRT_MIXER_SIDES } drt_mixer_side;
-extern const char *const drt_input_order_names[DRT_INPUT_ORDERS]; // "none", "token_mixer"
-extern const char *const drt_mixer_side_names[DRT_MIXER_SIDES];   // "before", "after"
-
-typedef struct {
-    drt_input_order order; // NONE: rows stay as they are spliced
-    float tau;             // least cosine, in [-1, 1]
-    drt_mixer_side side;   // of its word that a visual token is put on
-} drt_token_mixer;
 enum { DRT_MIXER_UNMATCHED = -1 };
 
 // Sequences laid end to end, before they are spliced.

@@ -13,6 +13,8 @@ struct drt_assistant {
     drt_device *dev;
     drt_tape *tape;
     drt_model *model;
+    drt_token_mixer mixer;
+    const drt_token_mixer *order; // NULL: the model's own
 };
 
 void drt_assistant_close(drt_assistant *a) {
@@ -28,12 +30,17 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     static const drt_assistant_options standard;
     const drt_assistant_options *o = options ? options : &standard;
     const char *dtype = o->dtype ? o->dtype : "auto";
-    drt_model_options inference = {0}; // nothing learns
+    drt_model_options inference = {.adapter = o->adapter}; // nothing learns
+    int order = 0;
     *out = NULL;
     while (inference.keep < DRT_KEEPS && strcmp(dtype, drt_keep_names[inference.keep])) inference.keep++;
     if (inference.keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, auto", dtype);
+    while (o->order && order < DRT_INPUT_ORDERS && strcmp(o->order, drt_input_order_names[order])) order++;
+    if (order == DRT_INPUT_ORDERS) return drt_fail(err, DRT_EARG, "order '%s' is none of none, token_mixer", o->order);
     drt_assistant *a = calloc(1, sizeof *a);
     if (!a) return drt_fail(err, DRT_ENOMEM, "no memory for an assistant");
+    a->mixer = (drt_token_mixer){(drt_input_order)order, 0.1f, DRT_MIXER_BEFORE};
+    if (o->order) a->order = &a->mixer;
     drt_status status = drt_device_open(&a->dev, o->device ? o->device : "cpu", o->threads, err);
     if (!status && !(a->tape = drt_tape_new(a->dev, err))) status = DRT_ENOMEM;
     if (!status) status = drt_model_open(&a->model, folder, &inference, err);
@@ -113,6 +120,7 @@ drt_status drt_assistant_ask(drt_assistant *a, const drt_ask *ask, char **answer
                                         .seed = ask->seed,
                                         .stop = &how.end,
                                         .stops = 1,
+                                        .order = a->order,
                                         .on_text = ask->on_text ? pass_on : NULL,
                                         .user = (void *)ask};
         status = drt_generate(a->model, a->tape, &p, 1, &o, &reply, err);
@@ -138,6 +146,7 @@ drt_status drt_assistant_evaluate(drt_assistant *a, const drt_evaluation *e, drt
                                 .n_tasks = e->n_tasks,
                                 .blind = e->blind,
                                 .limit = e->limit,
+                                .order = a->order,
                                 .progress = &progress};
     drt_eval_result r;
     drt_text text = {0};

@@ -29,8 +29,8 @@ static const char help[] =
     "  --max-new-tokens N    longest answer (default 512)\n"
     "  --seed S              the same seed gives the same answers (default 0)\n"
     "  --system S            instead of the template's system prompt\n"
-    "  --order NAME          of the input: none (default), or token_mixer: visual tokens beside the words they are "
-    "like\n"
+    "  --order NAME          of the input: none, or token_mixer: visual tokens beside the words they are like\n"
+    "                        (default: as the model was trained)\n"
     "  --tau X, --side S     of token_mixer: least cosine (default 0.1); before (default) or after the word\n"
     "  --order-picture F     with --image and --prompt: an SVG of which visual tokens went to which words\n"
     "  --template NAME       how the conversation is written (default: as the folder says, else v1)\n"
@@ -54,15 +54,7 @@ typedef struct {
 } asked;
 
 static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
-    *a = (asked){.temperature = "0.2",
-                 .top_p = "1",
-                 .tokens = "512",
-                 .seed = "0",
-                 .device = "cpu",
-                 .dtype = "auto",
-                 .order = "none",
-                 .tau = "0.1",
-                 .side = "before"};
+    *a = (asked){.temperature = "0.2", .top_p = "1", .tokens = "512", .seed = "0", .device = "cpu", .dtype = "auto"};
     const drt_option options[] = {
         {"--image", &a->image, NULL, false},
         {"--prompt", &a->prompt, NULL, false},
@@ -95,9 +87,9 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
               drt_cli_template("chat", a->template, &a->how) &&
               drt_cli_order("chat", a->order, a->tau, a->side, &a->mixer, &o->order) &&
               (a->keep = drt_cli_word("chat", "--dtype", a->dtype, drt_keep_names, DRT_KEEPS)) >= 0;
-    if (ok && a->drawing && (!a->image || !a->prompt || !o->order)) {
-        fprintf(stderr, "drt chat: --order-picture draws what an order does to one question; give --order token_mixer, "
-                        "--image and --prompt with it\n");
+    if (ok && a->drawing && (!a->image || !a->prompt)) {
+        fprintf(stderr, "drt chat: --order-picture draws what an order does to one question; give --image and --prompt "
+                        "with it\n");
         return 2;
     }
     o->max_new_tokens = (int)a->n_tokens;
@@ -169,10 +161,15 @@ static void converse(drt_chat *c, const drt_generate_options *o) {
     free(line);
 }
 
-static drt_status draw_order(const asked *a, const drt_model *m, drt_tape *t, drt_error *err) {
+static drt_status draw_order(const asked *a, const drt_token_mixer *order, const drt_model *m, drt_tape *t,
+                             drt_error *err) {
     const drt_order_question q = {a->how, a->system, a->prompt, a->image};
     drt_text svg = {0};
-    drt_status status = drt_order_picture(m, t, &a->mixer, &q, &svg, err);
+    if (!order) order = &m->config.order;
+    if (order->order == DRT_INPUT_NONE)
+        return drt_fail(err, DRT_ECONFIG,
+                        "--order-picture: the rows stay as they are; give --order token_mixer with it");
+    drt_status status = drt_order_picture(m, t, order, &q, &svg, err);
     if (!status) status = drt_file_write(a->drawing, svg.bytes, svg.size, err);
     if (!status) fprintf(stderr, "written: %s\n", a->drawing);
     drt_text_free(&svg);
@@ -194,7 +191,7 @@ int drt_cli_chat(int argc, char **argv) {
     drt_status status = drt_model_open(&m, a.model, &inference, &err);
     if (!status) status = drt_chat_new(&chat, m, tape, a.how, a.system, &err);
     if (!status && a.image) status = drt_chat_image(chat, a.image, &err);
-    if (!status && a.drawing) status = draw_order(&a, m, tape, &err);
+    if (!status && a.drawing) status = draw_order(&a, o.order, m, tape, &err);
     if (status) fprintf(stderr, "drt chat: %s\n", err.text);
     else if (!a.prompt) converse(chat, &o);
     bool well = !status && (!a.prompt || answer(chat, a.prompt, &o));

@@ -32,12 +32,14 @@ static const char help[] =
     "  --limit N             only the first N questions of each task\n"
     "  --max-new-tokens N    longest free answer (default 128)\n"
     "  --free                skip restricted answers\n"
-    "  --order NAME          of the input: none (default), or token_mixer (METHODS: visual tokens beside like words)\n"
+    "  --order NAME          of the input: none, or token_mixer: visual tokens beside the words they are like\n"
+    "                        (default: as the model was trained)\n"
     "  --tau X, --side S     of token_mixer: least cosine (default 0.1); before (default) or after the word\n"
     "  --labels FILE         of drt sea-labels for these pictures: also the alignment accuracy, the share of patches\n"
     "                        whose nearest word is one of their labels (not with --blind)\n"
     "  --template NAME       how prompts are written (default: as the folder says, else v1)\n"
     "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
+    "  --adapter DIR         a PEFT folder of LoRA, as drt train and peft write them\n"
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
@@ -48,7 +50,7 @@ enum { MOST_TASKS = 64 };
 
 typedef struct {
     const char *model, *data, *tasks, *out, *batch, *limit, *tokens, *template, *device, *threads, *token, *passes,
-        *dtype, *order, *tau, *side, *labels;
+        *dtype, *order, *tau, *side, *labels, *adapter;
     drt_token_mixer mixer;
     bool blind, free, puzzles;
     char *words; // what task points into
@@ -78,16 +80,8 @@ static bool split_tasks(asked *a, drt_eval_options *o) {
 
 static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
     static const char *const places[] = {"end", "start", "visual"};
-    *a = (asked){.batch = "32",
-                 .limit = "0",
-                 .tokens = "128",
-                 .device = "cpu",
-                 .token = "end",
-                 .passes = "4",
-                 .dtype = "auto",
-                 .order = "none",
-                 .tau = "0.1",
-                 .side = "before"};
+    *a = (asked){
+        .batch = "32", .limit = "0", .tokens = "128", .device = "cpu", .token = "end", .passes = "4", .dtype = "auto"};
     const drt_option options[] = {
         {"--data", &a->data, NULL, true},          {"--tasks", &a->tasks, NULL, false},
         {"--out", &a->out, NULL, false},           {"--batch", &a->batch, NULL, false},
@@ -98,7 +92,7 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
         {"--order-token", &a->token, NULL, false}, {"--passes", &a->passes, NULL, false},
         {"--dtype", &a->dtype, NULL, false},       {"--order", &a->order, NULL, false},
         {"--tau", &a->tau, NULL, false},           {"--side", &a->side, NULL, false},
-        {"--labels", &a->labels, NULL, false},
+        {"--labels", &a->labels, NULL, false},     {"--adapter", &a->adapter, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
@@ -136,7 +130,7 @@ static drt_status run(const asked *a, drt_eval_options *o, drt_tape *tape, drt_e
     o->progress = &answering;
     drt_status status = a->labels ? drt_word_labels_open(&labels, a->labels, err) : DRT_OK;
     o->labels = labels;
-    if (!status) status = drt_puzzle_model_open(&m, a->model, (drt_keep)a->keep, &bank, &classes, &grid, err);
+    if (!status) status = drt_puzzle_model_open(&m, a->model, a->adapter, (drt_keep)a->keep, &bank, &classes, &grid, err);
     if (!status) status = drt_eval_run(m, tape, o, &result, err);
     if (!status && a->puzzles) {
         const drt_puzzles_options p = {.data = a->data,

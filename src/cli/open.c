@@ -65,11 +65,18 @@ bool drt_cli_real(const char *command, const char *option, const char *value, do
 bool drt_cli_order(const char *command, const char *name, const char *tau, const char *side, drt_token_mixer *out,
                    const drt_token_mixer **order) {
     double least;
+    *order = NULL;
+    if (!name && !tau && !side) return true;
+    if (!name) {
+        fprintf(stderr, "drt %s: %s says how --order token_mixer works; give both\n", command,
+                tau ? "--tau" : "--side");
+        return false;
+    }
     int which = drt_cli_word(command, "--order", name, drt_input_order_names, DRT_INPUT_ORDERS);
-    int where = drt_cli_word(command, "--side", side, drt_mixer_side_names, DRT_MIXER_SIDES);
-    if (which < 0 || where < 0 || !drt_cli_real(command, "--tau", tau, -1, 1, &least)) return false;
+    int where = drt_cli_word(command, "--side", side ? side : "before", drt_mixer_side_names, DRT_MIXER_SIDES);
+    if (which < 0 || where < 0 || !drt_cli_real(command, "--tau", tau ? tau : "0.1", -1, 1, &least)) return false;
     *out = (drt_token_mixer){(drt_input_order)which, (float)least, (drt_mixer_side)where};
-    *order = which == DRT_INPUT_NONE ? NULL : out;
+    *order = out;
     return true;
 }
 

@@ -16,8 +16,8 @@ void drt_cli_close(drt_device *dev, drt_tape *tape);
 bool drt_cli_template(const char *command, const char *name, const drt_template **how);
 // Which of the n words `value` is, or -1 after a message on stderr that names the nearest.
 int drt_cli_word(const char *command, const char *option, const char *value, const char *const *words, int n);
-// *out from the words of --order, --tau and --side; *order is set to it, or to NULL where the order is none. False
-// after a message on stderr.
+// *out from the words of --order, --tau and --side (NULL: not given); *order is set to it, or to NULL, the model's own,
+// without --order. False after a message on stderr.
 bool drt_cli_order(const char *command, const char *name, const char *tau, const char *side, drt_token_mixer *out,
                    const drt_token_mixer **order);
 // Whether a model may be written to `folder`: it does not exist or is empty. False after a message on stderr.

@@ -12,17 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-drt_status drt_puzzle_model_open(drt_model **m, const char *folder, drt_keep keep, int32_t **bank, int *classes,
-                                 int *grid, drt_error *err) {
-    drt_model_options o = {.keep = keep};
+drt_status drt_puzzle_model_open(drt_model **m, const char *folder, const char *adapter, drt_keep keep, int32_t **bank,
+                                 int *classes, int *grid, drt_error *err) {
+    drt_model_options o = {.keep = keep, .adapter = adapter};
+    const char *beside = adapter ? adapter : folder;
     int cells = 0;
     *bank = NULL;
     *classes = *grid = 0;
     drt_status status = drt_model_open(m, folder, &o, err);
-    if (!status) status = drt_directed_load(*m, folder, bank, classes, &cells, err);
+    if (!status) status = drt_directed_load(*m, beside, bank, classes, &cells, err);
     while (!status && *grid * *grid < cells) ++*grid;
     if (!status && *grid * *grid != cells)
-        status = drt_fail(err, DRT_EFORMAT, "%s/directed.safetensors: %d cells make no square grid", folder, cells);
+        status = drt_fail(err, DRT_EFORMAT, "%s/directed.safetensors: %d cells make no square grid", beside, cells);
     if (!status && *bank) {
         // The bank told how large the head is: once more, with head.
         o.order_classes = *classes;
@@ -30,7 +31,7 @@ drt_status drt_puzzle_model_open(drt_model **m, const char *folder, drt_keep kee
         free(*bank);
         *bank = NULL;
         status = drt_model_open(m, folder, &o, err);
-        if (!status) status = drt_directed_load(*m, folder, bank, classes, &cells, err);
+        if (!status) status = drt_directed_load(*m, beside, bank, classes, &cells, err);
     }
     if (status) {
         free(*bank);
@@ -68,7 +69,7 @@ static drt_status walk_open(walk *w) {
     drt_status status = drt_model_template(w->m, w->o->how, &w->align.how, w->err);
     if (status) return status;
     w->align.ask = w->align.how;
-    if (w->o->order) w->align.mixer = *w->o->order;
+    w->align.mixer = w->o->order ? *w->o->order : c->order;
     w->align.context = drt_decoder_context(&c->language);
     w->align.image_rows = drt_visual_rows(c);
     w->pack.patches_side = v->image / v->patch;

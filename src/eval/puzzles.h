@@ -16,7 +16,7 @@ typedef struct {
     int64_t limit;                // samples; 0: all
     uint64_t seed;                // of permutations and shuffled words
     const drt_template *how;      // NULL: the model's own
-    const drt_token_mixer *order; // input order; NULL: none
+    const drt_token_mixer *order; // input order; NULL: the model's own
     drt_progress *progress;       // may be NULL
 } drt_puzzle_options;
 
@@ -26,10 +26,11 @@ typedef struct {
 } drt_rate;
 static inline double drt_rate_of(drt_rate r) { return r.count > 0 ? r.hits / r.count : 0; }
 
-// A LLaVA folder with its directed token, order head and bank, if it has them (directed.safetensors); else *bank is
-// NULL and *classes 0. *bank: malloc'ed [classes, grid * grid].
-drt_status drt_puzzle_model_open(drt_model **m, const char *folder, drt_keep keep, int32_t **bank, int *classes,
-                                 int *grid, drt_error *err);
+// A LLaVA folder, with the PEFT folder `adapter` beside it where that is not NULL, and with the directed token, order
+// head and bank of the latter or else of the former, if it has them (directed.safetensors); else *bank is NULL and
+// *classes 0. *bank: malloc'ed [classes, grid * grid].
+drt_status drt_puzzle_model_open(drt_model **m, const char *folder, const char *adapter, drt_keep keep, int32_t **bank,
+                                 int *classes, int *grid, drt_error *err);
 
 // Every picture is shuffled by `passes` permutations of the bank [classes, grid * grid]; the order head says which (its
 // chance is 1 / classes). token: where the directed token stood in training.

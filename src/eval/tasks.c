@@ -258,7 +258,7 @@ drt_status drt_eval_run(const drt_model *model, drt_tape *tape, const drt_eval_o
                         drt_error *err) {
     run r = {.m = model, .t = tape, .o = options, .out = out, .err = err};
     *out = (drt_eval_result){.blind = options->blind};
-    if (options->order) out->order = *options->order;
+    out->order = options->order ? *options->order : model->config.order;
     drt_status status = prepare(&r);
     // Before the questions: labels that do not fit are told at once.
     if (!status && options->labels && !options->blind) status = align(&r);

@@ -31,7 +31,7 @@ typedef struct {
     int64_t limit;                 // questions of each task; 0: all
     int max_new_tokens;            // 0: 128, as LLaVA's loader
     const drt_template *how;       // NULL: the model's own
-    const drt_token_mixer *order;  // input order; NULL: none
+    const drt_token_mixer *order;  // input order; NULL: the model's own
     const drt_word_labels *labels; // also the alignment accuracy over the pictures shown; NULL: not
     drt_progress *progress;        // may be NULL
 } drt_eval_options;

@@ -91,6 +91,29 @@ static void projector_read(reader *r, const char *name, const char *key, drt_mod
                              r->name, key, name, DRT_PROJECTOR_LAYERS);
 }
 
+const char *const drt_input_order_names[] = {"none", "token_mixer"};
+const char *const drt_mixer_side_names[] = {"before", "after"};
+
+static int place_of(const char *s, const char *const *names, int n) {
+    int i = 0;
+    while (i < n && strcmp(names[i], s)) i++;
+    return i;
+}
+
+static void order_read(reader *r, const json_t *o, drt_token_mixer *out) {
+    if (!o || r->status) return;
+    int order = place_of(word(o, "name", "?"), drt_input_order_names, DRT_INPUT_ORDERS),
+        side = place_of(word(o, "side", "before"), drt_mixer_side_names, DRT_MIXER_SIDES);
+    const json_t *tau = json_object_get(o, "tau");
+    double least = json_is_number(tau) ? json_number_value(tau) : 2;
+    *out = (drt_token_mixer){(drt_input_order)order, (float)least, (drt_mixer_side)side};
+    if (order == DRT_INPUT_ORDERS || side == DRT_MIXER_SIDES || !(least >= -1 && least <= 1))
+        r->status = drt_fail(r->err, DRT_ECONFIG,
+                             "%s: drt_order is no order of the input that this version knows; it has \"name\" "
+                             "(none, token_mixer), \"tau\" from -1 to 1, \"side\" (before, after)",
+                             r->name);
+}
+
 static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
     const json_t *vision = json_object_get(o, "vision_config"), *text = json_object_get(o, "text_config");
     const char *tower = word(vision, "model_type", "clip_vision_model");
@@ -118,6 +141,7 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
                              "it must be \"full\"",
                              r->name, tower);
     if (!r->status) r->status = drt_scales_parse(c, word(o, "drt_s2_scales", ""), r->name, "drt_s2_scales", r->err);
+    order_read(r, json_object_get(o, "drt_order"), &c->order);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
     projector_read(r, word(o, "drt_projector", "mlp2x_gelu"), "drt_projector", c);
     if (act(r, o, "projector_hidden_act", DRT_ACT_GELU) != DRT_ACT_GELU && !r->status)

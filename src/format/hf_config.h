@@ -95,6 +95,17 @@ typedef struct {
 
 enum { DRT_SCALES = 4 }; // the most scales of a picture
 
+// The order of the input (align/token_mixer.h); a folder remembers the one that it was trained with.
+typedef enum { DRT_INPUT_NONE, DRT_INPUT_TOKEN_MIXER, DRT_INPUT_ORDERS } drt_input_order;
+typedef enum { DRT_MIXER_BEFORE, DRT_MIXER_AFTER, DRT_MIXER_SIDES } drt_mixer_side;
+extern const char *const drt_input_order_names[DRT_INPUT_ORDERS]; // "none", "token_mixer"
+extern const char *const drt_mixer_side_names[DRT_MIXER_SIDES];   // "before", "after"
+typedef struct {
+    drt_input_order order; // NONE: rows stay as they are spliced
+    float tau;             // least cosine, in [-1, 1]
+    drt_mixer_side side;   // of its word that a visual token is put on
+} drt_token_mixer;
+
 // CLIP: a vision and a text tower of either family. VISION: the vision tower alone.
 typedef enum { DRT_MODEL_LLAVA, DRT_MODEL_CLIP, DRT_MODEL_LANGUAGE, DRT_MODEL_VISION } drt_model_kind;
 // A projector is that many linear layers with GELU between them: 0 identity, 1 linear, N mlpNx_gelu.
@@ -111,7 +122,8 @@ typedef struct {
     int scales, scale[DRT_SCALES];
     bool keep_class; // vision_feature_select_strategy "full" of a tower that has a class row
     int image_token; // id of <image>; -1: the vocabulary has none
-    bool pad;        // image_aspect_ratio "pad" of an original LLaVA
+    drt_token_mixer order;
+    bool pad; // image_aspect_ratio "pad" of an original LLaVA
     // Original LLaVA: the folder or name of the vision tower; "": the tower is in the model's own folder and config.
     char tower[256];
     bool tower_inside; // its weights are those among the model's, its folder gives the sizes only

@@ -38,7 +38,7 @@ typedef struct {
     // that token.
     const char *const *stop;
     int stops;
-    const drt_token_mixer *order; // input order; NULL: none
+    const drt_token_mixer *order; // input order; NULL: the model's own
     // Called after every token, with what has become certain of prompt `index`'s answer (whole characters, stripped, no
     // stop string; size may be 0). Returning false ends that answer. NULL: not wanted.
     bool (*on_text)(void *user, int index, const char *text, size_t size);

@@ -175,7 +175,7 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
     if (p->images) {
         seen = drt_visual_tokens(t, s->model, drt_picture_rows(s->model, p->patches, p->images), false);
     }
-    if (seen && s->order) arrange(s, p, seen);
+    if (seen && s->order && s->order->order != DRT_INPUT_NONE) arrange(s, p, seen);
     const drt_splice splice = {p->rows, p->token, p->visual};
     const drt_decoder_rows rows = {.sequences = s->cache->sequences,
                                    .offsets = p->offsets,

@@ -1,5 +1,7 @@
 #include "train/experiment_parts.h"
 
+#include "base/file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +85,7 @@ static drt_status costs(const drt_experiment *e, int model, int from, drt_findin
 drt_status drt_experiment_examine(const drt_experiment *e, int model, const drt_experiment_plan *plan,
                                   const drt_run_hooks *hooks, drt_findings *f, drt_error *err) {
     bench b = {.e = e};
-    char folder[PATH_ROOM + 20];
+    char folder[PATH_ROOM + 20], adapter[PATH_ROOM + 60];
     const drt_recipe *first = &plan->recipe[0];
     drt_device *dev = NULL;
     drt_model *m = NULL;
@@ -92,13 +94,20 @@ drt_status drt_experiment_examine(const drt_experiment *e, int model, const drt_
     snprintf(b.world, sizeof b.world, "%s/world", e->out);
     snprintf(b.captions, sizeof b.captions, "%s/eval/captions.json", b.world);
     snprintf(b.order, sizeof b.order, "%s/eval/order.json", b.world);
-    snprintf(folder, sizeof folder, "%s/model", plan->recipe[1].out);
+    // A stage 2 that trained an adapter left its base where it was.
+    snprintf(adapter, sizeof adapter, "%s/adapter/adapter_config.json", plan->recipe[1].out);
+    bool beside = drt_file_exists(adapter);
+    *strrchr(adapter, '/') = 0;
+    if (beside) snprintf(folder, sizeof folder, "%s", plan->recipe[1].model);
+    else snprintf(folder, sizeof folder, "%s/model", plan->recipe[1].out);
     if (hooks->progress) b.progress = (drt_progress){hooks->progress->report, hooks->progress->user, "asking", 0, 0};
     drt_experiment_say(hooks, "%s: questions with and without the picture, puzzles", e->models[model].title);
     drt_status status = drt_device_open(&dev, first->device, (int)first->threads, err);
     if (!status && !(b.tape = drt_tape_new(dev, err))) status = DRT_ENOMEM;
     if (!status) status = mass_before(&b, first, f, err);
-    if (!status) status = drt_puzzle_model_open(&m, folder, DRT_KEEP_F32, &bank, &f->classes, &grid, err);
+    if (!status)
+        status =
+            drt_puzzle_model_open(&m, folder, beside ? adapter : NULL, DRT_KEEP_F32, &bank, &f->classes, &grid, err);
     if (!status) status = questions(&b, m, f, err);
     if (!status) status = puzzles(&b, m, bank, grid, plan->recipe[1].order.token, f, err);
     if (!status) status = costs(e, model, plan->from, f, err);

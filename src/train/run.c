@@ -216,6 +216,7 @@ static drt_status finish(run *u, drt_error *err) {
     char *folder = drt_path_join(u->r->out, beside ? "adapter" : "model");
     const drt_template *how = drt_recipe_template(u->r);
     u->m->preprocess.aspect = u->r->data.aspect;
+    u->m->config.order = drt_recipe_mixer(u->r);
     // A caption is no way to talk with the model: after stage 1 it keeps the one that it came with.
     if (how && !how->caption) snprintf(u->m->config.conversation, sizeof u->m->config.conversation, "%s", how->name);
     drt_status status = folder ? save(u, u->r->checkpoint.keep, err) : drt_fail(err, DRT_ENOMEM, "no memory");

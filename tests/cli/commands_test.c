@@ -155,6 +155,37 @@ static void asked(void **state) {
     says(w, "eval @/start --data @/world --tasks relatoin", 1, "did you mean 'relation'");
 }
 
+static void eval_says(const world *w, const char *line, const char *part) {
+    drt_error err = {0};
+    char *text, *path = drt_path_join(w->folder, "trained.json");
+    says(w, line, 0, "written: ");
+    check_ok(drt_file_read(&text, NULL, path, 0, &err));
+    if (!strstr(text, part)) fail_msg("drt %s: %.200s lacks %s", line, text, part);
+    free(text), free(path);
+}
+
+// What training leaves behind is asked as it was trained: in its input order, with its adapter.
+static void trained(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+#define TRAIN "train model=@/start data.file=@/small/pretrain.json train.steps=1 train.batch=2 threads=1 "
+#define EVAL " --data @/small --tasks exist --limit 1 --max-new-tokens 1 --threads 1 --free --out @/trained.json"
+    says(w, "shapes --out @/small --train 2 --eval 2", 0, "");
+    says(w, TRAIN "token_mixer.order=token_mixer token_mixer.tau=0.25 out=@/mixed", 0, "");
+    eval_says(w, "eval @/mixed/model" EVAL, "\"order\": \"token_mixer\", \"tau\": 0.25, \"side\": \"before\"");
+    eval_says(w, "eval @/mixed/model --order none" EVAL, "\"order\": \"none\"");
+    eval_says(w, "eval @/start" EVAL, "\"order\": \"none\"");
+    says(w,
+         TRAIN "lora.targets=q_proj groups.projector=0 objectives.image_order=1 order.grid=2 order.bank=4 out=@/lora",
+         0, "");
+    says(w, "eval @/start --adapter @/lora/adapter --puzzles --passes 1" EVAL, 0,
+         "permutation of a shuffled picture named");
+    says(w, "eval @/start --adapter @/none" EVAL, 1, "/none/adapter_config.json: cannot open");
+    says(w, "eval @/start --tau 0.2" EVAL, 2, "--tau says how --order token_mixer works; give both");
+    says(w, "chat @/start --image " PICTURE " --prompt x --order-picture @/x.svg", 1,
+         "give --order token_mixer with it");
+}
+
 // SEA from its labels to a drawing: eight commands as the README has them, on twelve pictures.
 static void aligned(void **state) {
     const world *w = *state;
@@ -276,6 +307,8 @@ static void refusals(void **state) {
         {"words @/start --image " PICTURE, 2, "Give --words FILE or --labels FILE"},
         {"words @/start --image " PICTURE " --labels README.md", 1, "README.md: not a file of drt sea-labels"},
         {"words models/tiny-clip --image " PICTURE " --words models/tiny-llama/config.json", 1, "use a LLaVA folder"},
+        {"ablate", 2, "which file?"},
+        {"ablate @/none.yaml", 1, "/none.yaml: cannot open"},
         {"eval @/start", 2, "--data is missing"},
         {"eval @/start --data @/none", 1, "holds no questions|drt shapes --out"},
         {"gps --tokens 9000000", 1, "4 sets of 9000000 tokens at width 2048 take about|GB are free; lower --tokens"},
@@ -294,8 +327,9 @@ static void refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(there_and_back), cmocka_unit_test(one_token), cmocka_unit_test(verified),
-        cmocka_unit_test(merged),         cmocka_unit_test(asked),     cmocka_unit_test(help),
-        cmocka_unit_test(refusals),       cmocka_unit_test(aligned),   cmocka_unit_test(permuted),
+        cmocka_unit_test(merged),         cmocka_unit_test(asked),     cmocka_unit_test(trained),
+        cmocka_unit_test(help),           cmocka_unit_test(refusals),  cmocka_unit_test(aligned),
+        cmocka_unit_test(permuted),
     };
     return cmocka_run_group_tests(tests, world_make, world_end);
 }

@@ -327,7 +327,17 @@ static void input_order(void **state) {
             }
         }
         w->order = NULL;
-        drt_replies_free(have, 4), drt_replies_free(other, 4);
+        // A model that was trained in an order has it without being told, and can be told otherwise.
+        drt_reply own[4], none[4];
+        const drt_generate_options told = {.max_new_tokens = 12, .order = &(drt_token_mixer){DRT_INPUT_NONE}};
+        w->m->config.order = mixer;
+        check_ok(drt_generate(w->m, w->t, p, 4, &plain, own, &err));
+        check_ok(drt_generate(w->m, w->t, p, 4, &told, none, &err));
+        w->m->config.order = (drt_token_mixer){0};
+        for (int i = 0; i < 4; i++)
+            for (int k = 0; k < p[i].choices; k++)
+                check(own[i].logprob[k] == have[i].logprob[k] && none[i].logprob[k] == other[i].logprob[k]);
+        drt_replies_free(have, 4), drt_replies_free(other, 4), drt_replies_free(own, 4), drt_replies_free(none, 4);
     }
 }
 
