@@ -130,7 +130,8 @@ static drt_status run(const asked *a, drt_eval_options *o, drt_tape *tape, drt_e
     o->progress = &answering;
     drt_status status = a->labels ? drt_word_labels_open(&labels, a->labels, err) : DRT_OK;
     o->labels = labels;
-    if (!status) status = drt_puzzle_model_open(&m, a->model, a->adapter, (drt_keep)a->keep, &bank, &classes, &grid, err);
+    if (!status)
+        status = drt_puzzle_model_open(&m, a->model, a->adapter, (drt_keep)a->keep, &bank, &classes, &grid, err);
     if (!status) status = drt_eval_run(m, tape, o, &result, err);
     if (!status && a->puzzles) {
         const drt_puzzles_options p = {.data = a->data,

@@ -19,19 +19,19 @@ static const char help[] =
     "\n"
     "  --golden FILE   what to compare with\n"
     "  --dtype TYPE    of the weights: f32 (default, and the strictest), bf16, or auto, as the folder stores them\n"
+    "  --adapter DIR   a PEFT folder of LoRA beside the model\n"
     "  --json          the certificate as JSON\n"
     "  --device NAME   cpu (default), or ref: slow and plain\n"
     "  --threads N     default: all cores\n"
     "\n"
     "  drt verify models/llava-1.5-7b-hf --golden golden.safetensors\n";
 
-static drt_status run(const char *model, drt_keep keep, const char *golden, bool json, drt_tape *tape, bool *same,
-                      drt_error *err) {
-    const drt_model_options inference = {.keep = keep};
+static drt_status run(const char *model, const drt_model_options *inference, const char *golden, bool json,
+                      drt_tape *tape, bool *same, drt_error *err) {
     drt_model *m = NULL;
     drt_certificate c = {0};
     drt_text text = {0};
-    drt_status status = drt_model_open(&m, model, &inference, err);
+    drt_status status = drt_model_open(&m, model, inference, err);
     if (!status) status = drt_verify(m, tape, golden, &c, err);
     if (!status) {
         (json ? drt_certificate_json : drt_certificate_table)(&c, &text);
@@ -46,11 +46,11 @@ static drt_status run(const char *model, drt_keep keep, const char *golden, bool
 }
 
 int drt_cli_verify(int argc, char **argv) {
-    const char *model = NULL, *golden = NULL, *name = "cpu", *threads = NULL, *dtype = "f32";
+    const char *model = NULL, *golden = NULL, *name = "cpu", *threads = NULL, *dtype = "f32", *adapter = NULL;
     bool json = false, same = false;
     const drt_option options[] = {
         {"--golden", &golden, NULL, true}, {"--dtype", &dtype, NULL, false},     {"--json", NULL, &json, false},
-        {"--device", &name, NULL, false},  {"--threads", &threads, NULL, false},
+        {"--device", &name, NULL, false},  {"--threads", &threads, NULL, false}, {"--adapter", &adapter, NULL, false},
     };
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &model, &n_rest, help);
@@ -65,7 +65,8 @@ int drt_cli_verify(int argc, char **argv) {
     drt_device *dev;
     drt_tape *tape;
     if (!drt_cli_open("verify", name, threads, &dev, &tape)) return 2;
-    drt_status status = run(model, (drt_keep)keep, golden, json, tape, &same, &err);
+    const drt_model_options inference = {.keep = (drt_keep)keep, .adapter = adapter};
+    drt_status status = run(model, &inference, golden, json, tape, &same, &err);
     if (status) fprintf(stderr, "drt verify: %s\n", err.text);
     drt_cli_close(dev, tape);
     return status || !same;

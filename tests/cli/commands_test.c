@@ -180,6 +180,7 @@ static void trained(void **state) {
          0, "");
     says(w, "eval @/start --adapter @/lora/adapter --puzzles --passes 1" EVAL, 0,
          "permutation of a shuffled picture named");
+    says(w, "verify @/start --golden @/none --adapter @/none", 1, "/none/adapter_config.json: cannot open");
     says(w, "eval @/start --adapter @/none" EVAL, 1, "/none/adapter_config.json: cannot open");
     says(w, "eval @/start --tau 0.2" EVAL, 2, "--tau says how --order token_mixer works; give both");
     says(w, "chat @/start --image " PICTURE " --prompt x --order-picture @/x.svg", 1,
