@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "data/shapes.h"
+#include "eval/sea_labels.h"
 #include "train/experiment_parts.h"
 
 #include <jansson.h>
@@ -113,6 +114,10 @@ static drt_status load_stage(const drt_experiment *e, int model, int stage, int 
     for (int i = 0; i < (stage ? OWN : 4); i++) all[n++] = own[i];
     if (!status) status = drt_recipe_load(r, m->recipe[stage], n, all, err);
     free(all);
+    if (!status && r->objectives.sea > 0 && !*r->sea.labels) { // make_labels
+        snprintf(own[0], LINE, "%s/world/labels-%s.sea", e->out, drt_sea_negate_names[r->sea.negate]);
+        status = drt_recipe_set(r, "sea.labels", own[0], err);
+    }
     return status ? drt_fail_in(err, "%s, stage %d", m->title, stage + 1) : DRT_OK;
 }
 
@@ -130,7 +135,7 @@ static bool same_recipe(const drt_recipe *a, const drt_recipe *b) {
 // not known before they are measured: those that were found then stand.
 static drt_status same_as_before(const drt_experiment *e, int model, drt_recipe *r, drt_error *err) {
     char path[PATH_ROOM + 20];
-    const char *skip[BESIDE + 2];
+    const char *skip[BESIDE + 3];
     int n = BESIDE;
     drt_recipe before;
     drt_text how = {0};
@@ -141,6 +146,7 @@ static drt_status same_as_before(const drt_experiment *e, int model, drt_recipe 
     memcpy(skip, beside, sizeof beside);
     bool scaled = e->equal_compute && model > 0;
     skip[n++] = "model";
+    skip[n++] = "sea.labels";
     if (scaled) skip[n++] = "train.steps";
     if (drt_recipe_differs(&before, r, skip, n, &how))
         status = drt_fail(err, DRT_ECONFIG, "%s was made by another recipe (%s); remove that folder, or choose another",
@@ -221,11 +227,42 @@ static drt_status scale_steps(const drt_experiment *e, int stage, drt_recipe *r,
     return DRT_OK;
 }
 
+// The words for every patch of the world, by the text tower of the folder that stage 1 takes its eyes from.
+static drt_status make_labels(const drt_experiment *e, const drt_recipe *r, const drt_run_hooks *hooks,
+                              drt_error *err) {
+    char words[PATH_ROOM];
+    drt_device *dev = NULL;
+    drt_tape *tape = NULL;
+    drt_model *m = NULL;
+    const drt_model_options inference = {0};
+    drt_progress progress = {0};
+    drt_sea_labels_result result;
+    if (!(r->objectives.sea > 0) || drt_file_exists(r->sea.labels)) return DRT_OK;
+    snprintf(words, sizeof words, "%s/world/words.txt", e->out);
+    if (hooks->progress) progress = (drt_progress){hooks->progress->report, hooks->progress->user, "labels", 0, 0};
+    const drt_sea_labels_options o = {.words = words,
+                                      .data = r->data.file,
+                                      .out = r->sea.labels,
+                                      .negate = r->sea.negate,
+                                      .aspect = r->data.aspect,
+                                      .progress = &progress};
+    drt_experiment_say(hooks, "labels for objective sea: %s", o.out);
+    drt_status status = drt_device_open(&dev, r->device, (int)r->threads, err);
+    if (!status && !(tape = drt_tape_new(dev, err))) status = DRT_ENOMEM;
+    if (!status) status = drt_model_open(&m, *r->vision ? r->vision : r->model, &inference, err);
+    if (!status) status = drt_sea_labels(m, tape, &o, &result, err);
+    drt_model_close(m);
+    if (tape) drt_tape_free(tape);
+    drt_device_close(dev);
+    return status;
+}
+
 static drt_status train_stage(const drt_experiment *e, int model, int stage, drt_recipe *r, const drt_run_hooks *hooks,
                               drt_error *err) {
     char begun[PATH_ROOM + 20];
     if (finished(r->out)) return DRT_OK;
     drt_status status = drt_recipe_complete(r, err);
+    if (!status) status = make_labels(e, r, hooks, err);
     snprintf(begun, sizeof begun, "%s/recipe.yaml", r->out);
     if (!status && e->equal_compute && model && !drt_file_exists(begun)) status = scale_steps(e, stage, r, hooks, err);
     if (status) return status;
