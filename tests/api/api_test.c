@@ -88,6 +88,14 @@ static void asks(void **state) {
     assert_string_not_equal(file, blind);
     assert_string_not_equal(file, later);
     assert_string_equal(pieces.bytes ? pieces.bytes : "", file);
+    // An order of the input is another input.
+    drt_assistant *mixed;
+    check_ok(
+        drt_assistant_open(&mixed, r->model, &(drt_assistant_options){.threads = 1, .order = "token_mixer"}, &err));
+    char *moved = answer_to(mixed, (drt_ask){.text = "what?", .image = r->picture});
+    assert_string_not_equal(file, moved);
+    free(moved);
+    drt_assistant_close(mixed);
     free(file), free(memory), free(blind), free(later), free(bytes);
     drt_text_free(&pieces);
     drt_assistant_close(a);
@@ -102,6 +110,10 @@ static void refuses(void **state) {
     check(!a);
     check_refused(drt_assistant_open(&a, r->clip, NULL, &err), DRT_ECONFIG, "CLIP");
     check_refused(drt_assistant_open(&a, r->model, &(drt_assistant_options){.device = "gpu"}, &err), DRT_EARG, "gpu");
+    check_refused(drt_assistant_open(&a, r->model, &(drt_assistant_options){.order = "sort"}, &err), DRT_EARG,
+                  "'sort' is none of none, token_mixer");
+    check_refused(drt_assistant_open(&a, r->model, &(drt_assistant_options){.adapter = "no/adapter"}, &err), DRT_EIO,
+                  "no/adapter");
     check(drt_assistant_open(&a, "no/such/model", NULL, NULL) == DRT_EIO);
     check_ok(drt_assistant_open(&a, r->model, NULL, &err));
     check_refused(drt_assistant_ask(a, &(drt_ask){0}, &answer, &err), DRT_EARG, "text");

@@ -185,7 +185,8 @@ static void equal_compute(void **state) {
                         "  stage1: {recipe: configs/demo-direct-1.yaml}\n"
                         "  stage2: {recipe: configs/demo-direct-2.yaml}\n"
                         "variations:\n  plain:\n    both: {objectives.image_order: 0, objectives.guided: 0}\n"
-                        "    stage1: {objectives.text_order: 0}\n");
+                        "    stage1: {objectives.text_order: 0, "
+                        "objectives.sea: 1, sea.negate: false}\n");
     snprintf(out, sizeof out, "out=%s", folder);
     check_ok(run(path, &l, 1, (const char *const[]){out}, NULL, &err));
     json_t *root = json_in(folder, "report.json"), *rows = json_object_get(root, "variations");
@@ -194,6 +195,9 @@ static void equal_compute(void **state) {
     json_decref(root);
     // Half a step in twelve or more, and what the first steps' rows differ from the others'.
     if (!(fabs(plain / base - 1) < 0.1)) fail_msg("%g is not near %g", plain, base);
+    char *labels = drt_path_join(folder, "seed1/world/labels-false.sea"); // made on the way
+    check(drt_file_exists(labels));
+    free(labels);
     drt_recipe r;
     char *recipe = drt_path_join(folder, "seed1/plain/stage1/recipe.yaml");
     check_ok(drt_recipe_load(&r, recipe, 0, NULL, &err));
