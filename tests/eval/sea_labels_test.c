@@ -254,7 +254,8 @@ static void refusals(void **state) {
     o.words = "no/such/list";
     check_refused(drt_sea_labels(s.m, s.t, &o, &r, &err), DRT_EIO, "no/such/list");
     o.words = path_of[WORDS_TXT];
-    begin(NULL);
+    free(folder);
+    begin(NULL); // the list is whole again
     o = plain();
     o.out = "no/such/folder/x.sea";
     check_refused(drt_sea_labels(s.m, s.t, &o, &r, &err), DRT_EIO, "no/such/folder/x.sea");
