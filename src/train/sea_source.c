@@ -11,11 +11,12 @@ struct drt_sea_source {
     drt_word_labels *labels;
 };
 
-enum { DRAWING = 1, THINNING = 2 }; // streams of a step's random numbers
+// Streams of a step's random numbers; OWN keeps them apart from those of other uses.
+enum { DRAWING = 1, THINNING = 2, OWN = 6 };
 
 static drt_rng stream(const drt_sea_source *s, int64_t step, int64_t place, int64_t what) {
     drt_rng r;
-    const int64_t name[] = {step, place, what, DRT_SEA};
+    const int64_t name[] = {step, place, what, OWN};
     drt_rng_init(&r, (uint64_t)s->r->seed, drt_hash(name, sizeof name));
     return r;
 }
