@@ -68,8 +68,14 @@ def config():
         put("config", name, json.dumps(dict(tower, **change)).encode())
     decoder = {"model_type": "llama", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
                "num_attention_heads": 2, "vocab_size": 9}
+    yarn = {"rope_type": "yarn", "factor": 3.7, "beta_fast": 2.5, "mscale": 0.7, "mscale_all_dim": 0.9}
+    longrope = {"rope_type": "longrope", "short_factor": [1, 1.0000011], "long_factor": [1.3, 999999.9],
+                "original_max_position_embeddings": 77}
     for name, change in (("no-context", {"max_position_embeddings": 0}), ("no-groups", {"num_key_value_heads": 0}),
-                         ("window", {"sliding_window": 0, "model_type": "mistral"})):
+                         ("window", {"sliding_window": 0, "model_type": "mistral"}), ("yarn", {"rope_scaling": yarn}),
+                         ("longrope", {"rope_scaling": longrope}),
+                         ("pairs", {"rope_scaling": dict(longrope, short_factor=[1] * 129)}),
+                         ("least", {"rope_scaling": dict(longrope, short_factor=[1.00000001e-6, 1])})):
         put("config", name, json.dumps(dict(decoder, **change)).encode())
 
 

@@ -136,12 +136,14 @@ static void eos_read(reader *r, const json_t *o, drt_decoder_config *l) {
 static void pairs_read(reader *r, const json_t *p, const char *key, float out[DRT_LONGROPE_PAIRS], int *n) {
     const json_t *list = json_object_get(p, key);
     *n = (int)json_array_size(list);
-    if (*n > DRT_LONGROPE_PAIRS) refuse(r, "%s: more than %d numbers", key, *n = DRT_LONGROPE_PAIRS);
+    if (*n > DRT_LONGROPE_PAIRS) {
+        refuse(r, "%s: more than %d numbers", key, DRT_LONGROPE_PAIRS);
+        *n = DRT_LONGROPE_PAIRS;
+    }
     for (int i = 0; i < *n; i++) {
         const json_t *v = json_array_get(list, (size_t)i);
-        double x = json_is_number(v) ? json_number_value(v) : 0;
-        if (!(x > 1e-6 && x < 1e6)) refuse(r, "%s: number %d divides no angle", key, i + 1);
-        out[i] = (float)x;
+        out[i] = json_is_number(v) ? (float)json_number_value(v) : 0;
+        if (!(out[i] > 1e-6f && out[i] < 1e6f)) refuse(r, "%s: number %d divides no angle", key, i + 1);
     }
 }
 
