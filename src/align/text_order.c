@@ -2,15 +2,14 @@
 
 #include <stdlib.h>
 
-// The description is the first answer of the sample. The puzzle is asked as the model is talked with also where the
-// stage's template is `plain`, which has no place for a question.
+// Asked of descriptions: one question, one answer. Shuffled words would destroy a conversation's context (METHODS 2.2),
+// so longer samples have no such pass, in whichever stage. The puzzle is asked as the model is talked with also where
+// the stage's template is `plain`, which has no place for a question.
 drt_status drt_text_order_pass(const drt_pass_source *s, drt_rng *r, drt_arena *arena, drt_pass *out, bool *made,
                                drt_error *err) {
-    const char *sentence = NULL;
     *made = false;
-    for (int i = 0; i < s->n_turns && !sentence; i++)
-        if (!s->turns[i].human) sentence = s->turns[i].text;
-    if (!s->images || s->images > 1 || !sentence) return DRT_OK;
+    if (s->images != 1 || s->n_turns != 2 || s->turns[1].human) return DRT_OK;
+    const char *sentence = s->turns[1].text;
     char *shuffled = drt_shuffle_words(sentence, r);
     drt_text question = {0};
     drt_encoded e = {0};

@@ -177,17 +177,22 @@ static drt_status make_train(world *w, int64_t i) {
     const char *text = caption(w, &s, drt_shapes_pick_style(&r), &r, NULL);
     drt_shapes_put_pair(&w->entry, id, name, "<image>\ndescribe the picture.", text);
     if ((status = add(w, PRETRAIN))) return status;
+    if (i % 5 == 0) {
+        snprintf(id, sizeof id, "describe-%06lld", (long long)i);
+        drt_shapes_put_pair(&w->entry, id, name, "<image>\ndescribe the picture.", text);
+        if ((status = add(w, FINETUNE))) return status;
+    }
 
     r = stream(w, "train/talk", i);
     drt_shapes_question q[MAX_TURNS];
     int n = drt_shapes_conversation(q, &s, NULL, false, &r);
     for (int k = 0; k < n; k++) drt_shapes_tally_add(&w->finetuned, &q[k]), learn_words(w, &q[k]);
-    text = drt_rng_below(&r, 8) == 0 ? caption(w, &s, STYLE_PLACES, &r, NULL) : NULL;
-    drt_shapes_put_conversation(&w->entry, id, name, "<image>", q, n, text);
-    w->sum.turns += n + (text != NULL);
+    snprintf(id, sizeof id, "train-%06lld", (long long)i);
+    drt_shapes_put_conversation(&w->entry, id, name, "<image>", q, n);
+    w->sum.turns += n + (i % 5 == 0);
     if ((status = add(w, FINETUNE))) return status;
     // LLaVA's mixture has conversations without a picture, too: the decoder shall not forget what it can do.
-    if (i % 5 == 0 && (status = make_reading(w, FINETUNE, LESSON_MAPS, "train/text", i))) return status;
+    if (i % 10 == 0 && (status = make_reading(w, FINETUNE, LESSON_MAPS, "train/text", i))) return status;
 
     r = stream(w, "train/clip", i);
     drt_shapes_put_contrast(&w->entry, id, name, &s, &r);

@@ -121,7 +121,7 @@ void drt_shapes_put_pair(drt_text *t, const char *id, const char *image, const c
 }
 
 void drt_shapes_put_conversation(drt_text *t, const char *id, const char *image, const char *lead,
-                                 const drt_shapes_question *q, int n, const char *caption) {
+                                 const drt_shapes_question *q, int n) {
     put_head(t, id, image);
     drt_text_puts(t, ", \"conversations\": [");
     drt_text human = {0};
@@ -136,7 +136,6 @@ void drt_shapes_put_conversation(drt_text *t, const char *id, const char *image,
         if (!human.failed) put_turn(t, human.bytes, q[i].answer, i == 0);
     }
     drt_text_free(&human);
-    if (caption) put_turn(t, "describe the picture.", caption, false);
     drt_text_puts(t, "]}");
 }
 

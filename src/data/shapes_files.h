@@ -41,10 +41,9 @@ drt_status drt_shapes_list_close(shapes_list *l, drt_error *err);
 // ---- entries
 // {"id":..., "image":..., "conversations":[human, gpt]}; image may be NULL.
 void drt_shapes_put_pair(drt_text *t, const char *id, const char *image, const char *human, const char *gpt);
-// `lead` stands before the first question ("<image>" or a description). `caption` (may be NULL): a last turn that
-// asks for a description.
+// `lead` stands before the first question: "<image>" or a description.
 void drt_shapes_put_conversation(drt_text *t, const char *id, const char *image, const char *lead,
-                                 const drt_shapes_question *q, int n, const char *caption);
+                                 const drt_shapes_question *q, int n);
 // One line of eval/*.jsonl; image or lead may be NULL.
 void drt_shapes_put_question(drt_text *t, int64_t id, const char *image, const char *lead,
                              const drt_shapes_question *q);

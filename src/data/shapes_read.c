@@ -54,7 +54,7 @@ static int ask(drt_text *entry, const char *id, drt_text *lead, drt_shapes_lesso
         if (asked) drt_shapes_tally_add(asked, &q[k]);
         drt_shapes_words_add(words, q[k].text), drt_shapes_words_add(words, q[k].answer);
     }
-    if (!lead->failed) drt_shapes_put_conversation(entry, id, NULL, lead->bytes, q, n, NULL);
+    if (!lead->failed) drt_shapes_put_conversation(entry, id, NULL, lead->bytes, q, n);
     return n;
 }
 

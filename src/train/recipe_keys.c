@@ -75,7 +75,7 @@ const drt_recipe_key drt_recipe_keys[] = {
 
     FACTOR(objectives.language, "1", "weight of next-token prediction; 0: off"),
     FACTOR(objectives.image_order, "0", "weight of naming the permutation of a shuffled image"),
-    FACTOR(objectives.text_order, "0", "weight of putting the words of a description in order (stage 1)"),
+    FACTOR(objectives.text_order, "0", "weight of putting the words of a description in order"),
     FACTOR(objectives.guided, "0", "weight of the image-to-response attention loss"),
     FACTOR(objectives.contrastive, "0", "weight of matching pictures and captions (task clip)"),
     FACTOR(objectives.patch_words, "0", "weight of naming what covers each patch (task clip)"),

@@ -54,11 +54,6 @@ static drt_status check_objectives(const drt_recipe *r, const drt_recipe_key **k
                         "token_mixer.order: it puts visual tokens beside words, and task %s has no two of them in one "
                         "sequence; set it to none, or task: llava",
                         tasks[r->task]);
-    *key = drt_recipe_key_find("objectives.text_order");
-    if (r->objectives.text_order > 0 && r->data.template != DRT_TEMPLATE_PLAIN)
-        return drt_fail(err, DRT_ECONFIG,
-                        "objectives.text_order: shuffled words would destroy a conversation, so it goes with "
-                        "data.template: plain (stage 1) only; set one of the two");
     return DRT_OK;
 }
 

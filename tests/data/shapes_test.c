@@ -395,7 +395,7 @@ static void files_follow_their_schemas(void **state) {
     c.eval = 300;
     check_ok(drt_shapes_generate(&c, &sum, &err));
     check_conversations(folder, "pretrain.json", 60, 0);
-    check_conversations(folder, "finetune.json", 60, 12);
+    check_conversations(folder, "finetune.json", 72, 6);
     check_conversations(folder, "text.json", 0, 50);
     check_conversations(folder, "eval/order.json", (size_t)sum.order, 0);
     check_conversations(folder, "eval/captions.json", 300, 0);

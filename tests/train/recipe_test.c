@@ -152,7 +152,6 @@ static void contradictions_blame_the_key_that_was_given(void **state) {
     check_override_refused("task=language", "image_order=1", "override 'image_order=1': objectives.image_order");
     check_override_refused("contrastive=1", NULL, "task: clip");
     check_override_refused("objectives.language=0", NULL, "nothing to learn");
-    check_override_refused("text_order=1", "template=v1", "data.template: plain");
     check_override_refused("model=a", "vision=b", "parts to assemble");
     check_override_refused("accumulate=3", NULL, "does not divide train.batch (32)");
     check_override_refused("accumulate=2", "tokens=512", "give one of them");
