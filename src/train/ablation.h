@@ -21,8 +21,9 @@
 //     no guided loss: {both: {objectives.guided: 0}}                    # both stages; or stage1, stage2
 //     shuffled in stage 1 only: {stage2: {objectives.image_order: 0}}
 //
-// A variation's recipes are the base's with its keys. Overrides set keys of the file (out, seeds, world.train, ...) or,
-// where there is none of that name, keys of every stage of every variation.
+// A variation's recipes are the base's, or its own where it names one (stage2: {recipe: FILE}), with the base's keys and
+// then its own. Overrides set keys of the file (out, seeds, world.train, ...) or, where there is none of that name, keys
+// of every stage of every variation.
 //
 // The folder: seedN/ as an experiment's, seedN/NAME/stage2/results.json, report.html, report.md, report.json. What is
 // finished is not done again. The report is written after every seed, of those that are done.

@@ -19,7 +19,7 @@ typedef struct {
     // What the base says for all variations, and what they say themselves.
     const char *key[DRT_EXPERIMENT_MODELS][2][MOST_KEYS];
     int n[DRT_EXPERIMENT_MODELS][2];
-    const char *recipe[2];
+    const char *recipe[DRT_EXPERIMENT_MODELS][2]; // NULL: the base's
     drt_error *err;
 } reader;
 
@@ -181,18 +181,18 @@ static drt_status unknown(reader *r, const entry *e, const char *const *known, i
 }
 
 // Keys of recipes, into the lists of stages [first, last] of a model.
-static drt_status read_keys(reader *r, yaml_node_t *node, int model, int first, int last, bool base, const char *what) {
+static drt_status read_keys(reader *r, yaml_node_t *node, int model, int first, int last, const char *what) {
     entry e;
     drt_status status = check_mapping(r, node, what);
     for (int i = 0; !status && entry_at(r, node, i, &e); i++) {
         const char *value = text_of(r, e.name, e.value);
         if (!value) return r->err->code;
         if (!strcmp(e.name, "recipe")) {
-            if (base && first == last) r->recipe[first] = value;
-            else {
-                drt_fail(r->err, DRT_ECONFIG, "recipe: the base has one for each stage, and variations only keys");
+            if (first != last) {
+                drt_fail(r->err, DRT_ECONFIG, "recipe: it is of one stage; give it under stage1 or stage2");
                 return fail_at(r, e.key);
             }
+            r->recipe[model][first] = value;
             continue;
         }
         size_t size = strlen(e.name) + strlen(value) + 2;
@@ -244,9 +244,9 @@ static drt_status read_model(reader *r, yaml_node_t *node, int model) {
     bool base = model == 0;
     drt_status status = check_mapping(r, node, base ? "base" : "a variation");
     for (int i = 0; !status && entry_at(r, node, i, &e); i++) {
-        if (!strcmp(e.name, "stage1")) status = read_keys(r, e.value, model, 0, 0, base, e.name);
-        else if (!strcmp(e.name, "stage2")) status = read_keys(r, e.value, model, 1, 1, base, e.name);
-        else if (!strcmp(e.name, "both")) status = read_keys(r, e.value, model, 0, 1, base, e.name);
+        if (!strcmp(e.name, "stage1")) status = read_keys(r, e.value, model, 0, 0, e.name);
+        else if (!strcmp(e.name, "stage2")) status = read_keys(r, e.value, model, 1, 1, e.name);
+        else if (!strcmp(e.name, "both")) status = read_keys(r, e.value, model, 0, 1, e.name);
         else if (base && !strcmp(e.name, "name")) {
             const char *name = text_of(r, e.name, e.value);
             status = name ? name_model(r, 0, name, e.value) : r->err->code;
@@ -311,8 +311,8 @@ static drt_status read_root(reader *r, yaml_node_t *root) {
     r->p->e.n = 1;
     status = name_model(r, 0, "base", base);
     if (!status) status = read_model(r, base, 0);
-    if (!status && (!r->recipe[0] || !r->recipe[1])) {
-        drt_fail(r->err, DRT_ECONFIG, "base: %s has no `recipe: FILE`", r->recipe[0] ? "stage2" : "stage1");
+    if (!status && (!r->recipe[0][0] || !r->recipe[0][1])) {
+        drt_fail(r->err, DRT_ECONFIG, "base: %s has no `recipe: FILE`", r->recipe[0][0] ? "stage2" : "stage1");
         return fail_at(r, base);
     }
     return status ? status : read_variations(r, variations);
@@ -350,7 +350,7 @@ static drt_status join_keys(reader *r) {
             if (!all) return no_memory(r);
             memcpy(all, r->key[0][stage], (size_t)shared * sizeof *all);
             memcpy(all + shared, r->key[i][stage], (size_t)own * sizeof *all);
-            r->p->model[i].recipe[stage] = r->recipe[stage];
+            r->p->model[i].recipe[stage] = r->recipe[i][stage] ? r->recipe[i][stage] : r->recipe[0][stage];
             r->p->model[i].key[stage] = all;
             r->p->model[i].n_keys[stage] = shared + own;
         }

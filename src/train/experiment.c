@@ -90,6 +90,17 @@ static drt_status check_key(const drt_experiment *e, int model, int stage, const
     return DRT_OK;
 }
 
+// Where the labels lie that the experiment makes for a recipe that names none.
+static void labels_path(const drt_experiment *e, const drt_recipe *r, char out[PATH_ROOM]) {
+    snprintf(out, PATH_ROOM, "%s/world/labels-%s.sea", e->out, drt_sea_negate_names[r->sea.negate]);
+}
+
+static bool makes_labels(const drt_experiment *e, const drt_recipe *r) {
+    char own[PATH_ROOM];
+    labels_path(e, r, own);
+    return r->objectives.sea > 0 && !strcmp(r->sea.labels, own);
+}
+
 // Paths and seeds of a stage are the experiment's; everything else is the recipe's.
 static drt_status load_stage(const drt_experiment *e, int model, int stage, int from, drt_recipe *r, drt_error *err) {
     enum { OWN = 7, LINE = PATH_ROOM + 40 };
@@ -114,9 +125,9 @@ static drt_status load_stage(const drt_experiment *e, int model, int stage, int 
     for (int i = 0; i < (stage ? OWN : 4); i++) all[n++] = own[i];
     if (!status) status = drt_recipe_load(r, m->recipe[stage], n, all, err);
     free(all);
-    if (!status && r->objectives.sea > 0 && !*r->sea.labels) { // make_labels
-        snprintf(own[0], LINE, "%s/world/labels-%s.sea", e->out, drt_sea_negate_names[r->sea.negate]);
-        status = drt_recipe_set(r, "sea.labels", own[0], err);
+    if (!status && r->objectives.sea > 0 && !*r->sea.labels) {
+        labels_path(e, r, folder);
+        status = drt_recipe_set(r, "sea.labels", folder, err);
     }
     return status ? drt_fail_in(err, "%s, stage %d", m->title, stage + 1) : DRT_OK;
 }
@@ -133,7 +144,7 @@ static bool same_recipe(const drt_recipe *a, const drt_recipe *b) {
 
 // What lies in a run's folder, finished or begun, must have been made by this recipe. The steps of equal compute are
 // not known before they are measured: those that were found then stand.
-static drt_status same_as_before(const drt_experiment *e, int model, drt_recipe *r, drt_error *err) {
+static drt_status same_as_before(const drt_experiment *e, int model, int stage, drt_recipe *r, drt_error *err) {
     char path[PATH_ROOM + 20];
     const char *skip[BESIDE + 3];
     int n = BESIDE;
@@ -145,8 +156,8 @@ static drt_status same_as_before(const drt_experiment *e, int model, drt_recipe 
     if (status) return status;
     memcpy(skip, beside, sizeof beside);
     bool scaled = e->equal_compute && model > 0;
-    skip[n++] = "model";
-    skip[n++] = "sea.labels";
+    if (stage) skip[n++] = "model"; // in the experiment's folder, as are labels of its own
+    if (makes_labels(e, r)) skip[n++] = "sea.labels";
     if (scaled) skip[n++] = "train.steps";
     if (drt_recipe_differs(&before, r, skip, n, &how))
         status = drt_fail(err, DRT_ECONFIG, "%s was made by another recipe (%s); remove that folder, or choose another",
@@ -185,8 +196,8 @@ drt_status drt_experiment_plans(const drt_experiment *e, drt_experiment_plan **o
     for (int i = 0; !status && i < e->n; i++) status = plan_one(e, i, plans, err);
     // Only now: what equal compute scales must not keep two models from sharing a stage.
     for (int i = 0; !status && i < e->n; i++) {
-        if (plans[i].from == i) status = same_as_before(e, i, &plans[i].recipe[0], err);
-        if (!status) status = same_as_before(e, i, &plans[i].recipe[1], err);
+        if (plans[i].from == i) status = same_as_before(e, i, 0, &plans[i].recipe[0], err);
+        if (!status) status = same_as_before(e, i, 1, &plans[i].recipe[1], err);
         drt_experiment_folder(e, plans[i].from, 0, first);
         drt_experiment_folder(e, i, 1, second);
         if (!status && finished(second) && !finished(first))
@@ -237,7 +248,7 @@ static drt_status make_labels(const drt_experiment *e, const drt_recipe *r, cons
     const drt_model_options inference = {0};
     drt_progress progress = {0};
     drt_sea_labels_result result;
-    if (!(r->objectives.sea > 0) || drt_file_exists(r->sea.labels)) return DRT_OK;
+    if (!makes_labels(e, r) || drt_file_exists(r->sea.labels)) return DRT_OK;
     snprintf(words, sizeof words, "%s/world/words.txt", e->out);
     if (hooks->progress) progress = (drt_progress){hooks->progress->report, hooks->progress->user, "labels", 0, 0};
     const drt_sea_labels_options o = {.words = words,

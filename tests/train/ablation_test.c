@@ -56,6 +56,36 @@ static void file_is_read(void **state) {
     free(path);
 }
 
+// The committed files load, and say what their variations' names say.
+static void committed_files(void **state) {
+    static const char *const files[] = {"configs/ablate-directed.yaml", "configs/ablate-methods.yaml"};
+    (void)state;
+    for (int f = 0; f < 2; f++) {
+        drt_error err = {0};
+        drt_ablation_plan p;
+        check_ok(drt_ablation_load(&p, files[f], 0, NULL, &err));
+        assert_true(p.e.n > 5 && p.seeds == 3);
+        for (int i = 0; i < p.e.n; i++)
+            for (int stage = 0; stage < 2; stage++) {
+                const drt_experiment_model *m = &p.model[i];
+                drt_recipe r;
+                check_ok(drt_recipe_load(&r, m->recipe[stage], m->n_keys[stage], m->key[stage], &err));
+                const char *title = m->title;
+                const bool direct = strstr(title, "Direct") != NULL, image = r.objectives.image_order > 0,
+                           text = r.objectives.text_order > 0, guided = r.objectives.guided > 0;
+                if (f || i < 2) assert_true(direct ? image : !image && !text && !guided);
+                if (strstr(title, "alone")) assert_true(image + text + guided == 1 || (stage && !image && !guided));
+                if (!strncmp(title, "shuffled in stage ", 18))
+                    assert_true((image || text) == (title[18] == '1' + stage));
+                assert_true((r.objectives.sea > 0) == (strstr(title, "SEA") && !stage));
+                assert_true((r.token_mixer.order != DRT_INPUT_NONE) == (strstr(title, "TokenMixer") && stage));
+                assert_true(r.objectives.language > 0);
+                drt_recipe_free(&r);
+            }
+        drt_ablation_plan_free(&p);
+    }
+}
+
 static void refused(const char *text, const char *part) {
     drt_error err = {0};
     drt_ablation_plan p;
@@ -76,7 +106,7 @@ static void bad_files_are_refused(void **state) {
     refused("base: {stage1: {recipe: a}}\nvariations: {}\n", "stage2 has no `recipe: FILE`");
     refused(BASE "variations: {x: {both: {lr: 1}}}\nsead: 1\n", "a.yaml:3:1: 'sead' is no key here");
     refused(BASE "variations: {x: {bth: {lr: 1}}}\n", "did you mean both");
-    refused(BASE "variations: {x: {both: {recipe: c}}}\n", "variations only keys");
+    refused(BASE "variations: {x: {both: {recipe: c}}}\n", "give it under stage1 or stage2");
     refused(BASE "variations: {x: {both: {lr: {a: 1}}}}\n", "lr takes one value");
     refused(BASE "variations: {x: {both: {lr: 1}}, x: {both: {lr: 2}}}\n", "'x' is given twice");
     refused(BASE "variations: {a b: {both: {lr: 1}}, a-b: {both: {lr: 2}}}\n", "share the folder a-b");
@@ -208,11 +238,13 @@ static void equal_compute(void **state) {
     assert_int_equal(l.trained, 0);
     check_refused(run(path, &l, 2, (const char *const[]){out, "train.steps=5"}, NULL, &err), DRT_ECONFIG,
                   "train.steps");
+    check_refused(run(path, &l, 2, (const char *const[]){out, "sea.labels=x"}, NULL, &err), DRT_ECONFIG, "then x");
     free(recipe), free(folder), free(path);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(file_is_read), cmocka_unit_test(bad_files_are_refused),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(file_is_read), cmocka_unit_test(committed_files),
+                                       cmocka_unit_test(bad_files_are_refused),
                                        cmocka_unit_test(runs_resume_and_refuse), cmocka_unit_test(equal_compute)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
