@@ -29,14 +29,25 @@ static const char *const quick_keys[] = {"world.train=96", "world.eval=12", "see
                                          "train.steps=3",  "train.batch=8", "out=out/quick-ablate"};
 enum { QUICK = sizeof quick_keys / sizeof *quick_keys };
 
+// A word as a shell reads it.
+static void put_word(drt_text *out, const char *word) {
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./=,:+-";
+    if (*word && !word[strspn(word, plain)]) {
+        drt_text_puts(out, word);
+        return;
+    }
+    drt_text_puts(out, "'");
+    for (; *word; word++) drt_text_printf(out, *word == '\'' ? "'\\%c'" : "%c", *word);
+    drt_text_puts(out, "'");
+}
+
 // What was typed, for the report; malloc'ed, NULL when memory is out.
 static char *typed(int argc, char **argv) {
-    size_t size = 16;
-    for (int i = 0; i < argc; i++) size += strlen(argv[i]) + 1;
-    char *out = calloc(size, 1);
-    if (out) strcpy(out, "drt");
-    for (int i = 0; out && i < argc; i++) strcat(strcat(out, " "), argv[i]);
-    return out;
+    drt_text out = {0};
+    drt_text_puts(&out, "drt");
+    for (int i = 0; i < argc; i++) drt_text_puts(&out, " "), put_word(&out, argv[i]);
+    if (out.failed) drt_text_free(&out);
+    return out.bytes;
 }
 
 int drt_cli_ablate(int argc, char **argv) {

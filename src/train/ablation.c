@@ -47,10 +47,12 @@ static double number(const json_t *object, const char *name) {
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
+// DRT_EFORMAT: it is not what save_results writes.
 static drt_status model_of(const json_t *m, drt_arena *arena, drt_report_model *out) {
     json_t *tasks = json_object_get(m, "tasks"), *mass = json_object_get(m, "guided_mass"), *t;
     const char *name;
-    drt_report_task *task = drt_arena_array(arena, (int64_t)json_object_size(tasks) + 1, sizeof *task);
+    if (!json_object_size(tasks)) return DRT_EFORMAT;
+    drt_report_task *task = drt_arena_array(arena, (int64_t)json_object_size(tasks), sizeof *task);
     if (!task) return DRT_ENOMEM;
     *out = (drt_report_model){.tasks = task,
                               .image_order_accuracy = number(m, "image_order_accuracy"),
@@ -88,7 +90,9 @@ static drt_status load_results(const drt_experiment *e, drt_arena *arena, const 
     drt_status status = DRT_OK;
     if (was && asked.bytes && !strcmp(was, asked.bytes)) {
         status = model_of(json_object_get(root, "model"), arena, out);
-        if (status) drt_fail(err, status, "%s: no memory", path);
+        if (status)
+            drt_fail(err, status, "%s: %s", path,
+                     status == DRT_ENOMEM ? "no memory" : "it holds no answers; remove it");
         *found = !status;
     }
     drt_text_free(&asked);

@@ -16,6 +16,7 @@ void drt_findings_free(drt_findings *f) {
 typedef struct {
     const drt_experiment *e;
     drt_tape *tape;
+    const drt_token_mixer *mixer; // order of the input; NULL: the model's own
     char world[PATH_ROOM], captions[PATH_ROOM + 30], order[PATH_ROOM + 30];
     drt_progress progress;
 } bench;
@@ -25,6 +26,7 @@ static drt_puzzle_options puzzle(bench *b, const char *file, bool blind) {
                                 .images = b->world,
                                 .blind = blind,
                                 .limit = b->e->limit ? b->e->limit : PUZZLES,
+                                .order = b->mixer,
                                 .seed = b->e->seed};
 }
 
@@ -61,6 +63,7 @@ static drt_status questions(bench *b, const drt_model *m, drt_findings *f, drt_e
                           .tasks = e->tasks ? e->tasks : all,
                           .n_tasks = e->tasks ? e->n_tasks : 6,
                           .limit = e->limit,
+                          .order = b->mixer,
                           .progress = &b->progress};
     o.max_new_tokens = 16; // the longest answer of this world has two words
     drt_status status = drt_eval_run(m, b->tape, &o, &f->sighted, err);
@@ -87,6 +90,7 @@ drt_status drt_experiment_examine(const drt_experiment *e, int model, const drt_
     bench b = {.e = e};
     char folder[PATH_ROOM + 20], adapter[PATH_ROOM + 60];
     const drt_recipe *first = &plan->recipe[0];
+    const drt_token_mixer mixer = drt_recipe_mixer(&plan->recipe[1]); // an adapter's folder does not tell
     drt_device *dev = NULL;
     drt_model *m = NULL;
     int32_t *bank = NULL;
@@ -105,6 +109,7 @@ drt_status drt_experiment_examine(const drt_experiment *e, int model, const drt_
     drt_status status = drt_device_open(&dev, first->device, (int)first->threads, err);
     if (!status && !(b.tape = drt_tape_new(dev, err))) status = DRT_ENOMEM;
     if (!status) status = mass_before(&b, first, f, err);
+    b.mixer = &mixer;
     if (!status)
         status =
             drt_puzzle_model_open(&m, folder, beside ? adapter : NULL, DRT_KEEP_F32, &bank, &f->classes, &grid, err);
