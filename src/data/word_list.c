@@ -21,20 +21,23 @@ void drt_word_list_rewind(drt_word_list *l) {
 void drt_word_list_close(drt_word_list *l) {
     if (l->file) fclose(l->file);
     free(l->path);
-    free(l->line);
     *l = (drt_word_list){0};
 }
 
 drt_status drt_word_list_next(drt_word_list *l, const char **word, size_t *size, drt_error *err) {
-    errno = 0;
-    ssize_t n = getline(&l->line, &l->room, l->file);
-    long long line = (long long)l->at + 1;
+    const long long line = (long long)l->at + 1;
+    size_t all = 0;
+    int c;
     *word = NULL;
     *size = 0;
-    if (n < 0 && errno) return drt_fail(err, DRT_EIO, "%s:%lld: %s", l->path, line, strerror(errno));
-    if (n < 0) return DRT_OK;
+    errno = 0;
+    for (; (c = getc_unlocked(l->file)) != EOF && c != '\n'; l->line[all++] = (char)c)
+        if (all == sizeof l->line)
+            return drt_fail(err, DRT_EDATA, "%s:%lld: more than %d bytes, a word has at most %d; write one word a line",
+                            l->path, line, DRT_WORD_LINE, DRT_WORD_SIZE);
+    if (ferror(l->file)) return drt_fail(err, DRT_EIO, "%s:%lld: %s", l->path, line, strerror(errno));
+    if (c == EOF && !all) return DRT_OK;
     const char *w = l->line;
-    size_t all = (size_t)n;
     drt_strip(&w, &all);
     if (!all) return drt_fail(err, DRT_EDATA, "%s:%lld: an empty line; a list has one word a line", l->path, line);
     if (memchr(w, 0, all)) return drt_fail(err, DRT_EDATA, "%s:%lld: the word has a NUL inside", l->path, line);

@@ -9,7 +9,8 @@
 //   drt_word_list_close(&l);
 //
 // A word is a line without the white space around it; words may have spaces inside. Refused with the number of the
-// line: an empty line, a word that stands there twice, one of more than DRT_WORD_SIZE bytes, a NUL.
+// line: an empty line, a word that stands there twice, one of more than DRT_WORD_SIZE bytes, a line of more than
+// DRT_WORD_LINE, a NUL.
 #ifndef DRT_DATA_WORD_LIST_H
 #define DRT_DATA_WORD_LIST_H
 
@@ -18,12 +19,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { DRT_WORD_SIZE = 255 };
+enum { DRT_WORD_SIZE = 255, DRT_WORD_LINE = 1024 };
 
 typedef struct {
     FILE *file;
-    char *path, *line;
-    size_t room;
+    char *path, line[DRT_WORD_LINE];
     int64_t words, bytes; // of the whole list; bytes of the words alone
     uint64_t hash;        // chained over the words: see drt_word_chain
     int64_t at;           // words read since the start

@@ -47,9 +47,8 @@ static void lists_are_streamed(void **state) {
 }
 
 static void bad_lists(void **state) {
-    char longest[DRT_WORD_SIZE + 3];
+    char longest[DRT_WORD_LINE + 1];
     memset(longest, 'a', sizeof longest);
-    longest[DRT_WORD_SIZE + 1] = '\n';
     const struct {
         const char *text;
         size_t size;
@@ -61,7 +60,9 @@ static void bad_lists(void **state) {
         {"red\nblue\nred\n", 13, "words.txt:3: 'red' stands in line 1 already"},
         {"red\nblue\n blue \n", 16, "words.txt:3: 'blue' stands in line 2"},
         {"a\nb\0c\n", 6, "words.txt:2: the word has a NUL"},
-        {longest, DRT_WORD_SIZE + 2, "words.txt:1: 256 bytes, a word has at most 255"},
+        {longest, DRT_WORD_SIZE + 1, "words.txt:1: 256 bytes, a word has at most 255"},
+        {longest, DRT_WORD_LINE, "words.txt:1: 1024 bytes, a word has at most 255"},
+        {longest, DRT_WORD_LINE + 1, "words.txt:1: more than 1024 bytes"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -69,12 +70,14 @@ static void bad_lists(void **state) {
         drt_word_list l;
         char *path = write_list(cases[i].text, cases[i].size);
         check_refused(drt_word_list_open(&l, path, &err), DRT_EDATA, cases[i].part);
-        check(!l.file && !l.line);
+        check(!l.file && !l.path);
         free(path);
     }
     drt_error err = {0};
     drt_word_list l;
     check_refused(drt_word_list_open(&l, "no/such/file", &err), DRT_EIO, "cannot open");
+    check_refused(drt_word_list_open(&l, folder, &err), DRT_EIO, "directory");
+    check_refused(drt_word_list_open(&l, "/dev/zero", &err), DRT_EDATA, "more than 1024 bytes"); // never ends
 }
 
 // More words than are compared at a time: two alike are found wherever they stand.
