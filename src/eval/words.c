@@ -79,6 +79,10 @@ drt_status drt_words_nearest(const drt_model *m, drt_tape *t, const drt_words_fr
     drt_tape_begin(t, false);
     drt_status status = drt_word_search(t, tokens_of(t, m, pixels, n), &of, false, -2, 1, word, cosine, err);
     free(s.id);
+    for (int64_t i = 0; !status && i < n * (int64_t)drt_patches(&m->config.vision); i++)
+        if (word[i] < 0)
+            status =
+                drt_fail(err, DRT_ENUMERIC, "%s: its visual tokens are not numbers; its weights are damaged", name);
     return status;
 }
 

@@ -17,7 +17,7 @@ typedef struct {
 } drt_words_from;
 
 // pixels: n pictures [n * drt_picture_size]. word, cosine: [n * P], the class row left out. Starts a step of the tape.
-// DRT_ECONFIG: not a LLaVA, or without a tokenizer.
+// DRT_ECONFIG: not a LLaVA, or without a tokenizer. DRT_ENUMERIC: no number came out.
 drt_status drt_words_nearest(const drt_model *m, drt_tape *t, const drt_words_from *from, float *pixels, int n,
                              int32_t *word, float *cosine, drt_error *err);
 // The texts of n words, malloc'ed each; free what was set also after a failure.
