@@ -45,7 +45,7 @@ typedef struct {
 // The authors' 1e-4 at their width, 2048; elsewhere in inverse proportion to it: AdamW moves every weight by about the
 // rate, and a score is a sum over as many of them as the rows are wide.
 double drt_permute_rate(int64_t width);
-// Bytes a run takes, at least; saturates.
+// About so many bytes a run takes.
 double drt_permute_bytes(const drt_permute *o);
 // Refuses with DRT_ENOMEM, before anything is allocated, what is larger than the memory that is free now.
 drt_status drt_permute_run(drt_tape *t, const drt_permute *o, drt_permute_result *out, drt_error *err);

@@ -17,9 +17,17 @@ static json_t *golden(const char *name) {
 
 static double number(json_t *list, size_t i) { return json_number_value(json_array_get(list, i)); }
 
-// As many digits as the sums leave: the distribution is 1 - something, so its errors are those of numbers near 1.
+// The distribution is a sum of at most 15 terms of four operations each (30 degrees of freedom) below 1: so many
+// roundings of `scale`, the size of what is rounded or, where the number is computed from the distribution, of what a
+// rounding there does to it.
 static void near(double a, double b, double scale) {
-    if (!(fabs(a - b) <= 64 * 2.3e-16 * scale)) fail_msg("%.17g is not %.17g", a, b);
+    if (!(fabs(a - b) <= 64 * 0x1p-52 * scale)) fail_msg("%.17g is not %.17g", a, b);
+}
+
+// Student's density: how much of the distribution lies beside t.
+static double density(double t, int freedom) {
+    const double v = freedom, half_turn = 3.14159265358979323846;
+    return exp(lgamma((v + 1) / 2) - lgamma(v / 2)) / sqrt(v * half_turn) * pow(1 + t * t / v, -(v + 1) / 2);
 }
 
 static void student(void **state) {
@@ -31,8 +39,8 @@ static void student(void **state) {
         near(drt_student_tail(-number(row, 0), (int)number(row, 1)), number(row, 2), 1);
     }
     json_array_foreach(golden("quantile"), i, row) {
-        double q = number(row, 2); // an error of the distribution counts by how flat it is there
-        near(drt_student_quantile(number(row, 0), (int)number(row, 1)), q, 1e3 * q);
+        double q = number(row, 2); // found where the distribution, both tails of it, has the level
+        near(drt_student_quantile(number(row, 0), (int)number(row, 1)), q, q + 0.5 / density(q, (int)number(row, 1)));
     }
 }
 
@@ -42,16 +50,19 @@ static void intervals(void **state) {
     json_t *row;
     json_array_foreach(golden("interval"), i, row) {
         json_t *values = json_object_get(row, "values");
-        double x[16] = {NAN};
+        double x[16] = {NAN}, largest = 0;
         int n = (int)json_array_size(values);
-        for (int k = 0; k < n; k++) x[1 + k] = number(values, (size_t)k);
+        for (int k = 0; k < n; k++) x[1 + k] = number(values, (size_t)k), largest = fmax(largest, fabs(x[1 + k]));
         drt_interval r = drt_interval_of(x, n + 1); // one NaN is left out
         double mean = json_number_value(json_object_get(row, "mean")),
                half = json_number_value(json_object_get(row, "half"));
         assert_int_equal(r.n, n);
-        near(r.mean, mean, 100);
-        near(r.half, half, 1e3 * half);
-        near(r.p, json_number_value(json_object_get(row, "p")), 100);
+        // Roundings of the largest value move the deviation by as much, and t by that over its error.
+        double q = drt_student_quantile(0.95, n - 1), error = half / q, t = mean / error;
+        near(r.mean, mean, largest);
+        near(r.half, half, q * largest + error * (q + 0.5 / density(q, n - 1)));
+        near(r.p, json_number_value(json_object_get(row, "p")),
+             1 + 2 * density(t, n - 1) * (1 + fabs(t)) * largest / error);
     }
     drt_interval one = drt_interval_of((double[]){3}, 1), none = drt_interval_of(NULL, 0);
     assert_true(one.mean == 3 && isnan(one.half) && isnan(one.p));

@@ -115,7 +115,7 @@ static void scaled(const void *args, int64_t first, int64_t end, int worker) {
     }
 }
 
-// Whether s spreads too far for the plain iteration; *most: its largest number. Also true for what is no number.
+// Whether s spreads too far for the plain iteration; *most: its largest number. NaN spreads or does not, and comes out.
 static bool spreads(drt_mat s, float *most) {
     vf low = vset(INFINITY), high = vset(-INFINITY);
     float least = INFINITY;
