@@ -36,7 +36,8 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     while (inference.keep < DRT_KEEPS && strcmp(dtype, drt_keep_names[inference.keep])) inference.keep++;
     if (inference.keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, auto", dtype);
     while (o->order && order < DRT_INPUT_ORDERS && strcmp(o->order, drt_input_order_names[order])) order++;
-    if (order == DRT_INPUT_ORDERS) return drt_fail(err, DRT_EARG, "order '%s' is none of none, token_mixer", o->order);
+    if (order == DRT_INPUT_ORDERS)
+        return drt_fail(err, DRT_EARG, "order '%s' is neither none nor token_mixer", o->order);
     drt_assistant *a = calloc(1, sizeof *a);
     if (!a) return drt_fail(err, DRT_ENOMEM, "no memory for an assistant");
     a->mixer = (drt_token_mixer){(drt_input_order)order, 0.1f, DRT_MIXER_BEFORE};
