@@ -91,7 +91,7 @@ static void too_large(void **state) {
     end(&w);
 }
 
-// The estimate stays on the right side of what a run holds, and is not far off.
+// The estimate is what a run holds but for vectors and the tape's own records.
 static void estimate(void **state) {
     (void)state;
     watcher w;
@@ -103,7 +103,7 @@ static void estimate(void **state) {
     check_ok(drt_permute_run(w.t, &o, &got, &err));
     double held = (double)drt_tape_peak(w.t) + 16.0 * (double)drt_gps_numbers(128, o.layers);
     print_message("estimate %.1f MB, held %.1f MB\n", 1e-6 * drt_permute_bytes(&o), 1e-6 * held);
-    check(drt_permute_bytes(&o) > 0.8 * held && drt_permute_bytes(&o) < 1.5 * held);
+    check(drt_permute_bytes(&o) > 0.95 * held && drt_permute_bytes(&o) < 1.05 * held);
     end(&w);
 }
 
