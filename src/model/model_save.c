@@ -128,6 +128,7 @@ static drt_status write_tower(const drt_model *m, const char *folder, const char
     drt_text config = {0};
     char *inner = drt_path_join(folder, name);
     c.kind = DRT_MODEL_VISION;
+    c.order.order = DRT_INPUT_NONE;
     *c.conversation = 0;
     drt_status status = inner ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = write_weights(m, vision, DRT_LAYOUT_HF, &c, inner, dtype, err);

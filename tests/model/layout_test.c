@@ -290,6 +290,7 @@ static void other_decoders(void **state) {
         {"llava_phi", {{"llava_phi", "LlavaPhiForCausalLM"}}},
         {"llava_qwen2", {{"llava_qwen", "LlavaQwenForCausalLM"}}},
     };
+    const drt_token_mixer order = {DRT_INPUT_TOKEN_MIXER, 0.3f, DRT_MIXER_AFTER}; // that it was trained in stays, too
     drt_error err = {0};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char source[200], *hf = test_folder("hf"), *llava = test_folder("llava"), *back = test_folder("back");
@@ -298,6 +299,7 @@ static void other_decoders(void **state) {
         if (!strncmp(rows[i].decoder, "llava", 5)) m = opened(source, &plain);
         else check_ok(drt_model_assemble(&m, GOLDEN "llava", source, 2, -2, &plain, &err));
         assert_int_equal(m->config.language.head_bias, !strcmp(rows[i].decoder, "phi_a"));
+        m->config.order = order;
         check_ok(drt_model_save_as(m, hf, DRT_LAYOUT_HF, "BF16", &err));
         drt_model_close(m);
         m = opened(hf, &plain);
@@ -308,6 +310,7 @@ static void other_decoders(void **state) {
         for (int k = 0; k < 4 && rows[i].name[k][0]; k++) {
             call(llava, rows[i].name[k][0], rows[i].name[k][1]);
             m = opened(llava, &plain);
+            assert_memory_equal(&m->config.order, &order, sizeof order);
             check_ok(drt_model_save_as(m, back, DRT_LAYOUT_HF, "BF16", &err));
             drt_model_close(m);
             same_files(hf, back);
