@@ -7,9 +7,18 @@
 #include <string.h>
 
 enum { MOST_FILE = 512 << 20, MOST_MODEL = 64 << 20 }; // Gemma's, a large one, has 4 MB
+enum { MOST_GROWTH = 64 };
 
 drt_status drt_tok_no_memory(const char *name, drt_error *err) {
     return drt_fail(err, DRT_ENOMEM, "%s: no memory", name);
+}
+
+int32_t drt_tok_most(int64_t n) { return n < INT32_MAX / MOST_GROWTH ? (int32_t)(MOST_GROWTH * (n + 1)) : INT32_MAX; }
+
+drt_status drt_tok_too_long(const char *name, const char *part, int64_t n, drt_error *err) {
+    return drt_fail(err, DRT_EFORMAT,
+                    "%s: its %s makes more than %d bytes of %lld; take the tokenizer that the model was published with",
+                    name, part, drt_tok_most(n), (long long)n);
 }
 
 static drt_status load_json(drt_tokenizer *tok, const char *text, size_t size, const tok_beside *beside,

@@ -13,14 +13,16 @@ static void strip_char(const tok_decode_op *op, const drt_text *in, drt_text *ou
     drt_text_add(out, in->bytes + from, to - from);
 }
 
-static drt_status apply(const tok_decode_op *op, tok_scratch *s, const drt_text *in, drt_text *out, drt_error *err) {
+// Stops where out has more than `most` bytes.
+static drt_status apply(const tok_decode_op *op, tok_scratch *s, const drt_text *in, size_t most, drt_text *out,
+                        drt_error *err) {
     out->size = 0;
     drt_text_puts(out, "");
     if (op->strip) return strip_char(op, in, out), DRT_OK;
     s->next.n = 0;
     drt_status status =
         drt_tok_pattern_cut(&op->pattern, s, (const unsigned char *)in->bytes, 0, (int32_t)in->size, &s->next, err);
-    for (int32_t i = 0; i < s->next.n && !status; i++) {
+    for (int32_t i = 0; i < s->next.n && !status && out->size <= most; i++) {
         tok_range r = s->next.at[i];
         if (r.match) drt_text_puts(out, op->content);
         else drt_text_add(out, in->bytes + r.from, (size_t)(r.to - r.from));
@@ -44,12 +46,14 @@ static int byte_of(const char *t, size_t n) {
 static drt_status piece_text(const drt_tokenizer *tok, const tok_piece *p, const tok_decode_op *ops, int n,
                              tok_scratch *s, drt_text text[2], drt_error *err) {
     drt_status status = DRT_OK;
+    const size_t most = (size_t)drt_tok_most((int64_t)p->text_size);
     text[0].size = 0;
     drt_text_puts(&text[0], "");
     drt_text_add(&text[0], p->text, p->text_size - (p->ends_word ? tok->bpe.suffix_size : 0));
     for (int i = 0; i < n && !status; i++) {
         if (text[0].failed) break;
-        status = apply(&ops[i], s, &text[0], &text[1], err);
+        status = apply(&ops[i], s, &text[0], most, &text[1], err);
+        if (!status && text[1].size > most) status = drt_tok_too_long(tok->name, "decoder", (int64_t)p->text_size, err);
         drt_text swap = text[0];
         text[0] = text[1], text[1] = swap;
     }

@@ -60,8 +60,8 @@ typedef struct {
 typedef struct {
     unsigned char *bytes;
     tok_place *place;
-    int32_t n, room;
-    bool failed;
+    int32_t n, room, most; // most: bytes that it may hold; 0: any number
+    bool failed, full;     // full: because of `most`
 } tok_buffer;
 
 typedef struct {
@@ -436,5 +436,9 @@ drt_status drt_tok_siglip_load(drt_tokenizer *tok, bool lower, drt_error *err);
 drt_status drt_tok_spm_load(drt_tokenizer *tok, const unsigned char *bytes, size_t size, const tok_beside *beside,
                             drt_error *err);
 drt_status drt_tok_no_memory(const char *name, drt_error *err);
+// What n bytes may become in a normalizer, a pre_tokenizer or a decoder: 32 steps that each make ten letters of one
+// are written in a few bytes. Unicode's longest decomposition makes 33 bytes of 3.
+int32_t drt_tok_most(int64_t n);
+drt_status drt_tok_too_long(const char *name, const char *part, int64_t n, drt_error *err);
 
 #endif

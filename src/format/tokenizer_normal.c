@@ -186,6 +186,7 @@ drt_status drt_tok_normalise(const drt_tokenizer *tok, tok_scratch *s, const tok
                              drt_error *err) {
     int use = 0;
     *out = *in;
+    s->normal[0].most = s->normal[1].most = drt_tok_most(in->n);
     for (int i = 0; i < tok->normal_count; i++) {
         const tok_normal *op = &tok->normal[i];
         tok_buffer *to = &s->normal[use];
@@ -199,6 +200,7 @@ drt_status drt_tok_normalise(const drt_tokenizer *tok, tok_scratch *s, const tok
         else if (op->kind == NORMAL_REPLACE) status = replace(op, s, out, to, &changed, err);
         else drt_tok_form(op->kind, out, to, &changed);
         if (status) return status;
+        if (to->full) return drt_tok_too_long(tok->name, "normalizer", in->n, err);
         if (to->failed) return drt_tok_no_memory(tok->name, err);
         if (!changed) continue;
         *out = drt_tok_chunk_of(to);

@@ -129,6 +129,8 @@ static drt_status cut_words(const tok_split *op, tok_scratch *s, const tok_chunk
 
 drt_status drt_tok_split(const drt_tokenizer *tok, tok_scratch *s, tok_chunk *chunk, drt_error *err) {
     int use = 0;
+    const int32_t n = chunk->n;
+    s->spaced[0].most = s->spaced[1].most = drt_tok_most(n);
     s->words.n = 0;
     drt_tok_push(&s->words, 0, chunk->n, false);
     for (int i = 0; i < tok->split_count; i++) {
@@ -139,6 +141,7 @@ drt_status drt_tok_split(const drt_tokenizer *tok, tok_scratch *s, tok_chunk *ch
             if (op->kind == SPLIT_PREFIX_SPACE) prefix_spaces(chunk, &s->words, to);
             else if (op->kind == SPLIT_METASPACE) metaspace(op, chunk, &s->words, to);
             else letters(chunk, &s->words, to);
+            if (to->full) return drt_tok_too_long(tok->name, "pre_tokenizer", n, err);
             if (to->failed) return drt_tok_no_memory(tok->name, err);
             *chunk = drt_tok_chunk_of(to);
             use = !use;

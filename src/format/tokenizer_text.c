@@ -67,6 +67,7 @@ tok_place drt_tok_place(const tok_chunk *c, int32_t from, int32_t to) {
 
 static bool reserve(tok_buffer *b, int32_t more) {
     if (b->failed || more > INT32_MAX - b->n) return !(b->failed = true);
+    if (b->most && b->n + more > b->most) return !(b->failed = b->full = true);
     if (b->n + more <= b->room) return true;
     int64_t room = b->room ? 2 * (int64_t)b->room : 256;
     if (room < b->n + more) room = b->n + more;

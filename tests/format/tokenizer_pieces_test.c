@@ -120,6 +120,31 @@ static void models_are_checked(void **state) {
     drt_text_free(&long_piece);
 }
 
+// A few bytes that ask for more memory than there is: refused at the step that goes too far, what stays below is read.
+static void bombs(void **state) {
+    (void)state;
+#define TEN "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaaaaaaa\"}"
+    drt_error err = {0};
+    drt_tokenizer *tok;
+    drt_token *t;
+    drt_text out = {0};
+    int n;
+    refuse("null", METASPACE, SEQUENCE(TEN "," TEN "," TEN "," FUSE), "null", UNIGRAM,
+           "its decoder makes more than 128 bytes of 1;");
+    check_ok(open_json(&tok, "null", METASPACE, SEQUENCE(TEN "," TEN "," FUSE), "null", UNIGRAM, &err));
+    check_ok(drt_tokenizer_decode(tok, (int32_t[]){1}, 1, false, &out, &err));
+    assert_int_equal(out.size, 100);
+    drt_text_free(&out);
+    drt_tokenizer_close(tok);
+    check_ok(open_json(&tok, "{\"type\":\"Sequence\",\"normalizers\":[" TEN "," TEN "," TEN "]}", METASPACE, METASPACE,
+                       "null", UNIGRAM, &err));
+    check_refused(drt_tokenizer_encode(tok, "abaa", 4, &t, &n, &err), DRT_EFORMAT,
+                  "t.json: its normalizer makes more than 320 bytes of 4;");
+    check_ok(drt_tokenizer_encode(tok, "bbbb", 4, &t, &n, &err));
+    free(t);
+    drt_tokenizer_close(tok);
+}
+
 #define TEMPLATE(single)                                                                                               \
     "{\"type\":\"TemplateProcessing\",\"single\":[" single "],\"special_tokens\":{\"U\":{\"ids\":[0]}}}"
 #define SPECIAL "{\"SpecialToken\":{\"id\":\"U\"}}"
@@ -381,6 +406,7 @@ int main(void) {
         cmocka_unit_test(golden_spm_unigram_bytes),
         cmocka_unit_test(parts_are_refused_by_name),
         cmocka_unit_test(models_are_checked),
+        cmocka_unit_test(bombs),
         cmocka_unit_test(post_processors_say_what_stands_around),
         cmocka_unit_test(sentencepiece_models_are_checked),
         cmocka_unit_test(folders_of_sentencepiece),

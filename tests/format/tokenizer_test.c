@@ -91,6 +91,22 @@ static void small_example(void **state) {
     drt_tokenizer_close(NULL);
 }
 
+// Letters of bytes of letters of bytes ...: twice as many with each step.
+static void letters_of_letters(void **state) {
+    (void)state;
+#define LETTERS "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false},"
+#define FOUR LETTERS LETTERS LETTERS LETTERS
+    drt_error err = {0};
+    drt_tokenizer *tok;
+    drt_token *t;
+    int n;
+    check_ok(open_parts(&tok, "null", "{\"type\":\"Sequence\",\"pretokenizers\":[" FOUR FOUR "{\"type\":\"Digits\"}]}",
+                        DECODER, "[]", VOCAB, "[]", "", &err));
+    check_refused(drt_tokenizer_encode(tok, "\xc3\xa9", 2, &t, &n, &err), DRT_EFORMAT,
+                  "t.json: its pre_tokenizer makes more than 192 bytes of 2;");
+    drt_tokenizer_close(tok);
+}
+
 static void refuse(const char *normalizer, const char *pre, const char *decoder, const char *added, const char *vocab,
                    const char *merges, const char *more, const char *part) {
     drt_error err = {0};
@@ -376,6 +392,7 @@ static void threads_share_a_tokenizer(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_example),
+        cmocka_unit_test(letters_of_letters),
         cmocka_unit_test(parts_are_refused_by_name),
         cmocka_unit_test(model_is_checked),
         cmocka_unit_test(text_that_is_not_utf8),
