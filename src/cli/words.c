@@ -4,7 +4,6 @@
 #include "cli/options.h"
 
 #include "eval/letters.h"
-#include "eval/word_picture.h"
 #include "eval/words.h"
 #include "infer/picture.h"
 
@@ -14,9 +13,9 @@
 static const char help[] =
     "drt words MODEL --image FILE --words FILE [--out F.png]\n"
     "\n"
-    "Says for each visual token of a picture which word of a list has the nearest embedding in the decoder: how far "
-    "the\n"
-    "projector speaks the decoder's language. Prints the words as they lie over the picture, with the mean cosine.\n"
+    "Says for each visual token of a picture which word of a list has the nearest embedding in the decoder: how\n"
+    "far the projector speaks the decoder's language. Prints the words as they lie over the picture, with the mean\n"
+    "cosine.\n"
     "\n"
     "  MODEL           a LLaVA folder, however it was trained\n"
     "  --image FILE    the picture\n"
@@ -48,28 +47,6 @@ typedef struct {
     drt_word_verdict *verdict;
 } reading;
 
-// Which words are among the labels of their patches; nothing for a picture that has none.
-static drt_status judge(reading *r, const char *image, drt_error *err) {
-    const drt_word_labels_about *a = drt_word_labels_tell(r->labels);
-    drt_status status = drt_word_labels_fit(r->labels, r->m, r->m->preprocess.aspect, err);
-    uint64_t key;
-    if (!status) status = drt_picture_key_of(image, &key, err);
-    if (status) return status;
-    int64_t at = drt_word_labels_find(r->labels, key);
-    if (at < 0) return DRT_OK;
-    int32_t *word = malloc((size_t)(r->n * a->most) * sizeof *word);
-    float *score = malloc((size_t)(r->n * a->most) * sizeof *score);
-    status = word && score ? drt_word_labels_read(r->labels, at, word, score, err)
-                           : drt_fail(err, DRT_ENOMEM, "no memory for labels");
-    for (int p = 0; !status && p < r->n; p++) {
-        r->verdict[p] = DRT_WORD_WRONG;
-        for (int k = 0; k < a->most; k++)
-            if (score[p * a->most + k] > 0 && word[p * a->most + k] == r->word[p]) r->verdict[p] = DRT_WORD_RIGHT;
-    }
-    free(word), free(score);
-    return status;
-}
-
 static drt_status look(reading *r, const asked *a, drt_tape *tape, drt_error *err) {
     drt_status status = DRT_OK;
     if (a->labels) status = drt_word_labels_open(&r->labels, a->labels, err);
@@ -91,7 +68,7 @@ static drt_status look(reading *r, const asked *a, drt_tape *tape, drt_error *er
     status = drt_picture_read(r->m, a->image, r->pixels, err);
     if (!status) status = drt_words_nearest(r->m, tape, &r->from, r->pixels, 1, r->word, r->cosine, err);
     if (!status) status = drt_words_names(&r->from, r->word, r->n, r->name, err);
-    if (!status && r->labels) status = judge(r, a->image, err);
+    if (!status && r->labels) status = drt_words_judge(r->m, r->labels, a->image, r->word, r->verdict, err);
     return status;
 }
 

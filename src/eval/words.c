@@ -125,15 +125,44 @@ drt_status drt_word_labels_fit(const drt_word_labels *labels, const drt_model *m
         path, a->padded ? "pad" : "square", a->padded ? "square" : "pad", a->padded ? "square" : "pad");
 }
 
+// One patch. word, score: its labels.
+static drt_word_verdict judge(const drt_word_labels_about *a, const int32_t *word, const float *score,
+                              int32_t nearest) {
+    if (!(score[0] > 0)) return DRT_WORD_UNJUDGED;
+    for (int k = 0; k < a->most && score[k] > 0; k++)
+        if (word[k] == nearest) return DRT_WORD_RIGHT;
+    return DRT_WORD_WRONG;
+}
+
+drt_status drt_words_judge(const drt_model *m, const drt_word_labels *labels, const char *image, const int32_t *nearest,
+                           drt_word_verdict *verdict, drt_error *err) {
+    const drt_word_labels_about *a = drt_word_labels_tell(labels);
+    const int64_t p = (int64_t)a->side * a->side;
+    drt_status status = drt_word_labels_fit(labels, m, m->preprocess.aspect, err);
+    uint64_t key;
+    if (!status) status = drt_picture_key_of(image, &key, err);
+    if (status) return status;
+    int64_t at = drt_word_labels_find(labels, key);
+    for (int64_t i = 0; i < p; i++) verdict[i] = DRT_WORD_UNJUDGED;
+    if (at < 0) return DRT_OK;
+    int32_t *word = malloc((size_t)(p * a->most) * sizeof *word);
+    float *score = malloc((size_t)(p * a->most) * sizeof *score);
+    if (!word || !score) status = drt_fail(err, DRT_ENOMEM, "no memory for labels");
+    else status = drt_word_labels_read(labels, at, word, score, err);
+    for (int64_t i = 0; !status && i < p; i++)
+        verdict[i] = judge(a, word + i * a->most, score + i * a->most, nearest[i]);
+    free(word), free(score);
+    return status;
+}
+
 // Counts the patches of one picture. word, score: its labels.
-static void judge(const drt_word_labels_about *a, const int32_t *word, const float *score, const int32_t *nearest,
+static void count(const drt_word_labels_about *a, const int32_t *word, const float *score, const int32_t *nearest,
                   const float *cosine, drt_alignment *out) {
     for (int64_t p = 0; p < (int64_t)a->side * a->side; p++, word += a->most, score += a->most) {
-        if (!(score[0] > 0)) continue;
-        bool right = false;
-        for (int k = 0; k < a->most && score[k] > 0; k++) right |= word[k] == nearest[p];
+        drt_word_verdict verdict = judge(a, word, score, nearest[p]);
+        if (verdict == DRT_WORD_UNJUDGED) continue;
         out->patches++;
-        out->right += right;
+        out->right += verdict == DRT_WORD_RIGHT;
         out->cosine += cosine[p];
     }
 }
@@ -160,7 +189,7 @@ drt_status drt_eval_alignment(const drt_model *m, drt_tape *t, const drt_word_la
             int64_t picture;
             status = drt_word_labels_find_file(labels, image[at + i], &picture, err);
             if (!status) status = drt_word_labels_read(labels, picture, word, score, err);
-            if (!status) judge(a, word, score, nearest + i * p, cosine + i * p, out);
+            if (!status) count(a, word, score, nearest + i * p, cosine + i * p, out);
         }
         out->pictures += some;
         drt_progress_at(progress, at + some, n);

@@ -8,6 +8,7 @@
 
 #include "base/progress.h"
 #include "data/word_labels.h"
+#include "eval/word_picture.h"
 #include "model/model.h"
 
 // Where words come from: one of the two. A list is read as a stream, over and over.
@@ -22,6 +23,11 @@ drt_status drt_words_nearest(const drt_model *m, drt_tape *t, const drt_words_fr
                              int32_t *word, float *cosine, drt_error *err);
 // The texts of n words, malloc'ed each; free what was set also after a failure.
 drt_status drt_words_names(const drt_words_from *from, const int32_t *word, int n, char **name, drt_error *err);
+
+// Whether the words nearest to the patches of the picture in file `image` are among the patches' labels: verdict [P]. A
+// patch without labels is not judged, and none is of a picture that the labels do not know. DRT_ECONFIG as below.
+drt_status drt_words_judge(const drt_model *m, const drt_word_labels *labels, const char *image, const int32_t *nearest,
+                           drt_word_verdict *verdict, drt_error *err);
 
 typedef struct {
     int64_t pictures, patches, right; // patches that have labels; whose nearest word is one of them

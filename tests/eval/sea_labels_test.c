@@ -393,6 +393,12 @@ static void accuracy(void **state) {
                           "1.png has no labels in");
             check(drt_eval_alignment(s.m, s.t, l, other, 1, 1, NULL, &a, &err));
             free(changed);
+            drt_word_verdict verdict[TINY_PATCHES];
+            check_ok(drt_words_judge(s.m, l, path, near, verdict, &err));
+            for (int p = 0; p < TINY_PATCHES; p++)
+                check(verdict[p] == (p < 4 ? DRT_WORD_RIGHT : p < 7 ? DRT_WORD_WRONG : DRT_WORD_UNJUDGED));
+            check_ok(drt_words_judge(s.m, l, path_of[WORDS_TXT], near, verdict, &err));
+            for (int p = 0; p < TINY_PATCHES; p++) check(verdict[p] == DRT_WORD_UNJUDGED);
             drt_text svg = {0};
             check_ok(drt_scores_svg(l, NULL, &svg, &err));
             check(strstr(svg.bytes, "% of 23 words are used") && strstr(svg.bytes, "</svg>"));
