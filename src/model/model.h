@@ -108,7 +108,7 @@ drt_status drt_directed_save(const drt_model *m, const int32_t *bank, int classe
 drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, int *classes, int *cells,
                              drt_error *err);
 
-// SEA's temperature beside the model: sea.safetensors. Nothing to save without one; a folder without the file leaves it
+// SEA's temperature beside the model: sea.safetensors. Nothing to do without one; a folder without the file leaves it
 // as it is.
 drt_status drt_sea_save(const drt_model *m, const char *folder, drt_error *err);
 drt_status drt_sea_load(drt_model *m, const char *folder, drt_error *err);

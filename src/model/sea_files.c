@@ -19,6 +19,7 @@ drt_status drt_sea_save(const drt_model *m, const char *folder, drt_error *err) 
 }
 
 drt_status drt_sea_load(drt_model *m, const char *folder, drt_error *err) {
+    if (!m->extra.temperature) return DRT_OK;
     char *path = drt_path_join(folder, "sea.safetensors");
     drt_weights *w = NULL;
     float scale = 0;
@@ -33,9 +34,9 @@ drt_status drt_sea_load(drt_model *m, const char *folder, drt_error *err) {
         status =
             drt_fail(err, DRT_EFORMAT, "%s: no '%s' of one number; remove the file to begin at scale 1", path, name);
     if (!status) status = drt_weight_to_f32(found, &scale, 1, err);
-    if (!status && !(scale <= logf(100)))
+    if (!status && !(isfinite(scale) && scale <= logf(100)))
         status =
-            drt_fail(err, DRT_EFORMAT, "%s: '%s' is %g, at most ln 100 is allowed; remove the file to begin at scale 1",
+            drt_fail(err, DRT_EFORMAT, "%s: '%s' is %g, not a number up to ln 100; remove the file to begin at scale 1",
                      path, name, (double)scale);
     if (!status) *(float *)m->extra.temperature->tensor.value.data = scale;
     if (w) drt_weights_close(w);

@@ -4,6 +4,7 @@
 
 #include "data/shapes.h"
 #include "eval/sea_labels.h"
+#include "format/safetensors.h"
 #include "format/weights.h"
 #include "train/loader.h"
 #include "train/run.h"
@@ -227,6 +228,24 @@ static void the_temperature_lasts(void **state) {
     snprintf(model, sizeof model, "model=%s/whole/model", folder);
     train("on", 4, (const char *const[]){model, "vision=", "language=", "groups.temperature=0"});
     check(scale_in("on") == learned);
+    static const struct {
+        const char *name;
+        int64_t n;
+        float x;
+        const char *told;
+    } bad[] = {{"log_scale", 1, 5, "is 5, not a number up to ln 100"},
+               {"log_scale", 1, -INFINITY, "is -inf, not a number"},
+               {"log_scale", 2, 0, "no 'log_scale' of one number"},
+               {"scale", 1, 0, "no 'log_scale' of one number"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char path[500];
+        drt_error err = {0};
+        const float x[2] = {bad[i].x};
+        const drt_st_entry entry = {bad[i].name, "F32", 1, {bad[i].n}, x, NULL};
+        snprintf(path, sizeof path, "%s/whole/model/sea.safetensors", folder);
+        check_ok(drt_safetensors_write(path, &entry, 1, NULL, &err));
+        refused(3, (const char *const[]){model, "vision=", "language="}, DRT_EFORMAT, bad[i].told);
+    }
 }
 
 int main(void) {
