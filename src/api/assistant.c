@@ -30,12 +30,11 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     static const drt_assistant_options standard;
     const drt_assistant_options *o = options ? options : &standard;
     const char *dtype = o->dtype ? o->dtype : "auto";
-    drt_model_options inference = {.adapter = o->adapter}; // nothing learns
-    int order = 0;
+    const int keep = drt_place_of(dtype, drt_keep_names, DRT_KEEPS),
+              order = o->order ? drt_place_of(o->order, drt_input_order_names, DRT_INPUT_ORDERS) : DRT_INPUT_NONE;
+    const drt_model_options inference = {.keep = (drt_keep)keep, .adapter = o->adapter}; // nothing learns
     *out = NULL;
-    while (inference.keep < DRT_KEEPS && strcmp(dtype, drt_keep_names[inference.keep])) inference.keep++;
-    if (inference.keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, auto", dtype);
-    while (o->order && order < DRT_INPUT_ORDERS && strcmp(o->order, drt_input_order_names[order])) order++;
+    if (keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, auto", dtype);
     if (order == DRT_INPUT_ORDERS)
         return drt_fail(err, DRT_EARG, "order '%s' is neither none nor token_mixer", o->order);
     drt_assistant *a = calloc(1, sizeof *a);
@@ -49,7 +48,7 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
         status = drt_fail(err, DRT_ECONFIG,
                           "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", folder);
     if (!status && !a->model->tokenizer)
-        status = drt_fail(err, DRT_ECONFIG, "%s has no tokenizer.json; copy the one it was trained with", folder);
+        status = drt_fail(err, DRT_ECONFIG, "%s has no tokenizer; copy the one it was trained with", folder);
     if (status) drt_assistant_close(a);
     else *out = a;
     return status;

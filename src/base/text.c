@@ -104,6 +104,12 @@ int drt_edit_distance(const char *a, const char *b) {
     return d[n % 3][m];
 }
 
+int drt_place_of(const char *word, const char *const *words, int n) {
+    int i = 0;
+    while (i < n && strcmp(words[i], word)) i++;
+    return i;
+}
+
 const char *drt_nearest(const char *word, const char *const *words, int n) {
     int most = (int)strlen(word) / 2 + 1, best = most + 1;
     const char *found = NULL;

@@ -24,6 +24,8 @@ void drt_text_html(drt_text *t, const char *s); // s with &<>"' escaped
 void drt_text_base64(drt_text *t, const void *bytes, size_t n);
 void drt_text_free(drt_text *t);
 
+// Which of n words `word` is; n if none.
+int drt_place_of(const char *word, const char *const *words, int n);
 // The edit distance (insert, delete, replace, swap of neighbours) of two words, for "did you mean".
 int drt_edit_distance(const char *a, const char *b);
 // The nearest of n words to `word` (one that begins with it is), or NULL if none is near enough to be meant.

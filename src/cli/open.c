@@ -31,8 +31,8 @@ void drt_cli_close(drt_device *dev, drt_tape *tape) {
 }
 
 int drt_cli_word(const char *command, const char *option, const char *value, const char *const *words, int n) {
-    for (int i = 0; i < n; i++)
-        if (!strcmp(words[i], value)) return i;
+    int at = drt_place_of(value, words, n);
+    if (at < n) return at;
     const char *near = drt_nearest(value, words, n);
     fprintf(stderr, "drt %s: %s: there is no '%s'", command, option, value);
     if (near) fprintf(stderr, "; did you mean %s", near);

@@ -1,13 +1,11 @@
 // drt shapes: makes the shapes world.
 #include "cli/commands.h"
+#include "cli/options.h"
 
-#include "base/text.h"
 #include "data/shapes.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static const char help[] =
     "drt shapes --out DIR --train N --eval N [--text N] [--seed S]\n"
@@ -27,23 +25,6 @@ static const char help[] =
     "\n"
     "  drt shapes --out out/shapes --train 4000 --eval 500\n";
 
-static int refuse(const char *message, const char *what, const char *hint) {
-    fprintf(stderr, "drt shapes: %s%s%s\nTry: drt shapes --help\n", message, what, hint);
-    return 2;
-}
-
-static int parse_number(const char *option, const char *value, int64_t *out) {
-    char *end;
-    errno = 0;
-    long long n = strtoll(value, &end, 10);
-    if (errno || end == value || *end) {
-        fprintf(stderr, "drt shapes: %s wants a whole number, not '%s'\n", option, value);
-        return 2;
-    }
-    *out = n;
-    return 0;
-}
-
 static void report(const char *out, const drt_shapes_config *c, const drt_shapes_summary *s) {
     printf("%-14s %9s  %s\n", "task", "questions", "prior");
     for (int i = 0; i < s->n_tasks; i++)
@@ -57,41 +38,33 @@ static void report(const char *out, const drt_shapes_config *c, const drt_shapes
 }
 
 int drt_cli_shapes(int argc, char **argv) {
-    static const char *const options[] = {"--out", "--train", "--eval", "--text", "--seed", "--help"};
-    drt_shapes_config config = {.train = 0, .eval = 0, .text = -1, .seed = 1};
-    config.progress = (drt_progress){.report = drt_progress_terminal, .user = stderr, .what = "drawing"};
-    int64_t seed = 1, *numbers[] = {NULL, &config.train, &config.eval, &config.text, &seed};
-    bool given[5] = {false};
-    for (int i = 1; i < argc; i++) {
-        int k = 0;
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-            fputs(help, stdout);
-            return 0;
-        }
-        while (k < 5 && strcmp(argv[i], options[k])) k++;
-        if (k == 5) {
-            const char *near = drt_nearest(argv[i], options, 6);
-            fprintf(stderr, "drt shapes: unknown option '%s'%s%s%s\nTry: drt shapes --help\n", argv[i],
-                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-            return 2;
-        }
-        if (i + 1 == argc) return refuse(argv[i], " wants a value", "");
-        given[k] = true;
-        if (k == 0) config.out = argv[++i];
-        else if (parse_number(argv[i], argv[i + 1], numbers[k])) return 2;
-        else i++;
-    }
-    for (int k = 0; k < 3; k++) {
-        if (!given[k]) return refuse("missing ", options[k], k ? " N" : " DIR");
-    }
-    if (!given[3]) config.text = config.train;
-    config.seed = (uint64_t)seed;
+    enum { MOST = 10000000 };
+    const char *out = NULL, *train = NULL, *eval = NULL, *text = NULL, *seed = "1";
+    const drt_option options[] = {{"--out", &out, NULL, true},
+                                  {"--train", &train, NULL, true},
+                                  {"--eval", &eval, NULL, true},
+                                  {"--text", &text, NULL, false},
+                                  {"--seed", &seed, NULL, false}};
+    int n_rest = 0, rc = drt_options_parse(argc, argv, options, 5, NULL, &n_rest, help);
+    long long n_train, n_eval, n_text, n_seed;
+    if (rc) return rc == 1 ? 0 : 2;
+    if (!drt_option_number("shapes", "--train", train, 1, MOST, &n_train) ||
+        !drt_option_number("shapes", "--eval", eval, 1, MOST, &n_eval) ||
+        !drt_option_number("shapes", "--text", text ? text : train, 0, MOST, &n_text) ||
+        !drt_option_number("shapes", "--seed", seed, LLONG_MIN, LLONG_MAX, &n_seed))
+        return 2;
+    const drt_shapes_config config = {.out = out,
+                                      .train = n_train,
+                                      .eval = n_eval,
+                                      .text = n_text,
+                                      .seed = (uint64_t)n_seed,
+                                      .progress = {.report = drt_progress_terminal, .user = stderr, .what = "drawing"}};
     drt_error err = {0};
     drt_shapes_summary summary;
     if (drt_shapes_generate(&config, &summary, &err)) {
         fprintf(stderr, "drt shapes: %s\n", err.text);
         return 1;
     }
-    report(config.out, &config, &summary);
+    report(out, &config, &summary);
     return 0;
 }

@@ -94,16 +94,10 @@ static void projector_read(reader *r, const char *name, const char *key, drt_mod
 const char *const drt_input_order_names[] = {"none", "token_mixer"};
 const char *const drt_mixer_side_names[] = {"before", "after"};
 
-static int place_of(const char *s, const char *const *names, int n) {
-    int i = 0;
-    while (i < n && strcmp(names[i], s)) i++;
-    return i;
-}
-
 static void order_read(reader *r, const json_t *o, drt_token_mixer *out) {
     if (!o || r->status) return;
-    int order = place_of(word(o, "name", "?"), drt_input_order_names, DRT_INPUT_ORDERS),
-        side = place_of(word(o, "side", "before"), drt_mixer_side_names, DRT_MIXER_SIDES);
+    int order = drt_place_of(word(o, "name", "?"), drt_input_order_names, DRT_INPUT_ORDERS),
+        side = drt_place_of(word(o, "side", "before"), drt_mixer_side_names, DRT_MIXER_SIDES);
     const json_t *tau = json_object_get(o, "tau");
     double least = json_is_number(tau) ? json_number_value(tau) : 2;
     *out = (drt_token_mixer){(drt_input_order)order, (float)least, (drt_mixer_side)side};
@@ -141,7 +135,6 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
                              "it must be \"full\"",
                              r->name, tower);
     if (!r->status) r->status = drt_scales_parse(c, word(o, "drt_s2_scales", ""), r->name, "drt_s2_scales", r->err);
-    order_read(r, json_object_get(o, "drt_order"), &c->order);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
     projector_read(r, word(o, "drt_projector", "mlp2x_gelu"), "drt_projector", c);
     if (act(r, o, "projector_hidden_act", DRT_ACT_GELU) != DRT_ACT_GELU && !r->status)
@@ -176,6 +169,7 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
                             "%s: model_type \"%s\" is not one of llava, clip, clip_vision_model, siglip, "
                             "siglip_vision_model, " DRT_DECODERS,
                             name, type);
+    order_read(&r, json_object_get(o, "drt_order"), &c->order);
     snprintf(c->conversation, sizeof c->conversation, "%s", word(o, "drt_template", ""));
     json_decref(o);
     return r.status ? r.status : drt_model_config_check(c, name, err);

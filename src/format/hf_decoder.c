@@ -180,8 +180,7 @@ static void rope_read(reader *r, const json_t *o, drt_decoder_config *l) {
     l->rope_theta = real(r, p, "rope_theta", real(r, o, "rope_theta", 10000));
     const char *kind = word(p, "rope_type", word(p, "type", "default"));
     if (l->family == DRT_PHI3 && (!strcmp(kind, "su") || !strcmp(kind, "yarn"))) kind = "longrope"; // older names
-    int k = 0;
-    while (k < DRT_ROPES && strcmp(ropes[k], kind)) k++;
+    int k = drt_place_of(kind, ropes, DRT_ROPES);
     if (k == DRT_ROPES) {
         refuse(r,
                "rope scaling \"%s\": this version runs default, linear, dynamic, llama3, yarn and longrope; use a "

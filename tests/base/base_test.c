@@ -81,6 +81,7 @@ static void text_escapes(void **state) {
     drt_text_free(&t);
     static const char *const keys[] = {"lr", "batch", "warmup"};
     assert_string_equal(drt_nearest("btach", keys, 3), "batch");
+    assert_string_equal(drt_nearest("w", keys, 3), "warmup");
     assert_null(drt_nearest("zzzzzzzz", keys, 3));
     assert_int_equal(drt_edit_distance("ab", "ba"), 1);
 }
@@ -112,8 +113,11 @@ static void writer_is_all_or_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(error_keeps_context), cmocka_unit_test(arena_reuses_memory), cmocka_unit_test(rng_is_pinned),
-        cmocka_unit_test(text_escapes),        cmocka_unit_test(writer_is_all_or_nothing),
+        cmocka_unit_test(error_keeps_context),
+        cmocka_unit_test(arena_reuses_memory),
+        cmocka_unit_test(rng_is_pinned),
+        cmocka_unit_test(text_escapes),
+        cmocka_unit_test(writer_is_all_or_nothing),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
