@@ -8,7 +8,7 @@ files), compares what it wrote with the committed files, then runs from there th
 Numbers agree when they differ by at most 1e-4 of their tensor's root mean square: the order of sums is another program's
 own business. Prints a table; the last line is "N agree, N differ". Needs the built tests (make parity builds them).
 """
-import importlib.util
+import importlib.metadata
 import json
 import os
 import re
@@ -19,13 +19,21 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUT = os.path.join(ROOT, "out", "parity")
-NEEDS = {"torch": "torch", "transformers": "transformers", "tokenizers": "tokenizers", "safetensors": "safetensors",
-         "PIL": "pillow", "numpy": "numpy", "sentencepiece": "sentencepiece"}
+NEEDS = os.path.join("tools", "requirements.txt")
 CLOSE = 1e-4
 
 
+def installed(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def lacking():
-    return [package for module, package in NEEDS.items() if importlib.util.find_spec(module) is None]
+    """Other versions than those named may do; that is what this program finds out."""
+    with open(os.path.join(ROOT, NEEDS), encoding="utf-8") as f:
+        return [p for p in (line.split("==")[0] for line in f) if not installed(p)]
 
 
 def set_up():
@@ -121,10 +129,11 @@ def remake(script, table):
     made = [f for f, at in files().items() if before.get(f) != at]
     gaps = {f: apart(os.path.join(ROOT, f), os.path.join(OUT, f)) for f in made}
     bad = [f for f in made if gaps[f] > CLOSE]
-    how = f"{len(made)} files, the committed ones are " if made else "its own comparisons"
+    told = done.stdout.strip().splitlines()[-1:]  # a script that compares by itself says so
+    how = f"{len(made)} files, the committed ones are " if made else (told or ["wrote nothing"])[0]
     how += f"others: {', '.join(sorted(bad)[:3])}{' ...' if len(bad) > 3 else ''}" if bad else \
         f"{max(gaps.values()):.1e} apart" if any(gaps.values()) else "the same" if made else ""
-    table.row(script, not bad, how, time.time() - start)
+    table.row(script, not bad and bool(made or told), how, time.time() - start)
 
 
 def check(program, table):
@@ -158,7 +167,7 @@ def main():
     if lack:
         print(f"make parity compares with other programs and needs them: {', '.join(lack)} are not installed for "
               f"{sys.executable}.\nInstall them in a virtual environment and name its Python:\n"
-              f"  python3 -m venv out/venv && out/venv/bin/pip install {' '.join(NEEDS.values())}\n"
+              f"  python3 -m venv out/venv && out/venv/bin/pip install -r {NEEDS}\n"
               f"  make parity PYTHON=out/venv/bin/python")
         return 2
     import torch
