@@ -21,7 +21,9 @@ def golden(*path):
 
 
 def put(target, name, data):
-    with open(os.path.join(ROOT, "fuzz", "corpus", target, "edge-" + name), "wb") as f:
+    folder = os.path.join(ROOT, "fuzz", "corpus", target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "edge-" + name), "wb") as f:
         f.write(data)
 
 
@@ -113,6 +115,24 @@ def dataset():
     put("dataset", "escape-cut", sample[:8] + b"\\")
 
 
+def labels(version=1, side=1, wide=2, words=4, pictures=1, size=24, mark=0.5, ends=(3, 13, 17, 24), word=3, score=0x3900):
+    """A file of labels of one patch (src/data/word_labels.h); its hashes are 0, the fuzz target makes them right."""
+    header = b"drt-sea\0" + struct.pack("<6I3Q8f2Q", version, side, 1, wide, 0, 0, words, pictures, size, *[mark] * 8, 0, 0)
+    text = b"redlight bluering\xc3\xa9toile"
+    return header + struct.pack("<4Q", *ends) + text + struct.pack("<QHHQ", 7, word, score, 0)
+
+
+def word_labels():
+    for name, change in (("sound", {}), ("version", {"version": 2}), ("side", {"side": 0}), ("wide", {"wide": 4}),
+                         ("words", {"words": 1 << 40}), ("pictures", {"pictures": 1 << 31}), ("bytes", {"size": 1 << 60}),
+                         ("mark", {"mark": float("nan")}), ("order", {"ends": (13, 3, 17, 24)}),
+                         ("end-beyond", {"ends": (3, 13, 17, 200)}), ("word-beyond", {"word": 4}),
+                         ("score-infinite", {"score": 0x7c00}), ("score-negative", {"score": 0xbc00})):
+        put("word_labels", name, labels(**change))
+    put("word_labels", "cut", labels()[:150])
+    put("word_labels", "empty", b"")
+
+
 if __name__ == "__main__":
-    for make in (safetensors, torch_bin, config, image, tokenizer, dataset):
+    for make in (safetensors, torch_bin, config, image, tokenizer, dataset, word_labels):
         make()
