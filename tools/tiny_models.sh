@@ -9,10 +9,12 @@ mkdir -p "$out"
 [ -f "$out/tokenizer/tokenizer.json" ] ||
     $drt tokenizer --size 1024 --out "$out/tokenizer" "$out/world/pretrain.json" "$out/world/finetune.json" \
         "$out/world/map.json" "$out/world/repeat.json"
-[ -f "$out/clip-start/config.json" ] ||
-    $drt new --config configs/tiny-clip.json --tokenizer "$out/tokenizer" --out "$out/clip-start"
-[ -f "$out/llama-start/config.json" ] ||
-    $drt new --config configs/tiny-llama.json --tokenizer "$out/tokenizer" --out "$out/llama-start"
+# A folder without config.json was not finished.
+for name in clip llama; do
+    [ -f "$out/$name-start/config.json" ] && continue
+    rm -rf "$out/$name-start"
+    $drt new --config "configs/tiny-$name.json" --tokenizer "$out/tokenizer" --out "$out/$name-start"
+done
 
 # train NAME FILE OVERRIDES...: unless it is done
 train() {
@@ -41,8 +43,10 @@ vision >"$out/clip.log" 2>&1 &
 pid=$!
 language
 wait $pid || { cat "$out/clip.log"; exit 1; }
+rm -rf "$out/tiny-clip" "$out/tiny-llama"
+$drt convert "$out/clip/model" "$out/tiny-clip" --dtype bf16
+$drt convert "$out/llama-order/model" "$out/tiny-llama" --dtype bf16
 rm -rf models/tiny-clip models/tiny-llama
-$drt convert "$out/clip/model" models/tiny-clip --dtype bf16
-$drt convert "$out/llama-order/model" models/tiny-llama --dtype bf16
+mv "$out/tiny-clip" "$out/tiny-llama" models/
 $drt probe models/tiny-clip --data "$out/world"
 $drt eval models/tiny-llama --data "$out/world"
