@@ -180,6 +180,13 @@ static void trained(void **state) {
          0, "");
     says(w, "eval @/start --adapter @/lora/adapter --puzzles --passes 1" EVAL, 0,
          "permutation of a shuffled picture named");
+    // What transformers computed without it is another model's.
+    says(w,
+         "train model=" VERIFY "model data.file=@/small/pretrain.json train.steps=3 train.batch=2 threads=1 lr=0.1 "
+         "optimizer.schedule=constant lora.targets=q_proj groups.projector=0 out=@/turned",
+         0, "");
+    says(w, "verify " VERIFY "model --golden " VERIFY "golden.safetensors --adapter @/turned/adapter", 1,
+         "The first stage that differs is vision.1, by ");
     says(w, "verify @/start --golden @/none --adapter @/none", 1, "/none/adapter_config.json: cannot open");
     says(w, "eval @/start --adapter @/none" EVAL, 1, "/none/adapter_config.json: cannot open");
     says(w, "eval @/start --tau 0.2" EVAL, 2, "--tau says how --order token_mixer works; give both");
@@ -187,7 +194,7 @@ static void trained(void **state) {
          "give --order token_mixer with it");
 }
 
-// SEA from its labels to a drawing: eight commands as the README has them, on twelve pictures.
+// SEA from its labels to a drawing, as the README has it, on twelve pictures; labels that do not fit are refused.
 static void aligned(void **state) {
     const world *w = *state;
     if (!w->drt) skip();
@@ -308,6 +315,9 @@ static void refusals(void **state) {
         {"words @/start --image " PICTURE, 2, "Give --words FILE or --labels FILE"},
         {"words @/start --image " PICTURE " --labels README.md", 1, "README.md: not a file of drt sea-labels"},
         {"words models/tiny-clip --image " PICTURE " --words models/tiny-llama/config.json", 1, "use a LLaVA folder"},
+        {"shapes --out @/x --train 3", 2, "--eval is missing"},
+        {"shapes --out @/x --train 0 --eval 1", 2, "--train wants a whole number from 1 to 10000000, not '0'"},
+        {"shapes --out @/x --tarin 1", 2, "unknown option '--tarin'; did you mean --train?"},
         {"ablate", 2, "which file?"},
         {"ablate @/none.yaml", 1, "/none.yaml: cannot open"},
         {"eval @/start", 2, "--data is missing"},

@@ -213,7 +213,7 @@ static void nan_is_refused(void **state) {
 // Weights that stay mapped are looked at as far as an answer can wait for, but all of them before a training.
 static void nan_far_behind(void **state) {
     (void)state;
-    enum { WIDTH = 64, WORDS = 1 << 20, LAYERS = 1 }; // 128 MiB of words
+    enum { WIDTH = 64, WORDS = 1 << 20 }; // 128 MiB of words
     char *folder = test_folder("half-far"), *config = drt_path_join(folder, "config.json");
     char *file = drt_path_join(folder, "model.safetensors");
     static const char json[] =

@@ -52,12 +52,17 @@ const int32_t *rig_whole(rig *r, const char *name, int64_t *n) {
 
 static bool has(const rig *r, const char *name) { return drt_weights_find(r->golden, name) != NULL; }
 
+// Log-variances of objectives that are younger than the file stay 0.
+static void check_size(const drt_param *p, int64_t n) {
+    int64_t own = p->tensor.value.rows * p->tensor.value.cols;
+    check(n == own || (p->group == DRT_BALANCE && n < own));
+}
+
 static void set(rig *r, const char *name, drt_param *p) {
     int64_t n;
     if (!p || !has(r, name)) return;
     const float *x = rig_numbers(r, name, &n);
-    // Log-variances of objectives that are younger than the file stay 0.
-    check(n == p->tensor.value.rows * p->tensor.value.cols || (p->group == DRT_BALANCE && n < p->tensor.value.rows));
+    check_size(p, n);
     memcpy(p->tensor.value.data, x, (size_t)n * sizeof *x);
 }
 
@@ -281,6 +286,7 @@ double rig_gradient_gap(rig *r, const char *prefix) {
         if (!extra[i].param || !extra[i].param->tensor.needs_grad || !has(r, name)) continue;
         int64_t n;
         const float *want = rig_numbers(r, name, &n);
+        check_size(extra[i].param, n);
         double gap = rig_apart(extra[i].param->tensor.grad.data, want, n);
         if (gap > RIG_GAP && !r->quiet) print_message("%s: %g apart\n", name, gap);
         if (gap > worst) worst = gap;
