@@ -39,7 +39,8 @@ static const char help[] =
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
-    "  drt chat out/demo/llava --image cup.jpg --prompt \"what is this?\"\n";
+    "  drt chat out/demo/direct/stage2/model --image out/demo/world/images/eval/000000.png \\\n"
+    "      --prompt \"how many shapes are there?\"\n";
 
 static volatile sig_atomic_t interrupted;
 static void on_interrupt(int signal) { (void)signal, interrupted = 1; }

@@ -22,7 +22,8 @@ static const char help[] =
     "  --language DIR    the language model under a folder that holds mm_projector.bin alone\n"
     "\n"
     "An original LLaVA has no <image> in its vocabulary. With --layout hf it gets one: a row in the embedding\n"
-    "and the output projection, an entry in the tokenizer's files.\n"
+    "and the output projection, an entry in the tokenizer's files. What a training keeps beside its model for the\n"
+    "next one (directed.safetensors, sea.safetensors) stays in IN.\n"
     "\n"
     "  drt convert out/run/model models/mine --dtype bf16\n"
     "  drt convert llava-v1.5-7b llava-hf --vision clip-vit-large-patch14-336\n";

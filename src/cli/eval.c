@@ -43,8 +43,8 @@ static const char help[] =
     "  --device NAME         cpu (default), or ref: slow and plain\n"
     "  --threads N           default: all cores\n"
     "\n"
-    "  drt eval out/demo/llava --data out/shapes --tasks exist,relation\n"
-    "  drt eval out/demo/llava --data out/shapes --blind --out blind.json\n";
+    "  drt eval out/demo/direct/stage2/model --data out/demo/world --tasks exist,relation\n"
+    "  drt eval out/demo/direct/stage2/model --data out/demo/world --blind --out blind.json\n";
 
 enum { MOST_TASKS = 64 };
 

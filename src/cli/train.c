@@ -19,7 +19,7 @@ static const char help[] =
     "\n"
     "Ctrl-C saves a checkpoint and stops; a second one stops at once.\n"
     "\n"
-    "  drt train configs/pretrain.yaml lr=1e-3 train.steps=200 out=out/try\n"
+    "  drt train configs/demo-llava-1.yaml data.file=out/demo/world/pretrain.json lr=1e-3 train.steps=50 out=out/try\n"
     "\n"
     "Keys, what is allowed [default], and what they mean:\n";
 
