@@ -57,7 +57,8 @@ class Torch:
             i, l = self.encode(tokenizer, sample["conversations"], rows, c.image_token_index)
             ids.append(i)
             labels.append(l)
-            images.append(Image.open(f"{args.world}/{sample['image']}").convert("RGB"))
+            if "image" in sample:
+                images.append(Image.open(f"{args.world}/{sample['image']}").convert("RGB"))
         longest = max(map(len, ids))
         pad = lambda x, v: torch.tensor([row + [v] * (longest - len(row)) for row in x])
         self.batch = {"input_ids": pad(ids, 0), "labels": pad(labels, -100),
