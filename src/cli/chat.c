@@ -77,10 +77,7 @@ static int parse(int argc, char **argv, asked *a, drt_generate_options *o) {
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
     if (rc) return rc;
-    if (!n_rest) {
-        fprintf(stderr, "drt chat: which model? Give its folder first.\nTry: drt chat --help\n");
-        return 2;
-    }
+    if (!drt_option_model("chat", n_rest)) return 2;
     bool ok = drt_cli_real("chat", "--temperature", a->temperature, 0, 100, &o->temperature) &&
               drt_cli_real("chat", "--top-p", a->top_p, 0, 1, &o->top_p) &&
               drt_option_number("chat", "--max-new-tokens", a->tokens, 1, 1 << 20, &a->n_tokens) &&

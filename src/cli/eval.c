@@ -97,10 +97,7 @@ static int parse(int argc, char **argv, asked *a, drt_eval_options *o) {
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a->model, &n_rest, help);
     if (rc) return rc;
-    if (!n_rest) {
-        fprintf(stderr, "drt eval: which model? Give its folder first.\nTry: drt eval --help\n");
-        return 2;
-    }
+    if (!drt_option_model("eval", n_rest)) return 2;
     bool ok = drt_option_number("eval", "--batch", a->batch, 1, 4096, &a->n_batch) &&
               drt_option_number("eval", "--limit", a->limit, 0, 1LL << 40, &a->n_limit) &&
               drt_option_number("eval", "--passes", a->passes, 1, 1000, &a->n_passes) &&

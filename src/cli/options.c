@@ -44,6 +44,12 @@ int drt_options_parse(int argc, char **argv, const drt_option *options, int n, c
     return 0;
 }
 
+bool drt_option_model(const char *command, int n_rest) {
+    if (n_rest) return true;
+    fprintf(stderr, "drt %s: which model? Give its folder first.\nTry: drt %s --help\n", command, command);
+    return false;
+}
+
 bool drt_option_number(const char *command, const char *option, const char *value, long long least, long long most,
                        long long *out) {
     char *end;

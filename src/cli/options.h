@@ -15,6 +15,8 @@ typedef struct {
 // --help was asked for (help printed); 2 after a message on stderr that names the nearest option.
 int drt_options_parse(int argc, char **argv, const drt_option *options, int n, const char **rest, int *n_rest,
                       const char *help);
+// Whether the folder of a model was among the words that are no options; a message on stderr if not.
+bool drt_option_model(const char *command, int n_rest);
 // A whole number in [least, most], or false after a message on stderr.
 bool drt_option_number(const char *command, const char *option, const char *value, long long least, long long most,
                        long long *out);

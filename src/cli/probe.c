@@ -61,10 +61,7 @@ int drt_cli_probe(int argc, char **argv) {
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &model, &n_rest, help);
     long long n_limit, n_steps;
     if (rc) return rc == 1 ? 0 : rc;
-    if (!n_rest) {
-        fprintf(stderr, "drt probe: which model? Give its folder first.\nTry: drt probe --help\n");
-        return 2;
-    }
+    if (!drt_option_model("probe", n_rest)) return 2;
     if (!drt_option_number("probe", "--limit", limit, 10, 1 << 24, &n_limit)) return 2;
     if (!drt_option_number("probe", "--steps", steps, 1, 1 << 20, &n_steps)) return 2;
     int keep = drt_cli_word("probe", "--dtype", dtype, drt_keep_names, DRT_KEEPS);

@@ -81,10 +81,7 @@ int drt_cli_sea_labels(int argc, char **argv) {
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &model, &n_rest, help);
     long long n_limit, n_chunk;
     if (rc) return rc == 1 ? 0 : rc;
-    if (!n_rest) {
-        fprintf(stderr, "drt sea-labels: which model? Give its folder first.\nTry: drt sea-labels --help\n");
-        return 2;
-    }
+    if (!drt_option_model("sea-labels", n_rest)) return 2;
     if (!drt_option_number("sea-labels", "--limit", limit, 0, 1LL << 40, &n_limit)) return 2;
     if (!drt_option_number("sea-labels", "--chunk", chunk, 1, 1 << 20, &n_chunk)) return 2;
     int sign = drt_cli_word("sea-labels", "--negate", negate, drt_sea_negate_names, DRT_SEA_NEGATES),

@@ -55,10 +55,7 @@ int drt_cli_verify(int argc, char **argv) {
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &model, &n_rest, help);
     if (rc) return rc == 1 ? 0 : rc;
-    if (!n_rest) {
-        fprintf(stderr, "drt verify: which model? Give its folder first.\nTry: drt verify --help\n");
-        return 2;
-    }
+    if (!drt_option_model("verify", n_rest)) return 2;
     int keep = drt_cli_word("verify", "--dtype", dtype, drt_keep_names, DRT_KEEPS);
     if (keep < 0) return 2;
     drt_error err = {0};

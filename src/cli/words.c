@@ -127,10 +127,10 @@ int drt_cli_words(int argc, char **argv) {
     int n_rest = 1,
         rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a.model, &n_rest, help);
     if (rc) return rc == 1 ? 0 : rc;
-    if (!n_rest || !a.words == !a.labels) {
-        fprintf(stderr, "drt words: %s\nTry: drt words --help\n",
-                n_rest ? "which words? Give --words FILE or --labels FILE, one of them"
-                       : "which model? Give its folder first.");
+    if (!drt_option_model("words", n_rest)) return 2;
+    if (!a.words == !a.labels) {
+        fprintf(stderr, "drt words: which words? Give --words FILE or --labels FILE, one of them\n"
+                        "Try: drt words --help\n");
         return 2;
     }
     if ((a.keep = drt_cli_word("words", "--dtype", dtype, drt_keep_names, DRT_KEEPS)) < 0) return 2;

@@ -31,7 +31,10 @@ static drt_status same_world(const drt_experiment *e, const char *path, drt_erro
     json_t *world = json_load_file(path, 0, &fault);
     int missing = json_unpack(world, "{s:I, s:I, s:I}", "seed", &seed, "train", &train, "eval", &eval);
     json_decref(world);
-    if (!missing && (uint64_t)seed == e->seed && train == e->train && eval == e->eval) return DRT_OK;
+    if (missing)
+        return drt_fail(err, DRT_EFORMAT, "%s: it does not tell which world lies there (%s); remove that folder", path,
+                        world ? "no seed, train or eval" : fault.text);
+    if ((uint64_t)seed == e->seed && train == e->train && eval == e->eval) return DRT_OK;
     return drt_fail(err, DRT_ECONFIG,
                     "%s: a world of %lld + %lld pictures and seed %lld lies there, not one of %lld + %lld and seed "
                     "%llu; choose another folder, or remove this one",

@@ -2,12 +2,12 @@
 // reader finds again. The reader below knows the world's language, not its code: it reads facts from a description
 // or from a scene's coordinates, then answers the question as a person would.
 #include "support/check.h"
+#include "support/json.h"
 
 #include "base/file.h"
 #include "data/shapes.h"
 #include "data/shapes_world.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -312,15 +312,6 @@ static uint64_t hash_file(const char *folder, const char *name) {
     return h;
 }
 
-static json_t *load(const char *folder, const char *name) {
-    char *path = drt_path_join(folder, name);
-    json_error_t e;
-    json_t *j = json_load_file(path, 0, &e);
-    if (!j) fail_msg("%s: %s", path, e.text);
-    free(path);
-    return j;
-}
-
 static void same_seed_same_bytes(void **state) {
     (void)state;
     static const char *const names[] = {"pretrain.json", "finetune.json",    "clip.json",         "text.json",
@@ -335,7 +326,7 @@ static void same_seed_same_bytes(void **state) {
     two = small_world(b, 9);
     check_ok(drt_shapes_generate(&two, NULL, &err));
     for (int k = 0; k < 8; k++) assert_true(hash_file(a, names[k]) == hash_file(b, names[k]));
-    json_t *list = load(a, "pretrain.json"), *entry;
+    json_t *list = test_json(a, "pretrain.json"), *entry;
     size_t i;
     json_array_foreach(list, i, entry) {
         const char *image = json_string_value(json_object_get(entry, "image"));
@@ -366,7 +357,7 @@ static void splits_are_disjoint(void **state) {
 
 // So many samples with a picture and without.
 static void check_conversations(const char *folder, const char *name, size_t seen, size_t read) {
-    json_t *list = load(folder, name), *entry, *turn;
+    json_t *list = test_json(folder, name), *entry, *turn;
     size_t i, k, images = 0;
     assert_int_equal(json_array_size(list), seen + read);
     json_array_foreach(list, i, entry) {
@@ -399,7 +390,7 @@ static void files_follow_their_schemas(void **state) {
     check_conversations(folder, "text.json", 0, 50);
     check_conversations(folder, "eval/order.json", (size_t)sum.order, 0);
     check_conversations(folder, "eval/captions.json", 300, 0);
-    json_t *clip = load(folder, "clip.json"), *entry;
+    json_t *clip = test_json(folder, "clip.json"), *entry;
     size_t i;
     json_array_foreach(clip, i, entry) {
         assert_int_equal(json_array_size(json_object_get(entry, "patches")), 64);

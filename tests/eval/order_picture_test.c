@@ -18,16 +18,11 @@ typedef struct {
 static int setup(void **state) {
     world *w = calloc(1, sizeof *w);
     drt_error err = {0};
-    drt_image image;
     check_ok(drt_device_open(&w->dev, "cpu", 1, &err));
     w->t = drt_tape_new(w->dev, &err);
     w->m = tiny_llava(3, 0);
     w->folder = test_folder("order");
-    w->picture = drt_path_join(w->folder, "a.png");
-    check_ok(drt_image_new(&image, 20, 15, &err));
-    for (int i = 0; i < 20 * 15 * 3; i++) image.rgb[i] = (uint8_t)(i * 7 % 251);
-    check_ok(drt_image_write(&image, w->picture, &err));
-    drt_image_free(&image);
+    w->picture = tiny_picture(w->folder, "a.png", 20, 15, 1);
     *state = w;
     return 0;
 }

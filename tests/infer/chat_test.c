@@ -22,14 +22,7 @@ static int setup(void **state) {
     w->t = drt_tape_new(w->dev, &err);
     w->m = tiny_llava(3, 0);
     w->folder = test_folder("chat");
-    for (int k = 0; k < 2; k++) {
-        drt_image image;
-        check_ok(drt_image_new(&image, 12, 12, &err));
-        for (int i = 0; i < 12 * 12 * 3; i++) image.rgb[i] = (uint8_t)(i * 7 * (k + 1) % 251);
-        w->file[k] = drt_path_join(w->folder, k ? "b.png" : "a.png");
-        check_ok(drt_image_write(&image, w->file[k], &err));
-        drt_image_free(&image);
-    }
+    for (int k = 0; k < 2; k++) w->file[k] = tiny_picture(w->folder, k ? "b.png" : "a.png", 12, 12, k + 1);
     *state = w;
     return 0;
 }

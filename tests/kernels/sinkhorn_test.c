@@ -155,11 +155,13 @@ static void large(void **state) {
         int done;
         dev->k->sinkhorn(dev, &h, s, p, trace, &done);
         check(done > 1 && done < SWEEPS); // stopped early
+        // What rows may be off by when it stops, and the sums of N terms in four lanes or more that u and v come from.
+        const double off = h.tolerance + rounding_tolerance(DRT_F32, N / 4);
         for (int i = 0; i < N; i++) {
             double row = 0, column = 0;
             for (int k = 0; k < N; k++) row += drt_row(p, i)[k], column += drt_row(p, k)[i];
-            assert_float_equal(row, 1, 4e-6);
-            assert_float_equal(column, 1, 4e-6);
+            assert_float_equal(row, 1, off);
+            assert_float_equal(column, 1, off);
         }
         dev->k->sinkhorn_back(dev, &h, s, p, trace, done, dp, false, ds);
         h.implicit = true;
@@ -169,7 +171,9 @@ static void large(void **state) {
             double a = ((float *)ds.data)[i], b = ((float *)other.data)[i];
             apart += (a - b) * (a - b), size += a * a;
         }
-        check(size > 0 && sqrt(apart / size) < 1e-4);
+        // Each sweep that is unrolled brings its own error, and what comes before the first is a tolerance away.
+        check(size > 0 && sqrt(apart / size) < (done + 1) * off);
+        print_message("%d sweeps, gradients %.1e apart, %.1e allowed\n", done, sqrt(apart / size), (done + 1) * off);
         check(!dev->error.code);
     }
     free(x);

@@ -1,5 +1,7 @@
 #include "support/tiny_model.h"
 
+#include "base/file.h"
+#include "format/image.h"
 #include "support/check.h"
 
 #include <math.h>
@@ -82,4 +84,15 @@ float *tiny_pixels(const drt_model *m, int n, uint64_t seed) {
     drt_rng_init(&r, seed, 5);
     for (int64_t i = 0; i < size; i++) x[i] = (float)drt_rng_normal(&r);
     return x;
+}
+
+char *tiny_picture(const char *folder, const char *name, int width, int height, int factor) {
+    drt_error err = {0};
+    drt_image image;
+    char *path = drt_path_join(folder, name);
+    check_ok(drt_image_new(&image, width, height, &err));
+    for (int i = 0; i < width * height * 3; i++) image.rgb[i] = (uint8_t)(i * 7 * factor % 251);
+    check_ok(drt_image_write(&image, path, &err));
+    drt_image_free(&image);
+    return path;
 }

@@ -13,5 +13,7 @@ drt_model *tiny_llava(uint64_t seed, int order_classes);
 drt_model *tiny_clip(uint64_t seed);
 // n random pictures [n * drt_picture_size], malloc'ed.
 float *tiny_pixels(const drt_model *m, int n, uint64_t seed);
+// Writes FOLDER/NAME, a picture of stripes that differ by `factor`; returns its path, malloc'ed.
+char *tiny_picture(const char *folder, const char *name, int width, int height, int factor);
 
 #endif

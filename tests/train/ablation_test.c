@@ -1,12 +1,12 @@
 // Ablations on the small towers: the file is read or refused with its place, a run ends in a report, goes on where it
 // was, refuses what another recipe made, shares equal stages, and gives equal arithmetic where that is asked for.
 #include "support/check.h"
+#include "support/json.h"
 
 #include "base/file.h"
 #include "train/ablation.h"
 #include "train/recipe.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -147,15 +147,6 @@ static drt_status run(const char *path, listener *l, int n, const char *const *k
     return status;
 }
 
-static json_t *json_in(const char *folder, const char *name) {
-    char *path = drt_path_join(folder, name);
-    json_error_t fault;
-    json_t *root = json_load_file(path, 0, &fault);
-    if (!root) fail_msg("%s: %s", path, fault.text);
-    free(path);
-    return root;
-}
-
 static void runs_resume_and_refuse(void **state) {
     (void)state;
     drt_error err = {0};
@@ -174,12 +165,12 @@ static void runs_resume_and_refuse(void **state) {
     file = drt_path_join(folder, "seed3/once/stage1");
     assert_false(drt_file_exists(file));
     free(file);
-    json_t *before = json_in(folder, "report.json"), *after;
+    json_t *before = test_json(folder, "report.json"), *after;
     // Nothing is left to do, and the report is the same.
     check_ok(run(path, &l, 2, keys, &table, &err));
     assert_int_equal(l.trained, 0);
     assert_null(strstr(l.said, "questions"));
-    after = json_in(folder, "report.json");
+    after = test_json(folder, "report.json");
     assert_true(json_equal(before, after));
     json_decref(before), json_decref(after);
     // Other questions are asked of the models that are there.
@@ -219,7 +210,7 @@ static void equal_compute(void **state) {
                         "objectives.sea: 1, sea.negate: false}\n");
     snprintf(out, sizeof out, "out=%s", folder);
     check_ok(run(path, &l, 1, (const char *const[]){out}, NULL, &err));
-    json_t *root = json_in(folder, "report.json"), *rows = json_object_get(root, "variations");
+    json_t *root = test_json(folder, "report.json"), *rows = json_object_get(root, "variations");
     double base = json_number_value(json_object_get(json_object_get(json_object_get(rows, "base"), "flops"), "mean")),
            plain = json_number_value(json_object_get(json_object_get(json_object_get(rows, "plain"), "flops"), "mean"));
     json_decref(root);
