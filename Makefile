@@ -76,7 +76,8 @@ $(BUILD)/tests/%_test: tests/%_test.c $(SUPPORT) $(BUILD)/libdrt.a
 	@$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(SUPPORT) $(BUILD)/libdrt.a -lcmocka $(LIBS)
 $(BUILD)/tests/support/%.o: ALL_CFLAGS += -Itests
 
-tests-built: all $(TESTS)
+# T builds only what it runs.
+tests-built: all $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
 .PHONY: tests-built fuzz-built
 test: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) tests-built

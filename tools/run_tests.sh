@@ -1,8 +1,6 @@
 #!/bin/sh
 # Runs every test program under $BUILD/tests (or those whose name contains $1) and ends with "N passed, N failed".
 # A program that crashes counts as one failure.
-# Barriers that spin starve each other when the machine is busy with something else.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 BUILD=${BUILD:-build}
 passed=0 failed=0
 # Threads that spin between small kernels make the kernel tests ten times slower when other programs run beside them.
