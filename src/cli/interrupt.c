@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
 
@@ -20,7 +21,8 @@ static int asked_to_stop(void *user) {
     return interrupted;
 }
 
-static void say(void *user, const char *line) { fprintf(user, "%s\n", line); }
+// In the place of the live line, which is drawn again below.
+static void say(void *user, const char *line) { fprintf(user, isatty(fileno(user)) ? "\r\033[K%s\n" : "%s\n", line); }
 
 drt_run_hooks drt_terminal_hooks(drt_log_screen *screen, drt_progress *progress) {
     *screen = (drt_log_screen){.file = stderr};

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const drt_group_names[DRT_GROUPS] = {"vision",    "clip_text", "clip_projection", "temperature",
-                                                 "projector", "language",  "directed",        "order_head",
-                                                 "balance",   "patch_head", "adapter", "permuter"};
+const char *const drt_group_names[DRT_GROUPS] = {"vision",    "clip_text",  "clip_projection", "temperature",
+                                                 "projector", "language",   "directed",        "order_head",
+                                                 "balance",   "patch_head", "adapter",         "permuter"};
 
 enum { ALIGN = 16 }; // numbers: every parameter starts on a cache line
 
@@ -211,4 +211,17 @@ const drt_slice *drt_params_find(const drt_params *p, const char *name) {
     return NULL;
 }
 
-uint64_t drt_params_hash(const drt_params *p) { return drt_hash(p->weights, (uint64_t)p->size * sizeof *p->weights); }
+uint64_t drt_params_hash(const drt_params *p) {
+    return drt_hash_much(p->weights, (uint64_t)p->size * sizeof *p->weights);
+}
+
+uint64_t drt_params_learned(const drt_params *p) {
+    uint64_t h[2] = {0};
+    for (int i = 0; i < p->n; i++) {
+        const drt_param *q = p->at[i];
+        if (!q->tensor.needs_grad) continue;
+        h[1] = drt_hash_much(q->master.data, (uint64_t)count(q) * sizeof *p->weights);
+        h[0] = drt_hash(h, sizeof h);
+    }
+    return h[0];
+}

@@ -103,7 +103,8 @@ void drt_params_zero_grads(drt_params *p);
 // [offset, offset + n) of the learning buffers that belong to `group` param by param: see train/optimizer.c
 int64_t drt_param_grad_offset(const drt_params *p, const drt_param *param); // -1 if it does not learn
 const drt_slice *drt_params_find(const drt_params *p, const char *name);
-// 64-bit hash of all masters (bit-exact runs).
+// 64-bit hashes of masters: of all, and of those that learn, which are what tells two runs of one recipe apart.
 uint64_t drt_params_hash(const drt_params *p);
+uint64_t drt_params_learned(const drt_params *p);
 
 #endif

@@ -3,9 +3,8 @@
 #include "base/file.h"
 #include "eval/curves.h"
 #include "eval/log_read.h"
-#include "kernels/count.h"
 #include "train/checkpoint.h"
-#include "train/step.h"
+#include "train/training.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -15,16 +14,10 @@
 typedef struct {
     const drt_recipe *r;
     const drt_run_hooks *hooks;
-    drt_device *dev;
-    drt_counter count;
-    double counted; // before this step
-    drt_tape *tape;
-    drt_model *m;
-    int32_t *bank;
-    int cells;
-    drt_loader *loader;
+    drt_training t;
+    double counted; // arithmetic before this step
     drt_log *log;
-    int64_t step, steps, end; // done; of the schedule; to do (train.stop)
+    int64_t step, end; // done; to do (train.stop)
     double loss;
 } run;
 
@@ -37,16 +30,6 @@ static void say(const run *u, const char *format, ...) {
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     u->hooks->say(u->hooks->say_user, line);
-}
-
-static void close_all(run *u) {
-    drt_loader_close(u->loader);
-    drt_log_close(u->log);
-    drt_tape_free(u->tape);
-    drt_model_close(u->m);
-    if (u->dev) drt_count_end(&u->count, u->dev);
-    drt_device_close(u->dev);
-    free(u->bank);
 }
 
 static drt_status in_folder(const drt_recipe *r, const char *name, const char *text, size_t size, drt_error *err) {
@@ -62,7 +45,7 @@ static drt_status claim_folder(run *u, drt_error *err) {
     int64_t last = -1;
     drt_status status = drt_make_folders(r->out, err);
     if (!status) status = drt_checkpoint_latest(r->out, &last, err);
-    char *model = drt_path_join(r->out, u->m->adapter.n ? "adapter/adapter_config.json" : "model/config.json");
+    char *model = drt_path_join(r->out, u->t.m->adapter.n ? "adapter/adapter_config.json" : "model/config.json");
     if (!status && !model) status = drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status && !r->checkpoint.resume && (last >= 0 || drt_file_exists(model)))
         status = drt_fail(err, DRT_ECONFIG, "%s: holds %s; go on with --resume, or choose another out=FOLDER", r->out,
@@ -86,18 +69,11 @@ static drt_status open_all(run *u, drt_error *err) {
     drt_progress reading = {0};
     if (u->hooks->progress)
         reading = (drt_progress){u->hooks->progress->report, u->hooks->progress->user, "reading weights", 0, 0};
-    drt_status status = drt_device_open(&u->dev, r->device, (int)r->threads, err);
-    if (!status) drt_count_begin(&u->count, u->dev);
-    if (!status) status = drt_recipe_model(r, &u->m, &u->bank, &u->cells, &reading, err);
-    if (!status && !(u->tape = drt_tape_new(u->dev, err))) status = DRT_ENOMEM;
-    if (!status && !u->m->params->learning)
-        status = drt_fail(err, DRT_ECONFIG, "nothing learns: every groups.* that this task has is 0");
+    drt_status status = drt_training_open(&u->t, r, &reading, err);
     if (!status) status = claim_folder(u, err);
-    if (!status && u->step) status = drt_checkpoint_load(u->m->params, r->out, u->step, err);
+    if (!status && u->step) status = drt_checkpoint_load(u->t.m->params, r->out, u->step, err);
     if (!status) status = write_recipe(r, err); // a run that cannot go on keeps the recipe that it was made by
-    u->steps = r->train.steps;
-    if (!status)
-        status = drt_loader_open(&u->loader, r, u->m, u->bank, u->step, &u->steps, u->hooks->progress, &bad, err);
+    if (!status) status = drt_training_data(&u->t, u->step, u->hooks->progress, &bad, err);
     if (bad.size) { // kept beside the run, whether it goes on without them or not
         if (!in_folder(r, "bad_samples.txt", bad.bytes, bad.size, NULL))
             say(u, "unusable samples are listed in %s/bad_samples.txt", r->out);
@@ -106,15 +82,21 @@ static drt_status open_all(run *u, drt_error *err) {
     if (!status) status = drt_log_open(&u->log, r->out, u->step, err);
     if (status) return status;
     drt_log_every(u->log, r->log.every);
-    u->end = r->train.stop && r->train.stop < u->steps ? r->train.stop : u->steps;
+    u->end = r->train.stop && r->train.stop < u->t.steps ? r->train.stop : u->t.steps;
     if (u->hooks->watch) drt_log_watch(u->log, u->end, u->hooks->watch, u->hooks->watch_user);
-    int64_t skipped = drt_dataset_skipped(drt_loader_dataset(u->loader));
+    int64_t skipped = drt_dataset_skipped(drt_loader_dataset(u->t.loader));
     if (skipped) say(u, "%lld unusable samples are left out", (long long)skipped);
     say(u, "%s: %lld samples, %lld steps of %lld; %.2f M parameters, %.2f M learn; %d threads", r->out,
-        (long long)drt_dataset_size(drt_loader_dataset(u->loader)), (long long)u->steps, (long long)r->train.batch,
-        1e-6 * (double)u->m->params->size, 1e-6 * (double)u->m->params->learning, u->dev->threads);
+        (long long)drt_dataset_size(drt_loader_dataset(u->t.loader)), (long long)u->t.steps, (long long)r->train.batch,
+        1e-6 * (double)u->t.m->params->size, 1e-6 * (double)u->t.m->params->learning, u->t.dev->threads);
     if (u->step) say(u, "going on after step %lld", (long long)u->step);
     return DRT_OK;
+}
+
+// Whether the state after this step is kept: in the middle of a run, or at its end by finish().
+static bool due(const run *u) {
+    int64_t every = u->r->checkpoint.every;
+    return u->step == u->end || (every && u->step % every == 0);
 }
 
 static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt_error *err) {
@@ -129,16 +111,21 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
         if (s->score[k].count > 0)
             drt_log_number(u->log, drt_objectives[k].score, s->score[k].hits / s->score[k].count);
     }
-    for (int k = 0; u->m->extra.balance && k < DRT_OBJECTIVES; k++) {
+    for (int k = 0; u->t.m->extra.balance && k < DRT_OBJECTIVES; k++) {
         if (isnan(s->part[k])) continue;
         snprintf(name, sizeof name, "weight.%s", drt_objectives[k].name);
         drt_log_number(u->log, name,
-                       exp(-drt_row(u->m->extra.balance->tensor.value, k)[0]) * drt_objective_weight(u->r, k));
+                       exp(-drt_row(u->t.m->extra.balance->tensor.value, k)[0]) * drt_objective_weight(u->r, k));
     }
-    if (u->m->extra.temperature) drt_log_number(u->log, "sea_scale", exp(drt_scalar(&u->m->extra.temperature->tensor)));
+    if (u->t.m->extra.temperature)
+        drt_log_number(u->log, "sea_scale", exp(drt_scalar(&u->t.m->extra.temperature->tensor)));
     drt_log_number(u->log, "grad_norm", s->grad_norm);
+    if (due(u)) {
+        snprintf(name, sizeof name, "%016llx", (unsigned long long)drt_params_learned(u->t.m->params));
+        drt_log_text(u->log, "weights", name);
+    }
     drt_log_number(u->log, "rows", (double)s->rows);
-    drt_log_number(u->log, "flops", u->count.flops - u->counted);
+    drt_log_number(u->log, "flops", u->t.count.flops - u->counted);
     drt_log_number(u->log, "seconds", seconds);
     drt_log_number(u->log, "tokens_per_second", seconds > 0 ? (double)s->rows / seconds : 0);
     drt_log_number(u->log, "memory", (double)drt_peak_memory());
@@ -146,7 +133,11 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
 }
 
 static drt_status save(run *u, int64_t keep, drt_error *err) {
-    return drt_checkpoint_save(u->m->params, u->r->out, u->step, keep, err);
+    drt_status status = drt_checkpoint_save(u->t.m->params, u->r->out, u->step, keep, err);
+    if (!status)
+        say(u, "checkpoint after step %lld, weights %016llx", (long long)u->step,
+            (unsigned long long)drt_params_learned(u->t.m->params));
+    return status;
 }
 
 static drt_status steps_run(run *u, drt_error *err) {
@@ -158,20 +149,14 @@ static drt_status steps_run(run *u, drt_error *err) {
                           : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume",
                                      (long long)u->step, (long long)u->end);
         }
-        drt_step_data *data;
         drt_step_report report;
         double start = drt_clock();
-        u->counted = u->count.flops;
-        if ((status = drt_loader_next(u->loader, &data, err))) break;
-        status =
-            drt_train_step(u->tape, u->m, u->r, drt_loader_options(u->loader), data, u->step, u->steps, &report, err);
-        drt_loader_release(u->loader);
-        if (status) break;
+        u->counted = u->t.count.flops;
+        if ((status = drt_training_step(&u->t, u->step, &report, err))) break;
         u->step++;
         u->loss = report.loss;
         status = log_step(u, &report, drt_clock() - start, err);
-        if (!status && u->r->checkpoint.every && u->step % u->r->checkpoint.every == 0 && u->step < u->end)
-            status = save(u, u->r->checkpoint.keep, err);
+        if (!status && due(u) && u->step < u->end) status = save(u, u->r->checkpoint.keep, err);
     }
     if (status && status != DRT_EIO) { // worth keeping, though the trouble may be in it already: older ones stay, too
         drt_error second = {0};
@@ -201,8 +186,9 @@ static drt_status draw_curves(const run *u, drt_error *err) {
     int first = n == 2;
     drt_text svg = {0};
     drt_curves_svg(curve + first, n - first,
-                   &(drt_curve_options){
-                       .title = "Loss", .x_label = "step", .smoothing = u->steps >= 100 ? (double)u->steps / 50 : 0},
+                   &(drt_curve_options){.title = "Loss",
+                                        .x_label = "step",
+                                        .smoothing = u->t.steps >= 100 ? (double)u->t.steps / 50 : 0},
                    &svg);
     status =
         svg.failed ? drt_fail(err, DRT_ENOMEM, "no memory") : in_folder(u->r, "curves.svg", svg.bytes, svg.size, err);
@@ -212,19 +198,21 @@ static drt_status draw_curves(const run *u, drt_error *err) {
 }
 
 static drt_status finish(run *u, drt_error *err) {
-    bool beside = u->m->adapter.n > 0; // the base is not written again
+    bool beside = u->t.m->adapter.n > 0; // the base is not written again
     char *folder = drt_path_join(u->r->out, beside ? "adapter" : "model");
     const drt_template *how = drt_recipe_template(u->r);
-    u->m->preprocess.aspect = u->r->data.aspect;
-    u->m->config.order = drt_recipe_mixer(u->r);
+    u->t.m->preprocess.aspect = u->r->data.aspect;
+    u->t.m->config.order = drt_recipe_mixer(u->r);
     // A caption is no way to talk with the model: after stage 1 it keeps the one that it came with.
-    if (how && !how->caption) snprintf(u->m->config.conversation, sizeof u->m->config.conversation, "%s", how->name);
+    if (how && !how->caption)
+        snprintf(u->t.m->config.conversation, sizeof u->t.m->config.conversation, "%s", how->name);
     drt_status status = folder ? save(u, u->r->checkpoint.keep, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = drt_make_folders(folder, err);
     // config.json is written last by drt_model_save's order: a folder without it is no model yet.
-    if (!status && u->bank) status = drt_directed_save(u->m, u->bank, (int)u->r->order.bank, u->cells, folder, err);
-    if (!status) status = drt_sea_save(u->m, folder, err);
-    if (!status) status = beside ? drt_adapter_save(u->m, folder, err) : drt_model_save(u->m, folder, "F32", err);
+    if (!status && u->t.bank)
+        status = drt_directed_save(u->t.m, u->t.bank, (int)u->r->order.bank, u->t.cells, folder, err);
+    if (!status) status = drt_sea_save(u->t.m, folder, err);
+    if (!status) status = beside ? drt_adapter_save(u->t.m, folder, err) : drt_model_save(u->t.m, folder, "F32", err);
     if (!status) status = draw_curves(u, err);
     free(folder);
     return status;
@@ -238,12 +226,13 @@ drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_ru
     if (!status) status = finish(&u, err);
     if (result) {
         *result = (drt_run_result){.steps = u.step, .loss = u.loss, .seconds = drt_clock() - start};
-        if (u.loader) {
-            result->waited = drt_loader_waited(u.loader);
-            result->skipped = drt_dataset_skipped(drt_loader_dataset(u.loader));
+        if (u.t.loader) {
+            result->waited = drt_loader_waited(u.t.loader);
+            result->skipped = drt_dataset_skipped(drt_loader_dataset(u.t.loader));
         }
-        if (u.m) result->weights = drt_params_hash(u.m->params);
+        if (u.t.m) result->weights = drt_params_learned(u.t.m->params);
     }
-    close_all(&u);
+    drt_log_close(u.log);
+    drt_training_close(&u.t);
     return status;
 }

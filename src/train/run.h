@@ -25,7 +25,7 @@ typedef struct {
 typedef struct {
     int64_t steps, skipped;
     double loss, seconds, waited; // waited: seconds without data
-    uint64_t weights;             // hash of the trained weights
+    uint64_t weights;             // hash of what learns (drt_params_learned)
 } drt_run_result;
 
 drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_run_result *result, drt_error *err);

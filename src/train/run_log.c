@@ -18,6 +18,7 @@ struct drt_log {
     int fd;
     char *path;
     int64_t every, step;
+    bool text; // the line has some
     drt_text line;
     // What the watcher sees.
     drt_log_report report;
@@ -104,6 +105,7 @@ void drt_log_watch(drt_log *log, int64_t total, drt_log_report report, void *use
 void drt_log_begin(drt_log *log, int64_t step) {
     if (log->line.bytes) log->line.size = 0;
     log->step = step;
+    log->text = false;
     drt_text_printf(&log->line, "{\"step\":%lld", (long long)step);
 }
 
@@ -143,6 +145,7 @@ void drt_log_number(drt_log *log, const char *name, double value) {
 }
 
 void drt_log_text(drt_log *log, const char *name, const char *value) {
+    log->text = true;
     drt_text_puts(&log->line, ",");
     drt_text_json(&log->line, name);
     drt_text_puts(&log->line, ":");
@@ -175,7 +178,7 @@ static void measure_pace(drt_log *log) {
 }
 
 drt_status drt_log_end(drt_log *log, drt_error *err) {
-    drt_status status = log->step % log->every ? DRT_OK : write_line(log, err);
+    drt_status status = log->step % log->every && !log->text ? DRT_OK : write_line(log, err);
     measure_pace(log);
     log->view.step = log->step;
     log->view.names = (const char *const *)log->names;

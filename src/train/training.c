@@ -1,0 +1,40 @@
+#include "train/training.h"
+
+#include "train/run.h"
+
+#include <stdlib.h>
+
+drt_status drt_training_open(drt_training *t, const drt_recipe *r, drt_progress *progress, drt_error *err) {
+    *t = (drt_training){.r = r, .steps = r->train.steps};
+    drt_status status = drt_device_open(&t->dev, r->device, (int)r->threads, err);
+    if (status) return status;
+    drt_count_begin(&t->count, t->dev);
+    status = drt_recipe_model(r, &t->m, &t->bank, &t->cells, progress, err);
+    if (!status && !(t->tape = drt_tape_new(t->dev, err))) status = DRT_ENOMEM;
+    if (!status && !t->m->params->learning)
+        status = drt_fail(err, DRT_ECONFIG, "nothing learns: every groups.* that this task has is 0");
+    return status;
+}
+
+drt_status drt_training_data(drt_training *t, int64_t first, drt_progress *progress, drt_text *bad, drt_error *err) {
+    return drt_loader_open(&t->loader, t->r, t->m, t->bank, first, &t->steps, progress, bad, err);
+}
+
+drt_status drt_training_step(drt_training *t, int64_t step, drt_step_report *report, drt_error *err) {
+    drt_step_data *data;
+    drt_status status = drt_loader_next(t->loader, &data, err);
+    if (status) return status;
+    status = drt_train_step(t->tape, t->m, t->r, drt_loader_options(t->loader), data, step, t->steps, report, err);
+    drt_loader_release(t->loader);
+    return status;
+}
+
+void drt_training_close(drt_training *t) {
+    drt_loader_close(t->loader);
+    drt_tape_free(t->tape);
+    drt_model_close(t->m);
+    if (t->dev) drt_count_end(&t->count, t->dev);
+    drt_device_close(t->dev);
+    free(t->bank);
+    *t = (drt_training){0};
+}
