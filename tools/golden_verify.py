@@ -1,34 +1,37 @@
 #!/usr/bin/env python3
-"""Makes a golden file for `drt verify`: what `transformers` computes at every stage of a LLaVA folder or a decoder.
+"""Makes a golden file for `drt verify`: what `transformers` computes at every stage of a LLaVA folder, a decoder, the two
+towers of CLIP or SigLIP, or a vision tower alone.
 
   python3 tools/golden_verify.py MODEL OUT.safetensors [--image F] [--prompt TEXT] [--dtype float32|bfloat16|float16]
-  python3 tools/golden_verify.py      makes tests/golden/verify: a tiny random LLaVA with its golden file, and one of the
-                                      same model with matrices rounded to bf16
+  python3 tools/golden_verify.py      makes tests/golden/verify: a tiny random LLaVA, CLIP and SigLIP, each with its
+                                      golden file and one of the same model with matrices rounded to bf16
 
-TEXT is the whole prompt as the model is to read it, with <image> where the picture goes; \\n in it is a line end. Without a
-tokenizer in MODEL the words are drawn, and without --image the picture of a LLaVA. The
-format is in src/eval/verify.h. Needs torch, transformers, pillow, numpy.
+TEXT is the whole prompt as the model is to read it, with <image> where the picture goes; \\n in it is a line end. To
+two towers each line of it is a text to score the picture against. Without a tokenizer in MODEL the words are drawn,
+and without --image the picture. The format is in src/eval/verify.h. Needs torch, transformers, pillow, numpy.
 """
 import argparse
 import io
 import json
 import os
-import shutil
 
 import numpy as np
 import torch
 import transformers
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig
+from transformers import (AutoConfig, AutoTokenizer, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, LlamaConfig,
+                          LlavaConfig, SiglipConfig, SiglipTextConfig, SiglipVisionConfig)
 
 IMAGE, NEW = -200, 32
+TOWERS = ("clip", "siglip", "clip_vision_model", "siglip_vision_model")
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden")
 
 
 def load(folder, dtype):
     kind = AutoConfig.from_pretrained(folder).model_type
-    cls = transformers.LlavaForConditionalGeneration if kind == "llava" else transformers.AutoModelForCausalLM
+    cls = transformers.LlavaForConditionalGeneration if kind == "llava" else \
+        transformers.AutoModel if kind in TOWERS else transformers.AutoModelForCausalLM
     return cls.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
 
 
@@ -126,6 +129,85 @@ def run(model, ids, pixels):
     return stages.kept, greedy, margins
 
 
+def encode_texts(folder, prompt, text):
+    """One text a line. CLIP's have any length; SigLIP's are padded to the last position, which is read."""
+    tok = AutoTokenizer.from_pretrained(folder)
+    how = {"padding": "max_length"} if text.model_type == "siglip_text_model" else {}
+    return [tok(line, truncation=True, max_length=text.max_position_embeddings, **how).input_ids
+            for line in prompt.split("\n")]
+
+
+def some_texts(text, g):
+    """For a folder without a tokenizer."""
+    words = [torch.randint(3, text.vocab_size - 3, (n,), generator=g).tolist() for n in (1, 3, 4)]
+    if text.model_type == "siglip_text_model":
+        return [w + [text.pad_token_id] * (text.max_position_embeddings - len(w)) for w in words]
+    return [[text.bos_token_id, *w, text.eos_token_id] for w in words]
+
+
+@torch.no_grad()
+def run_towers(model, texts, pixels):
+    """Stages of a picture, of texts read one by one, and their scores."""
+    kept, pair = {}, hasattr(model, "text_model")
+    eye = getattr(model, "vision_model", model)
+    put = lambda name, x: kept.__setitem__(name, x.float().reshape(-1, x.shape[-1]).clone())
+    eye.embeddings.register_forward_hook(lambda m, a, x: put("vision.embedding", x))
+    seen = eye(pixel_values=pixels.to(model.dtype), output_hidden_states=True)
+    for i, x in enumerate(seen.hidden_states):
+        put(f"vision.{i}", x)
+    if seen.pooler_output is not None:
+        put("vision.pooled", seen.pooler_output)
+    if not pair:
+        return kept
+    siglip = model.config.model_type == "siglip"
+    read = [model.text_model(input_ids=torch.tensor([t]), output_hidden_states=True) for t in texts]
+    for i in range(len(read[0].hidden_states)):
+        put(f"text.{i}" if i else "text.embedding", torch.cat([x.hidden_states[i][0] for x in read]))
+    # SigLIP's pooler_output is already behind the projection.
+    put("text.pooled", torch.cat([x.last_hidden_state[:, -1] if siglip else x.pooler_output for x in read]))
+    image, text = seen.pooler_output, torch.cat([x.pooler_output for x in read])
+    if not siglip:
+        image, text = model.visual_projection(image), model.text_projection(text)
+    image, text = image / image.norm(dim=-1, keepdim=True), text / text.norm(dim=-1, keepdim=True)
+    put("vision.joint", image)
+    put("text.joint", text)
+    whole = [model(input_ids=torch.tensor([t]), pixel_values=pixels.to(model.dtype)).logits_per_image for t in texts]
+    put("logits", torch.cat(whole, -1))
+    mine = image @ text.T * model.logit_scale.exp() + (model.logit_bias if siglip else 0)
+    assert model.dtype != torch.float32 or (mine - kept["logits"]).abs().max() < 1e-4
+    return kept
+
+
+def make_towers(model, folder, picture, pixels, prompt, about):
+    text = getattr(model.config, "text_config", None)
+    texts = []
+    if text is not None and has_tokenizer(folder):
+        texts = encode_texts(folder, prompt, text)
+        about["prompt"] = prompt
+    elif text is not None:
+        texts = some_texts(text, torch.Generator().manual_seed(5))
+    tensors = {"ids": torch.tensor([i for t in texts for i in t]), "lengths": torch.tensor([len(t) for t in texts])} \
+        if texts else {}
+    return tensors | {f"stage.{k}": v for k, v in run_towers(model, texts, pixels).items()}
+
+
+def make_decoder(model, folder, pixels, prompt, about):
+    if has_tokenizer(folder):
+        ids = encode(folder, prompt)
+        about["prompt"] = prompt
+    else:  # any words
+        c = getattr(model.config, "text_config", model.config)
+        ids = torch.randint(c.vocab_size - 1, (11,), generator=torch.Generator().manual_seed(5)).tolist()
+        ids[4:5] = [IMAGE] if pixels is not None else ids[4:5]
+    kept, greedy, margins = run(model, ids, pixels)
+    return {"ids": torch.tensor(ids), "greedy": torch.tensor(greedy), "greedy_margin": torch.tensor(margins)} | \
+        {f"stage.{k}": v for k, v in kept.items()}
+
+
+def has_tokenizer(folder):
+    return any(os.path.exists(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer.model", "spiece.model"))
+
+
 def make(folder, out, picture, prompt, dtype, halves=False):
     """halves: with matrices rounded to bf16, as drt keeps them with --dtype bf16."""
     model = load(folder, getattr(torch, dtype))
@@ -135,59 +217,98 @@ def make(folder, out, picture, prompt, dtype, halves=False):
                 p.copy_(p.bfloat16().float())
     about = {"dtype": dtype, "format": "pt",
              "made_by": f"transformers {transformers.__version__}, torch {torch.__version__}"}
-    pixels = None
-    if any(os.path.exists(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer.model")):
-        ids = encode(folder, prompt)
-        about["prompt"] = prompt
-    else:  # nothing that could read the prompt: any words, and any picture
-        c = getattr(model.config, "text_config", model.config)
-        ids = torch.randint(c.vocab_size - 1, (11,), generator=torch.Generator().manual_seed(5)).tolist()
-        if hasattr(model.config, "vision_config") and picture is None:
-            side = model.config.vision_config.image_size
-            pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(6))
-        ids[4:5] = [IMAGE] if pixels is not None or picture is not None else ids[4:5]
-    tensors = {"ids": torch.tensor(ids)}
+    towers, tensors, pixels = model.config.model_type in TOWERS, {}, None
+    eye = getattr(model.config, "vision_config", model.config if towers else None)
     if picture is not None:
         pixels = pixels_of(folder, picture)
         tensors["picture"] = torch.from_numpy(np.frombuffer(picture, np.uint8).copy())
+    elif eye is not None and (towers or not has_tokenizer(folder)):
+        pixels = torch.randn(1, 3, eye.image_size, eye.image_size, generator=torch.Generator().manual_seed(6))
     if pixels is not None:
         tensors["stage.pixels"] = pixels[0]
-    kept, greedy, margins = run(model, ids, pixels)
-    tensors |= {f"stage.{k}": v for k, v in kept.items()}
-    tensors |= {"greedy": torch.tensor(greedy), "greedy_margin": torch.tensor(margins)}
+    tensors |= make_towers(model, folder, picture, pixels, prompt, about) if towers else \
+        make_decoder(model, folder, pixels, prompt, about)
     save_file({k: v.contiguous() for k, v in tensors.items()}, out, about)
-    print(f"{out}: {len(kept)} stages, {len(ids)} tokens, {about['made_by']}")
+    print(f"{out}: {sum(k.startswith('stage.') for k in tensors)} stages, {about['made_by']}")
 
 
-def tiny(folder):
-    """A LLaVA of a few thousand weights with tokenizer and preprocessor, and its golden file."""
-    torch.manual_seed(11)
-    model_folder = os.path.join(folder, "model")
-    os.makedirs(model_folder, exist_ok=True)
-    source = os.path.join(GOLDEN, "templates", "bytes")
-    shutil.copy(os.path.join(source, "tokenizer.json"), model_folder)
-    with open(os.path.join(source, "tokenizer.json"), encoding="utf-8") as f:
-        vocab = len(json.load(f)["model"]["vocab"])
-    with open(os.path.join(model_folder, "tokenizer_config.json"), "w", encoding="utf-8") as f:
+def alive(model):
+    """The usual 0.02 leaves every stage near its input."""
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim > 1:
+                p.normal_(0, 1 / max(p.shape[-1], 4) ** 0.5)
+            else:
+                p.add_(torch.randn_like(p) * 0.1)
+    return model.eval()
+
+
+def tokenizer_file(folder, before, behind):
+    """The byte-level tokenizer of the golden files, with these tokens around a text; the size of its vocabulary."""
+    with open(os.path.join(GOLDEN, "templates", "bytes", "tokenizer.json"), encoding="utf-8") as f:
+        tok = json.load(f)
+    own, part = tok["post_processor"], lambda t: {"SpecialToken": {"id": t, "type_id": 0}}
+    own["single"] = [*map(part, before), {"Sequence": {"id": "A", "type_id": 0}}, *map(part, behind)]
+    vocab = tok["model"]["vocab"]
+    own["special_tokens"] = {t: {"id": t, "ids": [vocab[t]], "tokens": [t]} for t in ("<s>", "</s>")}
+    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
+        json.dump(tok, f, ensure_ascii=False, separators=(",", ":"))
+    with open(os.path.join(folder, "tokenizer_config.json"), "w", encoding="utf-8") as f:
         json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
-                   "unk_token": "<unk>"}, f)
-    with open(os.path.join(model_folder, "preprocessor_config.json"), "w", encoding="utf-8") as f:
-        json.dump({"image_processor_type": "CLIPImageProcessor", "crop_size": {"height": 23, "width": 23},
-                   "size": {"shortest_edge": 23}, "do_center_crop": True, "do_convert_rgb": True, "do_normalize": True,
-                   "do_rescale": True, "do_resize": True, "resample": 3, "rescale_factor": 1 / 255,
-                   "image_mean": [0.48145466, 0.4578275, 0.40821073],
-                   "image_std": [0.26862954, 0.26130258, 0.27577711], "image_aspect_ratio": "pad"}, f)
+                   "unk_token": "<unk>"} | ({} if before else {"pad_token": "<unk>"}), f)
+    return len(vocab)
+
+
+def preprocessor_file(folder, side, siglip=False, **more):
+    how = {"do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True, "resample": 3,
+           "rescale_factor": 1 / 255} | more
+    if siglip:
+        how |= {"image_processor_type": "SiglipImageProcessor", "size": {"height": side, "width": side},
+                "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    else:
+        how |= {"image_processor_type": "CLIPImageProcessor", "crop_size": {"height": side, "width": side},
+                "size": {"shortest_edge": side}, "do_center_crop": True,
+                "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+    with open(os.path.join(folder, "preprocessor_config.json"), "w", encoding="utf-8") as f:
+        json.dump(how, f)
+
+
+def tiny_llava(vocab):
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(hidden_size=12, intermediate_size=20, num_hidden_layers=4,
                                        num_attention_heads=2, image_size=23, patch_size=5),
         text_config=LlamaConfig(hidden_size=18, intermediate_size=26, num_hidden_layers=3, num_attention_heads=3,
                                 num_key_value_heads=1, vocab_size=vocab + 1, max_position_embeddings=128),
         image_token_index=vocab, vision_feature_layer=-2, image_seq_length=16)
-    model = transformers.LlavaForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for p in model.parameters():  # alive: the usual 0.02 leaves every stage near its input
-            p.normal_(0, 1 / max(p.shape[-1], 4) ** 0.5) if p.ndim > 1 else p.add_(torch.randn_like(p) * 0.1)
-    model.save_pretrained(model_folder)
+    return transformers.LlavaForConditionalGeneration(config)
+
+
+def tiny_clip(vocab):
+    vision = CLIPVisionConfig(hidden_size=12, intermediate_size=20, num_hidden_layers=3, num_attention_heads=2,
+                              image_size=17, patch_size=4)
+    text = CLIPTextConfig(hidden_size=10, intermediate_size=14, num_hidden_layers=2, num_attention_heads=2,
+                          vocab_size=vocab, max_position_embeddings=20, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=9)
+    return transformers.CLIPModel(config)
+
+
+def tiny_siglip(vocab):
+    vision = SiglipVisionConfig(hidden_size=14, intermediate_size=18, num_hidden_layers=2, num_attention_heads=2,
+                                image_size=19, patch_size=6)
+    text = SiglipTextConfig(hidden_size=9, intermediate_size=15, num_hidden_layers=3, num_attention_heads=3,
+                            vocab_size=vocab, max_position_embeddings=16, projection_size=14, bos_token_id=1,
+                            eos_token_id=2, pad_token_id=0)
+    return transformers.SiglipModel(SiglipConfig(text_config=text.to_dict(), vision_config=vision.to_dict()))
+
+
+def tiny(folder, build, side, prompt, before, behind, **how):
+    """A model of a few thousand weights with tokenizer and preprocessor, and its golden files."""
+    torch.manual_seed(11)
+    model_folder = os.path.join(folder, "model")
+    os.makedirs(model_folder, exist_ok=True)
+    vocab = tokenizer_file(model_folder, before, behind)
+    preprocessor_file(model_folder, side, **how)
+    alive(build(vocab)).save_pretrained(model_folder)
     os.path.exists(x := os.path.join(model_folder, "generation_config.json")) and os.remove(x)
     rng = np.random.default_rng(3)
     rough = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((41, 30), Image.Resampling.BICUBIC)
@@ -195,7 +316,15 @@ def tiny(folder):
     rough.save(picture, "PNG")
     for halves in (False, True):
         make(model_folder, os.path.join(folder, "golden_bf16.safetensors" if halves else "golden.safetensors"),
-             picture.getvalue(), "USER: <image>\nWhat is the color of the ring? ASSISTANT:", "float32", halves)
+             picture.getvalue(), prompt, "float32", halves)
+
+
+def all_tiny(folder):
+    tiny(folder, tiny_llava, 23, "USER: <image>\nWhat is the color of the ring? ASSISTANT:", ["<s>"], [],
+         image_aspect_ratio="pad")
+    texts = "a red ring\nthe ring on a small box\ntwo"
+    tiny(os.path.join(folder, "clip"), tiny_clip, 17, texts, ["<s>"], ["</s>"])
+    tiny(os.path.join(folder, "siglip"), tiny_siglip, 19, texts, [], ["</s>"], siglip=True)
 
 
 def main():
@@ -207,7 +336,7 @@ def main():
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     a = parser.parse_args()
     if not a.model:
-        return tiny(os.path.join(GOLDEN, "verify"))
+        return all_tiny(os.path.join(GOLDEN, "verify"))
     if not a.out:
         parser.error("OUT.safetensors is wanted")
     picture = None
@@ -215,6 +344,8 @@ def main():
         with open(a.image, "rb") as f:
             picture = f.read()
     prompt = a.prompt or ("USER: <image>\\nWhat is shown in this image? ASSISTANT:" if picture else "Once upon a time")
+    if not a.prompt and AutoConfig.from_pretrained(a.model).model_type in TOWERS:
+        prompt = "a photo of a cat\\na photo of a dog\\na drawing"
     return make(a.model, a.out, picture, prompt.replace("\\n", "\n"), a.dtype)
 
 

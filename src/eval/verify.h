@@ -7,15 +7,20 @@
 //   drt_certificate_free(&c);
 //
 // A golden file is a safetensors file (tools/golden_verify.py makes them from any folder that `transformers` loads):
-//   metadata       prompt (the text with its <image>), dtype (of the run: float32, bfloat16, float16), made_by
+//   metadata       prompt (the text with its <image>; to two towers every line of it is a text), dtype (of the run:
+//                  float32, bfloat16, float16), made_by
 //   picture        U8 [n]: the bytes of a picture file; absent without one
-//   ids            I64 [n]: the prompt, -200 where the image goes
+//   ids            I64 [n]: the prompt, -200 where the image goes; texts one behind the other, with what goes around
+//                  them, and lengths I64 [texts]
 //   stage.pixels   [3, S, S] after normalisation
-//   stage.NAME     [rows, columns]: vision.embedding (before a tower's first norm), vision.0 ... (hidden states),
-//                  projector, splice (what the first decoder layer reads), decoder.1 ..., final, logits
+//   stage.NAME     [rows, columns]: vision.embedding (before a tower's first norm), vision.0 ... (hidden states); then
+//                  LLaVA, decoders: projector, splice (what the first decoder layer reads), decoder.1 ..., final,
+//                  logits towers: vision.pooled (before a projection), vision.joint (of length 1), text.embedding,
+//                  text.1 ..., text.pooled (the row that stands for a text, behind the last norm), text.joint, logits
+//                  [1, texts]
 //   greedy         I64 [n]: the likeliest tokens one after another, no token banned; greedy_margin F32 [n]: how far the
 //                  logit of each lies above the next one's
-// Any of them but ids may be absent and is then not compared.
+// Any of them but ids may be absent and is then not compared; a vision tower alone has no ids.
 //
 // A stage is in order when no number is further off than
 //   8 * rms * (u * sqrt(length) + h * sqrt(roundings))
@@ -45,7 +50,7 @@ typedef struct {
 } drt_certificate;
 
 // DRT_EFORMAT: no such golden file. DRT_EDATA: it is another kind of model's (a picture for a decoder alone, ids beyond
-// the vocabulary, more rows than positions).
+// the vocabulary, more rows than positions, lengths of other texts).
 drt_status drt_verify(const drt_model *m, drt_tape *t, const char *golden, drt_certificate *out, drt_error *err);
 void drt_certificate_free(drt_certificate *c); // leaves it zeroed
 void drt_certificate_table(const drt_certificate *c, drt_text *out);

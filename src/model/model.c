@@ -224,14 +224,18 @@ drt_tensor *drt_visual_tokens(drt_tape *t, const drt_model *m, drt_mat patches, 
 drt_tensor *drt_image_embedding(drt_tape *t, const drt_model *m, drt_tensor *hidden) {
     drt_tensor *x = drt_vision_pooled(t, &m->vision, hidden);
     if (m->visual_projection) x = drt_linear(t, x, &m->visual_projection->tensor, NULL);
-    return drt_unit_rows(t, x);
+    x = drt_unit_rows(t, x);
+    drt_tape_show(t, "vision.joint", -1, x);
+    return x;
 }
 
 drt_tensor *drt_text_embedding(drt_tape *t, const drt_model *m, const int32_t *id, const int32_t *offsets, int n,
                                bool recompute) {
     drt_tensor *x = drt_text_tower_pooled(t, &m->clip_text, id, offsets, n, recompute);
     drt_tensor *b = m->text_projection_b ? &m->text_projection_b->tensor : NULL;
-    return drt_unit_rows(t, drt_linear(t, x, &m->text_projection->tensor, b));
+    x = drt_unit_rows(t, drt_linear(t, x, &m->text_projection->tensor, b));
+    drt_tape_show(t, "text.joint", -1, x);
+    return x;
 }
 
 drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s, drt_tensor *visual) {

@@ -156,7 +156,9 @@ drt_tensor *drt_vision_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidd
     if (!offsets || !has_head(t, v)) return NULL;
     drt_tensor *x = v->class_row ? drt_select(t, hidden, offsets, images) : hidden;
     x = drt_layer_norm(t, x, &v->post->tensor, &v->post_b->tensor, v->size.eps);
-    return v->class_row ? x : attention_pool(t, v, x, images, offsets);
+    if (!v->class_row) x = attention_pool(t, v, x, images, offsets);
+    drt_tape_show(t, "vision.pooled", -1, x);
+    return x;
 }
 
 drt_tensor *drt_vision_patches(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {
@@ -216,9 +218,12 @@ drt_tensor *drt_text_tower_pooled(drt_tape *t, const drt_text_tower *c, const in
     const drt_rows sources[] = {{&c->token->tensor, NULL, id, NULL, rows},
                                 {&c->position->tensor, NULL, where, NULL, rows}};
     drt_tensor *x = drt_gather(t, rows, c->size.width, false, sources, 2);
+    drt_tape_show(t, "text.embedding", -1, x);
     x = drt_encoder_run(t, &c->encoder, 0, c->size.layers, x, n, offsets, c->size.family->causal ? reach : NULL,
                         recompute);
     if (!x) return NULL;
     x = drt_select(t, x, pooled, n);
-    return drt_layer_norm(t, x, &c->final->tensor, &c->final_b->tensor, c->size.eps);
+    x = drt_layer_norm(t, x, &c->final->tensor, &c->final_b->tensor, c->size.eps);
+    drt_tape_show(t, "text.pooled", -1, x);
+    return x;
 }
