@@ -16,6 +16,7 @@ static const struct {
     {"ablate", drt_cli_ablate, "a recipe and its variations, several seeds, one table"},
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
     {"train", drt_cli_train, "train a model as a recipe says"},
+    {"replay", drt_cli_replay, "the first step and tensor at which two runs part"},
     {"chat", drt_cli_chat, "talk with a model, about a picture if you like"},
     {"eval", drt_cli_eval, "ask a model questions, with the picture and without"},
     {"probe", drt_cli_probe, "what a vision tower's patch features tell about a picture"},

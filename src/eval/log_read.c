@@ -33,6 +33,14 @@ static bool append(drt_run_series *s, double step, double value) {
     return true;
 }
 
+static bool append_hash(drt_run_log *log, int64_t step, const char *digits) {
+    drt_run_hash *more = realloc(log->hash, (size_t)(log->n_hashes + 1) * sizeof *more);
+    if (!more) return false;
+    log->hash = more;
+    more[log->n_hashes++] = (drt_run_hash){step, strtoull(digits, NULL, 16)};
+    return true;
+}
+
 static drt_status read_line(drt_run_log *log, const char *line, size_t n, const char *path, int number,
                             drt_error *err) {
     json_error_t fault;
@@ -44,12 +52,15 @@ static drt_status read_line(drt_run_log *log, const char *line, size_t n, const 
     else if (!json_is_integer(step))
         status = drt_fail(err, DRT_EFORMAT, "%s:%d: the line is no object with a whole number \"step\"", path, number);
     else json_object_foreach(object, name, value) {
-        bool counts = value != step && (json_is_number(value) || json_is_null(value));
-        double x = json_is_null(value) ? NAN : json_number_value(value);
-        if (!counts || append(series_of(log, name), (double)json_integer_value(step), x)) continue;
-        status = drt_fail(err, DRT_ENOMEM, "%s: no memory for line %d", path, number);
-        break;
-    }
+            bool counts = value != step && (json_is_number(value) || json_is_null(value));
+            bool hash = json_is_string(value) && !strcmp(name, "weights");
+            double x = json_is_null(value) ? NAN : json_number_value(value);
+            if (!counts && !hash) continue;
+            if (hash && append_hash(log, json_integer_value(step), json_string_value(value))) continue;
+            if (counts && append(series_of(log, name), (double)json_integer_value(step), x)) continue;
+            status = drt_fail(err, DRT_ENOMEM, "%s: no memory for line %d", path, number);
+            break;
+        }
     json_decref(object);
     return status;
 }
@@ -86,5 +97,6 @@ void drt_run_log_free(drt_run_log *log) {
         free(log->series[i].value);
     }
     free(log->series);
+    free(log->hash);
     *log = (drt_run_log){0};
 }

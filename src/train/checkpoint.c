@@ -63,8 +63,7 @@ static int by_step(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-// Steps of the whole checkpoints, ascending; *n = 0 if there are none. malloc'ed.
-static int64_t *steps_of(const char *run, int *n) {
+int64_t *drt_checkpoint_steps(const char *run, int *n) {
     char *path = folder_of(run, -1, "");
     DIR *dir = path ? opendir(path) : NULL;
     int64_t *steps = NULL;
@@ -102,7 +101,7 @@ static drt_status write_state(const drt_params *p, const char *folder, int64_t s
 
 static drt_status remove_old(const char *run, int64_t keep, drt_error *err) {
     int n;
-    int64_t *steps = steps_of(run, &n);
+    int64_t *steps = drt_checkpoint_steps(run, &n);
     drt_status status = DRT_OK;
     for (int i = 0; !status && i < n - (keep > 1 ? keep : 1); i++) {
         // Renamed first: a folder half removed must not look like a checkpoint.
@@ -134,18 +133,39 @@ drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t ste
 
 drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err) {
     int n;
-    int64_t *steps = steps_of(run, &n);
+    int64_t *steps = drt_checkpoint_steps(run, &n);
     (void)err;
     *step = n ? steps[n - 1] : -1;
     free(steps);
     return DRT_OK;
 }
 
+static drt_status open_state(const char *run, int64_t step, drt_weights **out, char **path, drt_error *err) {
+    char *folder = folder_of(run, step, "");
+    *out = NULL;
+    *path = folder ? drt_path_join(folder, "state.safetensors") : NULL;
+    free(folder);
+    return *path ? drt_weights_open(out, *path, err) : drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
+}
+
+drt_status drt_checkpoint_hash(const char *run, int64_t step, uint64_t *hash, drt_error *err) {
+    drt_weights *s;
+    char *path;
+    drt_status status = open_state(run, step, &s, &path, err);
+    *hash = 0;
+    for (int i = 0; !status && i < drt_weights_count(s); i++) {
+        const drt_weight *t = drt_weights_at(s, i);
+        *hash = drt_hash((uint64_t[]){*hash, drt_hash_much(t->bytes, t->size)}, 2 * sizeof *hash);
+    }
+    drt_weights_close(s);
+    free(path);
+    return status;
+}
+
 drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err) {
-    char *folder = folder_of(run, step, ""), *path = folder ? drt_path_join(folder, "state.safetensors") : NULL,
-         want[32];
-    drt_weights *s = NULL;
-    drt_status status = path ? drt_weights_open(&s, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    char *path, want[32];
+    drt_weights *s;
+    drt_status status = open_state(run, step, &s, &path, err);
     const char *have = status ? NULL : drt_weights_metadata(s, "layout");
     snprintf(want, sizeof want, "%016llx", (unsigned long long)layout(p));
     if (!status && (!have || strcmp(have, want)))
@@ -171,7 +191,7 @@ drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt
     }
     if (!status) scatter(p, w);
     free(w);
-    if (s) drt_weights_close(s);
-    free(folder), free(path);
+    drt_weights_close(s);
+    free(path);
     return status;
 }

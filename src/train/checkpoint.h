@@ -12,6 +12,10 @@
 drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err);
 // The newest whole checkpoint of the run: *step, or -1 if there is none.
 drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err);
+// The steps of all whole checkpoints, ascending, malloc'ed; *n: how many.
+int64_t *drt_checkpoint_steps(const char *run, int *n);
+// A hash of everything that step-`step` holds.
+drt_status drt_checkpoint_hash(const char *run, int64_t step, uint64_t *hash, drt_error *err);
 // Loads step-`step` into p. Another shape of model, or weights kept in another type: DRT_ECONFIG.
 drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err);
 

@@ -3,6 +3,7 @@
 #include "support/check.h"
 #include "support/shell.h"
 #include "support/tolerance.h"
+#include "support/world.h"
 
 #include "base/file.h"
 #include "base/progress.h"
@@ -15,87 +16,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-static const char llava[] =
-    "{\"model_type\": \"llava\", \"image_token_index\": 3, \"vision_feature_layer\": -2,\n"
-    "\"vision_config\": {\"model_type\": \"clip_vision_model\", \"hidden_size\": 16, \"intermediate_size\": 24, "
-    "\"num_hidden_layers\": 2,\n"
-    " \"num_attention_heads\": 2, \"image_size\": 32, \"patch_size\": 8, \"projection_dim\": 8},\n"
-    "\"text_config\": {\"model_type\": \"llama\", \"hidden_size\": 16, \"intermediate_size\": 24, "
-    "\"num_hidden_layers\": 2,\n"
-    " \"num_attention_heads\": 2, \"max_position_embeddings\": 512, \"vocab_size\": 300}}\n";
-
-typedef struct {
-    char *folder;
-    const char *drt;
-} world;
-
-static void must(const char *command) {
-    int rc;
-    char *out = shell(&rc, "%s 2>&1", command);
-    if (rc) fail_msg("%s: %s", command, out);
-    free(out);
-}
-
-static void write_file(const world *w, const char *name, const char *text) {
-    drt_error err = {0};
-    char *path = drt_path_join(w->folder, name);
-    check_ok(drt_file_write(path, text, strlen(text), &err));
-    free(path);
-}
-
-static int world_make(void **state) {
-    static world w;
-    char command[2000];
-    w.drt = getenv("DRT");
-    *state = &w;
-    if (!w.drt) return 0;
-    w.folder = test_folder("resume");
-    write_file(&w, "config.json", llava);
-    snprintf(command, sizeof command,
-             "cd %s && D=$OLDPWD/%s && $D shapes --out world --train 12 --eval 4 --text 4 && "
-             "$D tokenizer --size 300 --out tokenizer world/pretrain.json && "
-             "$D new --config config.json --tokenizer tokenizer --out model",
-             w.folder, w.drt);
-    if (w.drt[0] == '/')
-        snprintf(command, sizeof command,
-                 "cd %s && D=%s && $D shapes --out world --train 12 --eval 4 --text 4 && "
-                 "$D tokenizer --size 300 --out tokenizer world/pretrain.json && "
-                 "$D new --config config.json --tokenizer tokenizer --out model",
-                 w.folder, w.drt);
-    must(command);
-    return 0;
-}
-
-// The keys of every run here; later ones on the same command line win.
-static const char common[] =
-    "data.template=plain train.batch=4 train.steps=9 checkpoint.every=2 threads=1 groups.language=1 "
-    "order.bank=7 order.grid=2 optimizer.lr=1e-2";
-
-static char *train(const world *w, int *rc, const char *out, const char *more) {
-    const char *f = w->folder;
-    return shell(rc, "%s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s 2>&1", w->drt, f, f,
-                 common, f, out, more);
-}
-
-// A run that must be refused, with these words in what it says.
-static void refused(const world *w, const char *out, const char *more, const char *const *words, int n) {
-    int rc;
-    char *said = train(w, &rc, out, more);
-    if (rc != 1) fail_msg("status %d: %s", rc, said);
-    for (int i = 0; i < n; i++)
-        if (!strstr(said, words[i])) fail_msg("%s: \"%s\" lacks \"%s\"", more, said, words[i]);
-    free(said);
-}
-
-static void weights(const world *w, const char *out, const char *more, char *hash) {
-    int rc;
-    char *said = train(w, &rc, out, more), *at = NULL; // the last line; checkpoints say theirs before
-    for (char *next = said; (next = strstr(next, "weights ")); next++) at = next;
-    if (rc || !at) fail_msg("status %d: %s", rc, said);
-    snprintf(hash, 17, "%.16s", at + 8);
-    free(said);
-}
 
 static bool same_file(const world *w, const char *a, const char *b, const char *name) {
     char path[2][600], *bytes[2];
@@ -139,7 +59,7 @@ static bool killed(const world *w, const char *out, const char *more, double sec
     char command[3000];
     snprintf(command, sizeof command,
              "exec %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s --resume", w->drt,
-             w->folder, w->folder, common, w->folder, out, more);
+             w->folder, w->folder, world_keys, w->folder, out, more);
     pid_t child = fork();
     check(child >= 0);
     if (!child) {
@@ -176,17 +96,17 @@ static void killed_anywhere(void **state) {
         snprintf(plain, sizeof plain, "whole-%d", i);
         snprintf(pieces, sizeof pieces, "pieces-%d", i);
         double start = drt_clock();
-        weights(w, plain, ways[i], whole);
+        world_weights(w, plain, ways[i], whole);
         double takes = drt_clock() - start;
         snprintf(once, sizeof once, "again-%d", i);
-        weights(w, once, ways[i], torn);
+        world_weights(w, once, ways[i], torn);
         assert_string_equal(whole, torn);
         drt_rng_init(&r, 1, (uint64_t)i);
         int kills = 0;
         for (int k = 0; k < 8; k++) kills += !killed(w, pieces, ways[i], takes * (0.1 + 0.9 * drt_rng_uniform(&r)));
         char more[300];
         snprintf(more, sizeof more, "%s --resume", ways[i]);
-        weights(w, pieces, more, torn);
+        world_weights(w, pieces, more, torn);
         print_message("killed %d times: %s, %s\n", kills, torn, whole);
         check(kills > 0);
         assert_string_equal(whole, torn);
@@ -199,13 +119,13 @@ static void killed_anywhere(void **state) {
         assert_string_equal(hashes[0], hashes[1]);
         if (i == 4) { // the order of the input matters
             snprintf(more, sizeof more, "%s token_mixer.order=none", ways[i]);
-            weights(w, "unmixed", more, torn);
+            world_weights(w, "unmixed", more, torn);
             assert_string_not_equal(whole, torn);
         }
         // Another seed is another run: the hash tells runs apart.
         snprintf(more, sizeof more, "%s seed=43", ways[i]);
         snprintf(once, sizeof once, "other-%d", i);
-        weights(w, once, more, torn);
+        world_weights(w, once, more, torn);
         assert_string_not_equal(whole, torn);
     }
 }
@@ -233,7 +153,7 @@ static void bf16_learns(void **state) {
     char keys[300];
     for (int i = 0; i < 2; i++) {
         snprintf(keys, sizeof keys, "%s dtype=%s", more, i ? "bf16" : "f32");
-        weights(w, i ? "half" : "exact", keys, hash[i]);
+        world_weights(w, i ? "half" : "exact", keys, hash[i]);
     }
     assert_string_not_equal(hash[0], hash[1]);
     check(losses(w, "exact", exact, STEPS) == STEPS && losses(w, "half", half, STEPS) == STEPS);
@@ -252,11 +172,11 @@ static void adapter_of_a_run(void **state) {
     static const char keys[] = "lora.targets=q_proj,*.fc1,/.*up_proj/ groups.language=0 lora.dropout=";
     for (int i = 0; i < 2; i++) {
         snprintf(more, sizeof more, "%s%s", keys, i ? "0.5" : "0");
-        weights(w, i ? "dropping" : "keeping", more, hash[i]);
+        world_weights(w, i ? "dropping" : "keeping", more, hash[i]);
     }
     assert_string_not_equal(hash[0], hash[1]);
     snprintf(more, sizeof more, "lora.from=%s/keeping/adapter groups.language=0", w->folder);
-    weights(w, "going-on", more, hash[2]);
+    world_weights(w, "going-on", more, hash[2]);
     assert_string_not_equal(hash[0], hash[2]);
     for (int i = 0; i < 2; i++) {
         char *said = shell(&rc, "%s merge %s/model %s/keeping/adapter %s/merged%d --threads 1 %s 2>&1", w->drt,
@@ -274,11 +194,13 @@ static void adapter_of_a_run(void **state) {
                  w->drt, w->folder, w->folder);
     if (rc) fail_msg("status %d: %s", rc, said);
     free(said);
-    refused(w, "lora-1", "lora.targets=q_proj", (const char *const[]){"lora.targets", "groups.language=0"}, 2);
-    refused(w, "lora-2", "lora.targets=qkv groups.language=0", (const char *const[]){"'qkv'", "q_proj, k_proj"}, 2);
-    refused(w, "lora-3", "lora.targets=q_proj lora.rank=0", (const char *const[]){"lora.rank", "'0' is not allowed"},
-            2);
-    refused(w, "lora-4", "lora.targets=q_proj lora.from=x", (const char *const[]){"lora.from", "lora.targets"}, 2);
+    world_refused(w, "lora-1", "lora.targets=q_proj", (const char *const[]){"lora.targets", "groups.language=0"}, 2);
+    world_refused(w, "lora-2", "lora.targets=qkv groups.language=0", (const char *const[]){"'qkv'", "q_proj, k_proj"},
+                  2);
+    world_refused(w, "lora-3", "lora.targets=q_proj lora.rank=0",
+                  (const char *const[]){"lora.rank", "'0' is not allowed"}, 2);
+    world_refused(w, "lora-4", "lora.targets=q_proj lora.from=x", (const char *const[]){"lora.from", "lora.targets"},
+                  2);
 }
 
 // A run that assembles its model makes a folder as `drt assemble` does: the vocabulary gets <image> where it has none.
@@ -297,7 +219,7 @@ static void image_row_of_a_run(void **state) {
     if (rc) fail_msg("%s", said);
     free(said);
     snprintf(more, sizeof more, "model= vision=%s/model language=%s/mute", w->folder, w->folder);
-    weights(w, "assembled", more, hash);
+    world_weights(w, "assembled", more, hash);
     snprintf(path, sizeof path, "%s/assembled/model", w->folder);
     check_ok(drt_model_open(&m, path, &plain, &err));
     assert_int_equal(drt_tokenizer_id(m->tokenizer, "<image>"), 300);
@@ -311,7 +233,7 @@ static void not_a_number(void **state) {
     int rc;
     if (!w->drt) skip();
     char *said =
-        train(w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0 checkpoint.every=1 checkpoint.keep=1");
+        world_train(w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0 checkpoint.every=1 checkpoint.keep=1");
     check(rc == 1);
     if (!strstr(said, "step ") || !strstr(said, "(samples ") || !strstr(said, "nothing was updated"))
         fail_msg("%s", said);
@@ -326,26 +248,27 @@ static void bad_samples(void **state) {
     const world *w = *state;
     char whole[20], skipped[20], more[900];
     if (!w->drt) skip();
-    write_file(w, "world/torn.jpg", "\xff\xd8\xff\xe0 no picture");
-    write_file(w, "world/bad.json",
-               "[{\"id\": \"a\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
-               "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-               "{\"id\": \"gone\", \"image\": \"nowhere.png\", \"conversations\": [{\"from\": \"human\", \"value\": "
-               "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-               "{\"id\": \"torn\", \"image\": \"torn.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
-               "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-               "{\"id\": \"mute\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
-               "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
-               "{\"id\": \"b\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
-               "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a red square\"}]}]\n");
+    world_write_file(w, "world/torn.jpg", "\xff\xd8\xff\xe0 no picture");
+    world_write_file(
+        w, "world/bad.json",
+        "[{\"id\": \"a\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+        "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+        "{\"id\": \"gone\", \"image\": \"nowhere.png\", \"conversations\": [{\"from\": \"human\", \"value\": "
+        "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+        "{\"id\": \"torn\", \"image\": \"torn.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
+        "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+        "{\"id\": \"mute\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+        "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
+        "{\"id\": \"b\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+        "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a red square\"}]}]\n");
     snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2", w->folder);
-    refused(w, "bad", more, (const char *const[]){"bad.json", "nowhere.png", "torn.jpg", "mute", "3"}, 5);
+    world_refused(w, "bad", more, (const char *const[]){"bad.json", "nowhere.png", "torn.jpg", "mute", "3"}, 5);
     snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2 data.bad=skip", w->folder);
-    weights(w, "skip-a", more, whole);
-    weights(w, "skip-b", more, skipped);
+    world_weights(w, "skip-a", more, whole);
+    world_weights(w, "skip-b", more, skipped);
     assert_string_equal(whole, skipped);
     int rc;
-    char *said = train(w, &rc, "skip-c", more);
+    char *said = world_train(w, &rc, "skip-c", more);
     if (!strstr(said, "3 unusable samples")) fail_msg("%s", said);
     free(said);
     said = shell(&rc, "cat %s/skip-c/bad_samples.txt", w->folder);
@@ -357,24 +280,25 @@ static void refusals(void **state) {
     const world *w = *state;
     char more[900];
     if (!w->drt) skip();
-    refused(w, "r1", "data.context=16", (const char *const[]){"pretrain.json", "sample", "context", "16"}, 4);
-    refused(w, "r2", "lrr=1", (const char *const[]){"lrr", "lr"}, 2);
-    refused(w, "config.json/run", "", (const char *const[]){"config.json"}, 1); // a folder cannot be made below a file
-    refused(w, "r3", "order.grid=3 objectives.image_order=1", (const char *const[]){"order.grid", "3"}, 2);
-    refused(w, "r4", "order.grid=2 order.bank=25 objectives.image_order=1",
-            (const char *const[]){"order.bank", "25", "4"}, 3);
+    world_refused(w, "r1", "data.context=16", (const char *const[]){"pretrain.json", "sample", "context", "16"}, 4);
+    world_refused(w, "r2", "lrr=1", (const char *const[]){"lrr", "lr"}, 2);
+    world_refused(w, "config.json/run", "", (const char *const[]){"config.json"},
+                  1); // a folder cannot be made below a file
+    world_refused(w, "r3", "order.grid=3 objectives.image_order=1", (const char *const[]){"order.grid", "3"}, 2);
+    world_refused(w, "r4", "order.grid=2 order.bank=25 objectives.image_order=1",
+                  (const char *const[]){"order.bank", "25", "4"}, 3);
     snprintf(more, sizeof more, "data.file=%s/world/none.json", w->folder);
-    refused(w, "r5", more, (const char *const[]){"none.json"}, 1);
-    refused(w, "r6", "model=/nowhere", (const char *const[]){"/nowhere"}, 1);
-    refused(w, "r7", "groups.language=0 groups.projector=0", (const char *const[]){"groups"}, 1);
+    world_refused(w, "r5", more, (const char *const[]){"none.json"}, 1);
+    world_refused(w, "r6", "model=/nowhere", (const char *const[]){"/nowhere"}, 1);
+    world_refused(w, "r7", "groups.language=0 groups.projector=0", (const char *const[]){"groups"}, 1);
     // A finished run is not written over.
     char hash[20];
-    weights(w, "done", "", hash);
-    refused(w, "done", "", (const char *const[]){"done", "--resume"}, 2);
-    refused(w, "done", "--resume objectives.image_order=1", (const char *const[]){"checkpoints", "out"}, 2);
-    refused(w, "done", "--resume dtype=bf16", (const char *const[]){"state.safetensors", "dtype=f32"}, 2);
-    weights(w, "done-half", "dtype=bf16", hash);
-    refused(w, "done-half", "--resume", (const char *const[]){"state.safetensors", "dtype=bf16"}, 2);
+    world_weights(w, "done", "", hash);
+    world_refused(w, "done", "", (const char *const[]){"done", "--resume"}, 2);
+    world_refused(w, "done", "--resume objectives.image_order=1", (const char *const[]){"checkpoints", "out"}, 2);
+    world_refused(w, "done", "--resume dtype=bf16", (const char *const[]){"state.safetensors", "dtype=f32"}, 2);
+    world_weights(w, "done-half", "dtype=bf16", hash);
+    world_refused(w, "done-half", "--resume", (const char *const[]){"state.safetensors", "dtype=bf16"}, 2);
     int rc; // what was refused has not put its recipe in the place of the run's
     char *said = shell(&rc, "grep -c 'dtype: f32' %s/done/recipe.yaml", w->folder);
     assert_string_equal(said, "1\n");
@@ -388,8 +312,8 @@ static void full_disk(void **state) {
     char whole[20], torn[20];
     int rc;
     if (!w->drt) skip();
-    weights(w, "roomy", "", whole);
-    char *said = train(w, &rc, "full", "train.steps=9 objectives.language=1 checkpoint.every=4");
+    world_weights(w, "roomy", "", whole);
+    char *said = world_train(w, &rc, "full", "train.steps=9 objectives.language=1 checkpoint.every=4");
     check(rc == 0);
     free(said);
     said = shell(&rc, "cd %s/full && rm -rf model checkpoints/step-000000009 && mkdir -p checkpoints && ls checkpoints",
@@ -399,12 +323,14 @@ static void full_disk(void **state) {
     said = shell(&rc,
                  "trap '' XFSZ; ulimit -f 16; %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/full "
                  "--resume 2>&1",
-                 w->drt, f, f, common, f);
+                 w->drt, f, f, world_keys, f);
     if (rc != 1 || !strstr(said, "state.safetensors") || !strstr(said, "large")) fail_msg("status %d: %s", rc, said);
     free(said);
-    weights(w, "full", "--resume", torn);
+    world_weights(w, "full", "--resume", torn);
     assert_string_equal(whole, torn);
 }
+
+static int world_of_resume(void **state) { return world_make(state, "resume"); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -412,5 +338,5 @@ int main(void) {
         cmocka_unit_test(image_row_of_a_run), cmocka_unit_test(not_a_number), cmocka_unit_test(bad_samples),
         cmocka_unit_test(refusals),           cmocka_unit_test(full_disk),
     };
-    return cmocka_run_group_tests(tests, world_make, NULL);
+    return cmocka_run_group_tests(tests, world_of_resume, NULL);
 }
