@@ -5,7 +5,7 @@
 # make demo       shapes, two models, two stages, report in out/demo/
 # make fuzz       every parser fuzzed for SECONDS (60) under ASan and UBSan; needs clang; findings in build-fuzz/
 # make parity     golden files made anew by transformers (PYTHON), drt and the committed ones against them
-# make bench      one JSON line per kernel and model step
+# make bench      one JSON line per kernel and model step; the largest model takes 15 GB of memory
 # make tiny-models   trains models/ anew (hours); they are committed
 # make install PREFIX=/usr/local
 # Variables: CC, BUILD (folder, default build), PREFIX, DESTDIR, T (test name filter), PYTHON (default python3)
@@ -44,7 +44,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*_test.c))
 SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
 .SECONDARY:
-.PHONY: all deps test asan fuzz parity demo bench tiny-models install clean check
+.PHONY: all deps test asan fuzz parity demo bench bench-built tiny-models install clean check
 all: $(BUILD)/drt $(BUILD)/libdrt.so
 
 deps:
@@ -102,11 +102,14 @@ parity:
 	@$(MAKE) --no-print-directory -j$$(nproc) tests-built
 	@BUILD=$(BUILD) OMP_NUM_THREADS=1 $(PYTHON) tools/parity.py
 BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-$(BUILD)/bench/%: bench/%.c $(BUILD)/libdrt.a
+BENCH_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/common/*.c))
+$(BENCH_COMMON): ALL_CFLAGS += -I.
+$(BUILD)/bench/%: bench/%.c $(BENCH_COMMON) $(BUILD)/libdrt.a
 	@mkdir -p $(@D)
 	@echo "cc $<"
-	@$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libdrt.a $(LIBS)
-bench: $(BENCH)
+	@$(CC) $(ALL_CFLAGS) -I. -MMD -MP -o $@ $< $(BENCH_COMMON) $(BUILD)/libdrt.a $(LIBS)
+bench-built: $(BENCH)
+bench: bench-built
 	@for b in $(BENCH); do $$b || exit 1; done
 
 demo: deps
@@ -132,4 +135,4 @@ check:
 clean:
 	@rm -rf build build-asan build-fuzz
 
--include $(wildcard $(BUILD)/src/*/*.d $(BUILD)/src/*/*/*.d $(BUILD)/src/*/*/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/bench/*.d)
+-include $(wildcard $(BUILD)/src/*/*.d $(BUILD)/src/*/*/*.d $(BUILD)/src/*/*/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/bench/*.d $(BUILD)/bench/*/*.d)

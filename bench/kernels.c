@@ -3,6 +3,8 @@
 //   median), limit (what the machine reached in the same run, in turn with the case: the best product, or a copy of as
 //   many bytes, or, where a matrix is read over and over, reading one as large), share of that limit.
 // Usage: build/bench/kernels [-t threads] [-n repeats] [-d cpu|ref] [-c: processor time] [name filter]
+#include "bench/common/timing.h"
+
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -10,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct bench bench;
 struct bench {
@@ -36,24 +37,11 @@ struct bench {
 // Processor time instead of the clock (-c): on a busy machine, with one thread, the steadier of the two.
 static bool cpu_time;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void *get(size_t bytes) {
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-    if (!p) {
-        fprintf(stderr, "bench: no memory for %zu bytes\n", bytes);
-        exit(1);
-    }
-    return p;
-}
+static double now(void) { return bench_now(cpu_time); }
 
 // Values that differ, are small and need no random numbers.
 static drt_mat matrix(int64_t rows, int64_t cols) {
-    float *p = get((size_t)(rows * cols) * sizeof *p);
+    float *p = bench_memory((size_t)(rows * cols) * sizeof *p);
     for (int64_t i = 0; i < rows * cols; i++) p[i] = (float)((i * 7919 + i / 13) % 2001 - 1000) * 1e-3f;
     return drt_mat_f32(p, rows, cols);
 }
@@ -61,15 +49,10 @@ static drt_mat matrix(int64_t rows, int64_t cols) {
 // The same numbers in another type, in place of m.
 static drt_mat stored(bench *b, drt_mat m, drt_dtype type) {
     if (type == DRT_F32) return m;
-    drt_mat y = {get((size_t)(m.rows * m.cols) * drt_dtype_size(type)), m.rows, m.cols, m.cols, type};
+    drt_mat y = {bench_memory((size_t)(m.rows * m.cols) * drt_dtype_size(type)), m.rows, m.cols, m.cols, type};
     b->dev->k->convert(b->dev, m, y);
     free(m.data);
     return y;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 static void product_limit(bench *b) {
@@ -98,7 +81,7 @@ static void measure(bench *b, const char *op, const char *shape, double flops, d
     if (b->filter && !strstr(name, b->filter)) return;
     b->copy = (size_t)bytes;
     if (bytes > 0) {
-        b->from = get(b->copy), b->to = get(b->copy);
+        b->from = bench_memory(b->copy), b->to = bench_memory(b->copy);
         memset(b->from, 1, b->copy), memset(b->to, 1, b->copy);
     }
     for (int i = -2; i < b->repeats; i++) {
@@ -112,16 +95,14 @@ static void measure(bench *b, const char *op, const char *shape, double flops, d
         if (i >= 0) t[i] = t1 - t0, limit[i] = t2 - t1;
     }
     if (bytes > 0) free(b->from), free(b->to);
-    qsort(t, (size_t)b->repeats, sizeof *t, by_value);
-    qsort(limit, (size_t)b->repeats, sizeof *limit, by_value);
-    int n = b->repeats;
-    double median = t[n / 2], most = flops > 0 ? 2.0 * SIDE * SIDE * SIDE / limit[n / 2] : bytes / limit[n / 2];
-    double rate = (flops > 0 ? flops : bytes) / median;
+    bench_times took = bench_summary(t, b->repeats), least = bench_summary(limit, b->repeats);
+    double most = (flops > 0 ? 2.0 * SIDE * SIDE * SIDE : bytes) / least.median;
+    double rate = (flops > 0 ? flops : bytes) / took.median;
     printf("{\"op\": \"%s\", \"shape\": \"%s\", \"dtype\": \"%s\", \"device\": \"%s\", \"threads\": %d, "
            "\"median_us\": %.1f, \"best_us\": %.1f, \"spread\": %.2f, \"%s\": %.1f, \"limit\": %.1f, "
            "\"share\": %.2f}\n",
-           op, shape, drt_dtype_name(b->type), b->dev->k->name, b->threads, median * 1e6, t[0] * 1e6,
-           (t[n * 9 / 10] - t[n / 10]) / median, flops > 0 ? "gflops" : "gbs", rate * 1e-9, most * 1e-9, rate / most);
+           op, shape, drt_dtype_name(b->type), b->dev->k->name, b->threads, took.median * 1e6, took.best * 1e6,
+           took.spread, flops > 0 ? "gflops" : "gbs", rate * 1e-9, most * 1e-9, rate / most);
     fflush(stdout);
     if (!b->dev->error.code) return;
     fprintf(stderr, "%s: %s\n", op, b->dev->error.text);
@@ -235,7 +216,7 @@ static void between(bench *b, int64_t rows, int64_t cols) {
     for (int i = 0; i < 3; i++) b->m[i] = matrix(rows, cols);
     b->m[3] = matrix(rows, 2);
     for (int i = 4; i < 8; i++) b->m[i] = matrix(1, cols);
-    b->index = get((size_t)rows * 4);
+    b->index = bench_memory((size_t)rows * 4);
     for (int64_t i = 0; i < rows; i++) b->index[i] = (int32_t)(i * 7919 % rows);
     measure(b, "add", shape, 0, 3 * one, run_add);
     measure(b, "col_sum", shape, 0, one, run_col_sum);
@@ -272,7 +253,7 @@ static void rope(bench *b, int64_t rows, int heads, int size) {
     char shape[100];
     snprintf(shape, sizeof shape, "%lldx%dx%d", (long long)rows, heads, size);
     b->m[0] = matrix(rows, heads * size), b->m[1] = matrix(1024, size), b->head_size = size;
-    b->index = get((size_t)rows * 4);
+    b->index = bench_memory((size_t)rows * 4);
     for (int64_t i = 0; i < rows; i++) b->index[i] = (int32_t)(i % 200);
     measure(b, "rope", shape, 0, 8.0 * (double)rows * heads * size, run_rope);
     release(b);
@@ -282,7 +263,7 @@ static void rope(bench *b, int64_t rows, int heads, int size) {
 static void attention(bench *b, int sequences, int least, int most, bool causal, bool visual, int heads, int kv_heads,
                       int size) {
     char shape[100];
-    int32_t *offsets = get((size_t)(sequences + 1) * 4);
+    int32_t *offsets = bench_memory((size_t)(sequences + 1) * 4);
     double pairs = 0;
     offsets[0] = 0;
     for (int s = 0; s < sequences; s++) {
@@ -291,8 +272,8 @@ static void attention(bench *b, int sequences, int least, int most, bool causal,
         pairs += causal ? n * (n + 1) / 2 : n * n;
     }
     int64_t rows = offsets[sequences];
-    int32_t *reach = get((size_t)rows * 4);
-    uint8_t *marks = get((size_t)rows);
+    int32_t *reach = bench_memory((size_t)rows * 4);
+    uint8_t *marks = bench_memory((size_t)rows);
     for (int s = 0; s < sequences; s++)
         for (int32_t r = offsets[s]; r < offsets[s + 1]; r++)
             reach[r] = r - offsets[s] + 1, marks[r] = r - offsets[s] < 64;
@@ -322,7 +303,7 @@ static void loss(bench *b, int64_t rows, int64_t classes) {
     snprintf(shape, sizeof shape, "%lldx%lld", (long long)rows, (long long)classes);
     b->m[0] = matrix(rows, classes);
     for (int i = 1; i < 4; i++) b->m[i] = matrix(rows, 1);
-    b->index = get((size_t)rows * 4);
+    b->index = bench_memory((size_t)rows * 4);
     for (int64_t i = 0; i < rows; i++) b->index[i] = (int32_t)(i * 31 % classes);
     measure(b, "cross_entropy", shape, 0, one, run_cross_entropy);
     measure(b, "cross_entropy_back", shape, 0, 2 * one, run_cross_entropy_back);

@@ -8,8 +8,7 @@ static void matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_
     n->plain->matmul(dev, ta, tb, a, b, bias, acc, c);
 }
 
-// Pairs of a query and a key that it sees, times the heads' channels.
-static double seen(const drt_attention *a) {
+double drt_count_attention(const drt_attention *a) {
     int64_t pairs = 0;
     for (int s = 0; s < a->sequences; s++) {
         int64_t keys = a->k_offsets[s + 1] - a->k_offsets[s];
@@ -23,7 +22,7 @@ static double seen(const drt_attention *a) {
 static void attention(drt_device *dev, const drt_attention *a, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
                       drt_mat lse, drt_mat mass) {
     drt_counter *n = counter_of(dev);
-    n->flops += 4 * seen(a);
+    n->flops += 4 * drt_count_attention(a);
     n->plain->attention(dev, a, q, k, v, out, lse, mass);
 }
 
@@ -31,7 +30,7 @@ static void attention_back(drt_device *dev, const drt_attention *a, drt_mat q, d
                            drt_mat lse, drt_mat mass, drt_mat dout, drt_mat dmass, bool acc, drt_mat dq, drt_mat dk,
                            drt_mat dv) {
     drt_counter *n = counter_of(dev);
-    n->flops += 10 * seen(a);
+    n->flops += 10 * drt_count_attention(a);
     n->plain->attention_back(dev, a, q, k, v, out, lse, mass, dout, dmass, acc, dq, dk, dv);
 }
 

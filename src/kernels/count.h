@@ -19,5 +19,7 @@ typedef struct {
 
 void drt_count_begin(drt_counter *c, drt_device *dev);
 void drt_count_end(drt_counter *c, drt_device *dev);
+// Pairs of a query and a key that it sees, times the heads' channels.
+double drt_count_attention(const drt_attention *a);
 
 #endif

@@ -1,7 +1,7 @@
 // The threads of a device. A loop is cut into pieces; whoever is awake claims the next one, the caller first of all.
 //
 // Why not OpenMP's own team: its caller waits until every thread of the team has come, so that on a machine with other
-// work each of the some 200 loops of a step waits for a time slice (a step of bench/step.c: 4.7 s with two threads,
+// work each of the some 200 loops of a step waits for a time slice (a step of a small LLaVA: 4.7 s with two threads,
 // 1.2 s with one, five other processes on two cores). Here a thread that does not come costs nothing but its help.
 // Which thread runs a piece is open, what a piece computes is not: results depend on the cut alone.
 #ifndef DRT_KERNELS_CPU_POOL_H

@@ -1,0 +1,30 @@
+// The models and batches that are timed, here and in tools/peers/model_step.py: bench/sizes/NAME.json is a config.json
+// with the rows of text of every sequence. Weights are random, pixels and words made up; shapes are what counts.
+#ifndef DRT_BENCH_SIZES_H
+#define DRT_BENCH_SIZES_H
+
+#include "train/loader.h"
+
+enum { BENCH_SEQUENCES = 64 };
+
+typedef struct {
+    drt_model_config config;
+    int n, text[BENCH_SEQUENCES];
+} bench_size;
+
+// File bench/sizes/NAME.json, from the folder that the program runs in.
+drt_status bench_size_read(bench_size *s, const char *name, drt_error *err);
+
+// Random weights; `learns` and keep (f32 or bf16) as drt_model_options.
+drt_status bench_model(drt_model **out, const bench_size *s, const bool learns[DRT_GROUPS], drt_keep keep,
+                       drt_error *err);
+// Bytes of weights, gradients and optimizer state.
+double bench_model_bytes(const drt_model *m);
+
+enum { BENCH_CLASSES = 24, BENCH_GRID = 2 }; // the bank of image order
+// One packed batch with a picture and an answer a sequence: a quarter of the text asks, the rest is trained on. order:
+// with an image-order pass beside each. In the arena of d.
+drt_status bench_batch(drt_step_data *d, const bench_size *s, const drt_model *m, bool order, drt_error *err);
+drt_align_options bench_options(const drt_model *m);
+
+#endif

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Times the cases of bench/model.c in PyTorch and transformers, in turn with build/bench/model: the same sizes
+(bench/sizes/NAME.json), lengths, data type and threads. Each program runs in a process of its own, so that peak memory
+can be compared; activations are the highest memory less weights, gradients, optimizer state and what the process held
+before. One JSON line per way of PyTorch, and one per case with the best of them.
+
+Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [--rounds 3] [--steps 3] [-c]
+  SIZE     demo, small, ragged, slice     CASE     vision, stage1, stage2, guided, order
+  --ways   eager,sdpa,compile: how transformers attends (guided and order read attentions, so they are eager)
+  -c       processor time instead of the clock
+bf16: autocast over f32 weights, as drt's recipe key dtype: bf16 (f32 masters, bf16 products). AdamW is fused, frozen
+parts run under no_grad. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
+import argparse, json, os, statistics, subprocess, sys, time
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("size")
+parser.add_argument("cases", nargs="+")
+parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--steps", type=int, default=3, help="timed steps of a round, after two that are not")
+parser.add_argument("--ways", default="eager,sdpa,compile")
+parser.add_argument("-c", dest="cpu", action="store_true")
+parser.add_argument("--drt", default="build/bench/model")
+parser.add_argument("--worker", help=argparse.SUPPRESS)
+args = parser.parse_args()
+
+
+def memory(field):
+    return next(1024 * int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field))
+
+
+class Peer:
+    def __init__(self, size, case, way):
+        import torch
+        import transformers
+        from transformers.initialization import no_init_weights
+
+        self.torch, self.case, self.way = torch, case, way
+        torch.set_num_threads(args.threads)
+        torch.manual_seed(0)
+        torch.ones(64, 64) @ torch.ones(64, 64)
+        before = memory("VmRSS")
+        text = size.pop("bench_text")
+        config = transformers.LlavaConfig(**size)
+        attends = way if way == "eager" and case != "vision" else "sdpa" if way != "eager" else "eager"
+        config._attn_implementation = attends
+        with no_init_weights():
+            self.model = transformers.LlavaForConditionalGeneration._from_config(config, attn_implementation=attends)
+        for p in self.model.parameters():
+            bound = 1.0 if p.dim() < 2 else 1.7 / p.shape[-1] ** 0.5
+            p.data.uniform_(1.0, 1.0) if p.dim() < 2 else p.data.uniform_(-bound, bound)
+        learns = {"vision": (), "stage1": ("projector",)}.get(case, ("projector", "language_model", "lm_head"))
+        for name, p in self.model.named_parameters():
+            p.requires_grad = any(part in name for part in learns)
+        self.learn = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.learn, lr=1e-5, weight_decay=0, fused=True) if self.learn else None
+        self.bytes = sum(p.numel() * 4 * (4 if p.requires_grad else 1) for p in self.model.parameters())
+        self.model.train()
+        self.call = torch.compile(self.model) if way == "compile" else self.model
+        self.make_batch(config, text)
+        self.used = before + self.bytes
+        open("/proc/self/clear_refs", "w").write("5")
+
+    # BOS, picture, words: the batch of bench/common/sizes.c, padded to its longest sequence.
+    def make_batch(self, config, text):
+        torch, vision = self.torch, config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
+        order, n = self.case == "order", len(text)
+        text = text + text if order else text
+        most = max(text) + patches + order
+        ids = torch.zeros(len(text), most, dtype=torch.long)
+        labels, mask = torch.full_like(ids, -100), torch.zeros_like(ids)
+        for i, rows in enumerate(text):
+            words = (i * 8191 + torch.arange(rows) * 131) % (config.text_config.vocab_size - 100) + 3
+            words[0] = 1
+            ids[i, 0], ids[i, 1 : 1 + patches] = 1, config.image_token_index
+            ids[i, 1 + patches : patches + rows] = words[1:]
+            mask[i, : patches + rows + (i >= n)] = 1
+            if i < n:
+                labels[i, patches + rows // 4 + 1 : patches + rows] = words[rows // 4 + 1 :]
+        self.rows, self.last = int(mask.sum()), torch.tensor([patches + r for r in text[n:]])
+        pixels = torch.randn(len(text), 3, vision.image_size, vision.image_size)
+        self.visual = (ids == config.image_token_index).float()
+        self.batch = {"input_ids": ids, "labels": labels, "attention_mask": mask, "pixel_values": pixels}
+        if order:
+            self.head = torch.nn.Linear(config.text_config.hidden_size, 24)
+
+    def loss(self):
+        torch, n = self.torch, self.batch["labels"]
+        if self.case not in ("guided", "order"):
+            return self.call(**self.batch, use_cache=False).loss
+        out = self.call(**self.batch, use_cache=False, output_attentions=True, output_hidden_states=self.case == "order")
+        responds = torch.nn.functional.pad(n[:, 1:], (0, 1), value=-100) >= 0
+        mass = [(a * self.visual[:, None, None]).sum(-1).transpose(1, 2)[responds].mean() for a in out.attentions]
+        loss = out.loss + 0.1 * (1 - sum(mass) / len(mass))
+        if self.case == "order":
+            k = len(self.last)
+            states = out.hidden_states[-1][k:][torch.arange(k), self.last]
+            loss = loss + 0.5 * torch.nn.functional.cross_entropy(self.head(states.float()), torch.arange(k) % 24)
+        return loss
+
+    def step(self):
+        torch = self.torch
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "bf16"):
+            if self.case == "vision":
+                with torch.no_grad():
+                    model = self.model.model
+                    model.get_image_features(self.batch["pixel_values"])
+                return 0.0
+            loss = self.loss()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learn, 1.0)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def measure(self):
+        now, times = time.process_time if args.cpu else time.perf_counter, []
+        for i in range(-2, args.steps):
+            start = now()
+            loss = self.step()
+            if i >= 0:
+                times.append(1e3 * (now() - start))
+        return {"op": self.case, "way": self.way, "dtype": args.dtype, "threads": args.threads,
+                "rows": self.batch["input_ids"].numel(), "rows_without_padding": self.rows,
+                "median_ms": round(statistics.median(times), 2), "best_ms": round(min(times), 2),
+                "weights_mb": round(1e-6 * self.bytes, 1),
+                "activations_mb": round(1e-6 * (memory("VmHWM") - self.used), 1), "loss": round(loss, 4)}
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = [l for l in done.stdout.splitlines() if l.startswith("{")]
+    if done.returncode or not lines:
+        return None, (done.stderr.strip().splitlines() or ["no output"])[-1]
+    return json.loads(lines[-1]), None
+
+
+def compare(case):
+    ours, theirs = [], {}
+    ways = ["eager"] if case in ("guided", "order") else args.ways.split(",")
+    flags = ["-q"] + (["-b"] if args.dtype == "bf16" else []) + (["-c"] if args.cpu else [])
+    for _ in range(args.rounds):
+        line, why = run([args.drt, "-s", args.size, "-t", str(args.threads), "-n", str(args.steps), *flags, case])
+        if why:
+            sys.exit(f"{args.drt}: {why}")
+        ours.append(line)
+        for way in list(ways):
+            me = [sys.executable, __file__, args.size, case, "--worker", way, "--dtype", args.dtype, "--threads",
+                  str(args.threads), "--steps", str(args.steps)] + (["-c"] if args.cpu else [])
+            line, why = run(me)
+            if why:
+                print(json.dumps({"op": case, "way": way, "failed": why}), flush=True)
+                ways.remove(way)
+                continue
+            theirs.setdefault(way, []).append(line)
+            print(json.dumps(line), flush=True)
+    if not theirs:
+        return
+    median = lambda lines, key: statistics.median(l[key] for l in lines)
+    best = min(theirs, key=lambda w: median(theirs[w], "median_ms"))
+    least = min(theirs, key=lambda w: median(theirs[w], "activations_mb"))
+    ratios = [t["median_ms"] / o["median_ms"] for o, t in zip(ours, theirs[best])]
+    held = median(ours, "activations_mb"), median(theirs[best], "activations_mb")
+    print(json.dumps({
+        "op": case, "size": args.size, "shape": ours[0]["shape"], "dtype": args.dtype, "threads": args.threads,
+        "clock": "processor" if args.cpu else "wall", "drt_ms": median(ours, "median_ms"), "way": best,
+        "torch_ms": median(theirs[best], "median_ms"), "ratio": round(statistics.median(ratios), 2),
+        "ratio_from": round(min(ratios), 2), "ratio_to": round(max(ratios), 2), "drt_activations_mb": held[0],
+        "torch_activations_mb": held[1], "activations": round(held[0] / held[1], 3),
+        "torch_least_activations_mb": median(theirs[least], "activations_mb"), "least_way": least}), flush=True)
+
+
+os.environ["OMP_NUM_THREADS"] = str(args.threads)
+if args.worker:
+    print(json.dumps(Peer(json.load(open(f"bench/sizes/{args.size}.json")), args.cases[0], args.worker).measure()))
+else:
+    for case in args.cases:
+        compare(case)
