@@ -110,6 +110,10 @@ static void the_command(void **state) {
     if (rc != 1 || !strstr(said, "after step 2: they part at step 3, first in the learning rate"))
         fail_msg("%d: %s", rc, said);
     free(said);
+    said = shell(&rc, "%s replay --json %s/a %s/linear 2>&1", w->drt, f, f);
+    if (rc != 1 || !strstr(said, "\"step\":3,") || !strstr(said, "\"tensor\":\"the learning rate\""))
+        fail_msg("%d: %s", rc, said);
+    free(said);
     said = shell(&rc, "%s replay %s/a %s/nowhere 2>&1", w->drt, f, f);
     if (rc != 2 || !strstr(said, "nowhere/recipe.yaml")) fail_msg("%d: %s", rc, said);
     free(said);
