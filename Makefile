@@ -13,7 +13,7 @@
 BUILD  ?= build
 PREFIX ?= /usr/local
 VERSION := 0.1.0
-PKGS   := dnnl libjpeg libpng libwebp jansson yaml-0.1 libpcre2-8 libutf8proc zlib
+PKGS   := dnnl libjpeg libpng libwebp jansson yaml-0.1 libpcre2-8 libutf8proc zlib sqlite3
 # oneDNN ships no pkg-config file in Debian 12.
 PC     := $(filter-out dnnl,$(PKGS))
 
@@ -62,6 +62,13 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "cc $<"
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+# The run history names the commit. The file changes when the commit does, and so is what depends on it built anew.
+$(BUILD)/commit: always
+	@mkdir -p $(@D)
+	@git describe --always --dirty --exclude '*' 2>/dev/null >$@.new; cmp -s $@.new $@ || cp $@.new $@; rm $@.new
+$(BUILD)/src/train/history.o: $(BUILD)/commit
+$(BUILD)/src/train/history.o: ALL_CFLAGS += -DDRT_COMMIT='"$(shell cat $(BUILD)/commit 2>/dev/null)"'
+.PHONY: always
 define isa_rule
 $(BUILD)/src/kernels/cpu/isa/%.$(1).o: src/kernels/cpu/isa/%.c
 	@mkdir -p $$(@D)

@@ -5,6 +5,8 @@ BUILD=${BUILD:-build}
 passed=0 failed=0
 # Threads that spin between small kernels make the kernel tests ten times slower when other programs run beside them.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+# Runs of the tests have a history of their own.
+export DRT_RUNS="$BUILD/runs.sqlite"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for t in "$BUILD"/tests/*/*_test; do

@@ -17,6 +17,7 @@ static const struct {
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
     {"train", drt_cli_train, "train a model as a recipe says"},
     {"replay", drt_cli_replay, "the first step and tensor at which two runs part"},
+    {"runs", drt_cli_runs, "the history of trainings: list, show, compare, plot"},
     {"chat", drt_cli_chat, "talk with a model, about a picture if you like"},
     {"eval", drt_cli_eval, "ask a model questions, with the picture and without"},
     {"probe", drt_cli_probe, "what a vision tower's patch features tell about a picture"},

@@ -30,5 +30,8 @@ typedef struct {
 
 // Appends one <svg> element. Long series are thinned to what the width can show. Without data it says so.
 void drt_curves_svg(const drt_curve *curves, int n, const drt_curve_options *options, drt_text *out);
+// Appends lines of text: the same curves in braille dots for a terminal, coloured (ANSI) where there are several.
+// width, height: characters of the plot; 0: 72 x 16. The raw line is left out where there is a smooth one.
+void drt_curves_terminal(const drt_curve *curves, int n, const drt_curve_options *options, drt_text *out);
 
 #endif

@@ -120,7 +120,10 @@ typedef struct {
         bool resume;
     } checkpoint;
     struct {
-        int64_t every; // steps between lines of the run log
+        int64_t every;      // steps between lines of the run log
+        char *history;      // file of the run history; "": as drt_history_path says
+        bool tensorboard;   // event files beside the run log
+        int64_t histograms; // steps between histograms in them, 0: none
     } log;
 } drt_recipe;
 

@@ -102,6 +102,9 @@ const drt_recipe_key drt_recipe_keys[] = {
     INT(checkpoint.keep, "2", 1, 1 << 20, "newest checkpoints to keep"),
     FLAG(checkpoint.resume, "false", "continue from the newest checkpoint in the run folder"),
     INT(log.every, "1", 1, MOST_INT, "steps between lines of run.jsonl"),
+    STRING(log.history, "", "file of the run history; empty: $DRT_RUNS or out/runs.sqlite; none: none"),
+    FLAG(log.tensorboard, "true", "event files for TensorBoard in tensorboard/ of the run folder"),
+    INT(log.histograms, "100", 0, MOST_INT, "steps between histograms of gradient norms in them; 0: none"),
 };
 const int drt_recipe_key_count = sizeof drt_recipe_keys / sizeof drt_recipe_keys[0];
 

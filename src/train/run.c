@@ -4,6 +4,7 @@
 #include "eval/curves.h"
 #include "eval/log_read.h"
 #include "train/checkpoint.h"
+#include "train/recorder.h"
 #include "train/training.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@ typedef struct {
     drt_training t;
     double counted; // arithmetic before this step
     drt_log *log;
+    drt_recorder *recorder;
     int64_t step, end; // done; to do (train.stop)
     double loss;
 } run;
@@ -84,6 +86,12 @@ static drt_status open_all(run *u, drt_error *err) {
     drt_log_every(u->log, r->log.every);
     u->end = r->train.stop && r->train.stop < u->t.steps ? r->train.stop : u->t.steps;
     if (u->hooks->watch) drt_log_watch(u->log, u->end, u->hooks->watch, u->hooks->watch_user);
+    const drt_recorder_facts facts = {.step = u->step,
+                                      .samples = drt_dataset_size(drt_loader_dataset(u->t.loader)),
+                                      .steps = u->t.steps,
+                                      .threads = u->t.dev->threads};
+    u->recorder = drt_recorder_open(r, &facts, u->hooks->say, u->hooks->say_user);
+    drt_log_listen(u->log, drt_recorder_listen, u->recorder);
     int64_t skipped = drt_dataset_skipped(drt_loader_dataset(u->t.loader));
     if (skipped) say(u, "%lld unusable samples are left out", (long long)skipped);
     say(u, "%s: %lld samples, %lld steps of %lld; %.2f M parameters, %.2f M learn; %d threads", r->out,
@@ -155,6 +163,7 @@ static drt_status steps_run(run *u, drt_error *err) {
         if ((status = drt_training_step(&u->t, u->step, &report, err))) break;
         u->step++;
         u->loss = report.loss;
+        drt_recorder_gradients(u->recorder, u->t.dev, u->t.m->params, u->step);
         status = log_step(u, &report, drt_clock() - start, err);
         if (!status && due(u) && u->step < u->end) status = save(u, u->r->checkpoint.keep, err);
     }
@@ -224,6 +233,14 @@ drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_ru
     drt_status status = open_all(&u, err);
     if (!status) status = steps_run(&u, err);
     if (!status) status = finish(&u, err);
+    drt_recorder_close(u.recorder,
+                       !status               ? "finished"
+                       : status == DRT_ESTOP ? "stopped"
+                                             : "failed",
+                       !status ? u.end < u.t.steps ? "train.stop" : "all steps are done"
+                       : err   ? err->text
+                               : "",
+                       u.t.m ? drt_params_learned(u.t.m->params) : 0);
     if (result) {
         *result = (drt_run_result){.steps = u.step, .loss = u.loss, .seconds = drt_clock() - start};
         if (u.t.loader) {

@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { MOST_LOSSES = 32 };
+enum { MOST_LOSSES = 32, MOST_NUMBERS = 100, NAME = 64 };
 
 struct drt_log {
     int fd;
@@ -20,6 +20,12 @@ struct drt_log {
     int64_t every, step;
     bool text; // the line has some
     drt_text line;
+    // What the listener hears.
+    drt_log_listener listener;
+    void *listening;
+    int n;
+    char name[MOST_NUMBERS][NAME];
+    double value[MOST_NUMBERS];
     // What the watcher sees.
     drt_log_report report;
     void *user;
@@ -106,6 +112,7 @@ void drt_log_begin(drt_log *log, int64_t step) {
     if (log->line.bytes) log->line.size = 0;
     log->step = step;
     log->text = false;
+    log->n = 0;
     drt_text_printf(&log->line, "{\"step\":%lld", (long long)step);
 }
 
@@ -128,6 +135,10 @@ static void smooth(drt_log *log, const char *name, double value) {
 
 void drt_log_number(drt_log *log, const char *name, double value) {
     char number[40];
+    if (log->n < MOST_NUMBERS) {
+        snprintf(log->name[log->n], NAME, "%s", name);
+        log->value[log->n++] = value;
+    }
     if (!isfinite(value)) strcpy(number, "null");
     else if (value == floor(value) && fabs(value) < 9007199254740992.0) snprintf(number, sizeof number, "%.0f", value);
     else // as short as a float allows
@@ -177,8 +188,21 @@ static void measure_pace(drt_log *log) {
     log->clock_step = log->step;
 }
 
+void drt_log_listen(drt_log *log, drt_log_listener listener, void *user) {
+    log->listener = listener;
+    log->listening = user;
+}
+
+static void tell_listener(const drt_log *log) {
+    const char *names[MOST_NUMBERS];
+    for (int i = 0; i < log->n; i++) names[i] = log->name[i];
+    log->listener(log->listening, log->step, log->n, names, log->value);
+}
+
 drt_status drt_log_end(drt_log *log, drt_error *err) {
-    drt_status status = log->step % log->every && !log->text ? DRT_OK : write_line(log, err);
+    bool written = log->step % log->every == 0 || log->text;
+    drt_status status = written ? write_line(log, err) : DRT_OK;
+    if (written && !status && log->listener) tell_listener(log);
     measure_pace(log);
     log->view.step = log->step;
     log->view.names = (const char *const *)log->names;

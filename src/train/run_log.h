@@ -43,6 +43,10 @@ void drt_log_text(drt_log *log, const char *name, const char *value); // a line 
 // Hands the line to the operating system and reports to the watcher. DRT_EIO names the file when the disk is full.
 drt_status drt_log_end(drt_log *log, drt_error *err);
 
+// Called with the numbers of every line that was written, in the order in which they were given. NULL: nobody listens.
+typedef void (*drt_log_listener)(void *user, int64_t step, int n, const char *const *names, const double *values);
+void drt_log_listen(drt_log *log, drt_log_listener listener, void *user);
+
 // What a watcher sees after each step. Arrays and names belong to the log and change with the next step.
 typedef struct {
     int64_t step, total;

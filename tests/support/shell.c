@@ -20,10 +20,12 @@ char *shell(int *rc, const char *format, ...) {
     return out;
 }
 
-const char *python_with_transformers(void) {
+const char *python_with(const char *modules) {
     const char *python = getenv("DRT_PYTHON");
     int rc;
     if (!python) python = "python3";
-    free(shell(&rc, "%s -c 'import torch, transformers' 2>/dev/null", python));
+    free(shell(&rc, "%s -c 'import %s' 2>/dev/null", python, modules));
     return rc ? NULL : python;
 }
+
+const char *python_with_transformers(void) { return python_with("torch, transformers"); }
