@@ -1,9 +1,10 @@
 #include "data/dataset.h"
 
+#include "base/digest.h"
 #include "base/file.h"
-#include "data/json_split.h"
+#include "data/index.h"
+#include "data/quarantine.h"
 #include "data/record.h"
-#include "format/image.h"
 
 #include <omp.h>
 #include <stdatomic.h>
@@ -11,25 +12,37 @@
 #include <string.h>
 
 struct drt_dataset {
-    char *path, *folder;
-    drt_map map;
-    drt_json_piece *piece; // [n] in the order of the file
-    int32_t *length;       // [n] signed words
-    int32_t n, skipped;
+    drt_index index;
+    char *folder;    // NULL: that of the data
+    int32_t *sample; // [n] numbers among all samples of the data
+    int32_t *length; // [n] signed words
+    int32_t n, skipped, quarantined;
+    drt_text notes;
 };
 
-static const char *json_of(const drt_dataset *ds, int32_t i) { return (const char *)ds->map.bytes + ds->piece[i].at; }
+// ---- pictures of a record ------------------------------------------------------------------------------------------
 
-static drt_status parse(const drt_dataset *ds, int32_t i, drt_record **out, char name[DRT_RECORD_NAME],
-                        drt_error *err) {
-    const drt_json_piece *p = &ds->piece[i];
-    size_t at = 0;
-    drt_status bad = drt_record_parse(json_of(ds, i), p->size, ds->folder, p->index, out, &at, name, err);
-    if (bad != DRT_EFORMAT) return bad;
-    int64_t line, column;
-    drt_json_where((const char *)ds->map.bytes, p->at + at, &line, &column);
-    return drt_fail_in(err, "line %lld, column %lld", (long long)line, (long long)column);
+drt_status drt_record_picture(const drt_record *r, int k, const void **bytes, size_t *size, void **owned,
+                              drt_error *err) {
+    *owned = NULL;
+    if (r->held) {
+        *bytes = r->held[k].bytes;
+        *size = r->held[k].size;
+        return DRT_OK;
+    }
+    char *read;
+    drt_status status = drt_file_read(&read, size, r->images[k], 0, err);
+    *owned = read;
+    *bytes = read;
+    return status;
 }
+
+drt_status drt_record_image(const drt_record *r, int k, drt_image *image, drt_error *err) {
+    if (r->held) return drt_image_decode(image, r->held[k].bytes, r->held[k].size, r->images[k], err);
+    return drt_image_read(image, r->images[k], err);
+}
+
+// ---- which samples can be used -------------------------------------------------------------------------------------
 
 // All pictures of a sample, so that the list names every one that is missing.
 static drt_status check_pictures(const drt_record *r, drt_image_check how, drt_error *err) {
@@ -38,8 +51,9 @@ static drt_status check_pictures(const drt_record *r, drt_image_check how, drt_e
         drt_image image = {0};
         drt_error why = {0};
         const char *gap = all.size ? "; " : "";
-        if (!drt_file_exists(r->images[i])) drt_text_printf(&all, "%simage %s is missing", gap, r->images[i]);
-        else if (how == DRT_IMAGES_DECODE && drt_image_read(&image, r->images[i], &why))
+        if (!r->held && !drt_file_exists(r->images[i]))
+            drt_text_printf(&all, "%simage %s is missing", gap, r->images[i]);
+        else if (how == DRT_IMAGES_DECODE && drt_record_image(r, i, &image, &why))
             drt_text_printf(&all, "%s%s", gap, why.text);
         drt_image_free(&image);
     }
@@ -50,33 +64,80 @@ static drt_status check_pictures(const drt_record *r, drt_image_check how, drt_e
     return bad;
 }
 
-static drt_status check_sample(drt_dataset *ds, int32_t i, const drt_dataset_options *o, drt_error *err) {
+// An upper bound of the rows in front of the first trained token, without a tokenizer: two for every byte of text.
+static int64_t most_prompt_rows(const drt_dataset_options *o, const drt_fact *f) {
+    const drt_template *t = o->how;
+    const char *const parts[] = {t->system_before, t->system,    t->system_after, t->human_first,
+                                 t->human_end,     t->assistant, t->gap};
+    int64_t bytes = f->prompt;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) bytes += parts[i] ? (int64_t)strlen(parts[i]) : 0;
+    return 1 + 2 * bytes + (int64_t)f->images * (o->rows->image_rows + 2);
+}
+
+static drt_status check_trained(const drt_dataset_options *o, const drt_record *r, drt_error *err) {
+    drt_encoded e;
+    drt_status bad = drt_conversation_encode(o->how, o->rows->tokenizer, r->turns, r->n_turns, r->n_images, &e, err);
+    if (bad) return bad;
+    int64_t prompt = e.prompt + (int64_t)e.images * (o->rows->image_rows - 1);
+    drt_encoded_cut(&e, o->rows->context, o->rows->image_rows);
+    if (!e.trained)
+        bad = drt_fail(err, DRT_EDATA,
+                       "no token is trained on: what stands in front of the first answer takes %lld rows, and the "
+                       "context has %d; shorten it, or raise data.context",
+                       (long long)prompt, o->rows->context);
+    drt_encoded_free(&e);
+    return bad;
+}
+
+typedef struct {
+    const drt_dataset_options *o;
+    bool all_pictures; // the index does not know of the pictures what is asked
+    const bool *out;   // [samples] quarantined
+    char **reason;     // [samples] why a sample is bad, NULL for the good ones
+    int32_t at;        // the first sample with a fault that no skipping mends ...
+    drt_error fault;   // ... and that fault
+} findings;
+
+// Whether a picture check that the index tells of answers for the one that is asked.
+static bool pictures_known(const drt_index *x, drt_image_check asked, uint64_t folder) {
+    if (asked == DRT_IMAGES_IGNORE) return true;
+    return x->seen != DRT_IMAGES_IGNORE && x->seen_in == folder && (asked == DRT_IMAGES_EXIST || x->seen == asked);
+}
+
+// Reads a sample only if its fact leaves a doubt.
+static drt_status check_sample(drt_dataset *ds, int32_t i, const findings *f, drt_error *err) {
+    const drt_dataset_options *o = f->o;
+    drt_fact *fact = &ds->index.fact[i];
+    uint32_t no = DRT_FACT_BAD | (o->how && o->how->caption ? DRT_FACT_NO_CAPTION : 0);
+    bool pictures =
+        o->images != DRT_IMAGES_IGNORE && fact->images && (f->all_pictures || fact->flags & DRT_FACT_PICTURE);
+    bool rows = o->rows && most_prompt_rows(o, fact) >= o->rows->context;
+    if (!(fact->flags & no) && !pictures && !rows) return DRT_OK;
     char name[DRT_RECORD_NAME];
     drt_record *r = NULL;
-    drt_status bad = parse(ds, i, &r, name, err);
-    if (!bad) ds->length[i] = r->n_images ? r->words : -r->words;
+    drt_status bad = drt_index_record(&ds->index, i, ds->folder, &r, name, err);
     if (!bad) bad = drt_conversation_check(o->how, r->turns, r->n_turns, r->n_images, err);
-    if (!bad) bad = check_pictures(r, o->images, err);
+    if (!bad && pictures) {
+        bad = check_pictures(r, o->images, err);
+        if (!bad || bad == DRT_EDATA)
+            fact->flags = (fact->flags & ~(uint32_t)DRT_FACT_PICTURE) | (bad ? DRT_FACT_PICTURE : 0);
+    }
+    if (!bad && rows) bad = check_trained(o, r, err);
     drt_record_free(r);
     return bad == DRT_EDATA ? drt_fail_in(err, "%s", name) : bad;
 }
 
-typedef struct {
-    char **reason;   // [n] why a sample is bad, NULL for the good ones
-    int32_t at;      // the first sample with a fault that no skipping mends ...
-    drt_error fault; // ... and that fault
-} findings;
-
-// Parses and checks every sample, on all cores. What is found does not depend on the number of threads.
-static drt_status check_all(drt_dataset *ds, const drt_dataset_options *o, drt_progress *progress, findings *f,
-                            drt_error *err) {
+// Checks every sample, on all cores. What is found does not depend on the number of threads.
+static drt_status check_all(drt_dataset *ds, drt_progress *progress, findings *f, drt_error *err) {
+    int32_t n = ds->index.n;
     atomic_int done = 0, stop = INT32_MAX;
     f->at = INT32_MAX;
 #pragma omp parallel for schedule(dynamic, 16)
-    for (int32_t i = 0; i < ds->n; i++) {
-        if (i > atomic_load(&stop)) continue;
+    for (int32_t i = 0; i < n; i++) {
+        int now = atomic_fetch_add(&done, 1) + 1;
+        if (i > atomic_load(&stop) || f->out[i]) continue;
         drt_error why = {0};
-        drt_status bad = check_sample(ds, i, o, &why);
+        drt_status bad = check_sample(ds, i, f, &why);
         if (bad == DRT_EDATA && !(f->reason[i] = strdup(why.text)))
             bad = drt_fail(&why, DRT_ENOMEM, "no memory for the list of bad samples");
         if (bad && bad != DRT_EDATA) {
@@ -87,84 +148,126 @@ static drt_status check_all(drt_dataset *ds, const drt_dataset_options *o, drt_p
                 atomic_store(&stop, i);
             }
         }
-        int now = atomic_fetch_add(&done, 1) + 1;
-        if (omp_get_thread_num() == 0) drt_progress_at(progress, now, ds->n);
+        if (omp_get_thread_num() == 0) drt_progress_at(progress, now, n);
     }
-    drt_progress_at(progress, ds->n, ds->n);
-    return f->at < INT32_MAX ? drt_fail(err, f->fault.code, "%s: %s", ds->path, f->fault.text) : DRT_OK;
+    drt_progress_at(progress, n, n);
+    return f->at < INT32_MAX ? drt_fail(err, f->fault.code, "%s: %s", ds->index.sources.path, f->fault.text) : DRT_OK;
 }
 
-static void list_bad(const drt_dataset *ds, const findings *f, drt_text *list) {
-    int64_t line = 1;
-    size_t at = 0;
-    for (int32_t i = 0; i < ds->n; i++) {
-        for (; at < ds->piece[i].at; at++) line += ds->map.bytes[at] == '\n';
-        if (f->reason[i]) drt_text_printf(list, "%s:%lld: %s\n", ds->path, (long long)line, f->reason[i]);
+// One line for each bad sample, with the line of its file.
+static drt_status list_bad(const drt_dataset *ds, const findings *f, drt_text *list, drt_error *err) {
+    const drt_index *x = &ds->index;
+    int64_t line = 1, lines, behind;
+    uint64_t at = 0;
+    int file = 0;
+    for (int32_t i = 0; i < x->n; i++) {
+        const drt_fact *fact = &x->fact[i];
+        if (!f->reason[i]) continue;
+        if (fact->file != file) line = 1, at = 0, file = fact->file;
+        if (x->sources.tar) {
+            drt_text_printf(list, "%s: %s\n", x->sources.file[file].path, f->reason[i]);
+            continue;
+        }
+        drt_status status = drt_sources_lines(&x->sources, file, at, fact->at, &lines, &behind, err);
+        if (status) return status;
+        line += lines;
+        at = fact->at;
+        drt_text_printf(list, "%s:%lld: %s\n", x->sources.file[file].path, (long long)line, f->reason[i]);
     }
+    return list->failed ? drt_fail(err, DRT_ENOMEM, "%s: no memory for the list of bad samples", x->sources.path)
+                        : DRT_OK;
+}
+
+static drt_status refuse_bad(const drt_dataset *ds, const findings *f, int32_t bad, drt_error *err) {
+    drt_text text = {0};
+    for (int32_t i = 0, shown = 0; i < ds->index.n && shown < 20; i++)
+        if (f->reason[i]) drt_text_printf(&text, "\n  %s", f->reason[i]), shown++;
+    drt_fail(err, DRT_EDATA,
+             "%s: %d of %d samples cannot be used; repair them, leave them out with data.bad=skip, or have "
+             "drt data check put them into quarantine:%s",
+             ds->index.sources.path, bad, ds->index.n, text.failed ? "" : text.bytes);
+    drt_text_free(&text);
+    return DRT_EDATA;
 }
 
 // Bad samples: lists them, then leaves them out or refuses.
-static drt_status settle(drt_dataset *ds, const drt_dataset_options *o, const findings *f, drt_error *err) {
-    int32_t bad = 0, kept = 0;
-    for (int32_t i = 0; i < ds->n; i++) bad += f->reason[i] != NULL;
-    if (bad && o->bad) list_bad(ds, f, o->bad);
-    if (o->bad && o->bad->failed)
-        return drt_fail(err, DRT_ENOMEM, "%s: no memory for the list of bad samples", ds->path);
-    if (bad && !o->skip) {
-        drt_text text = {0};
-        for (int32_t i = 0, shown = 0; i < ds->n && shown < 20; i++)
-            if (f->reason[i]) drt_text_printf(&text, "\n  %s", f->reason[i]), shown++;
-        drt_fail(err, DRT_EDATA,
-                 "%s: %d of %d samples cannot be used; repair them, or leave them out with "
-                 "data.bad=skip:%s",
-                 ds->path, bad, ds->n, text.failed ? "" : text.bytes);
-        drt_text_free(&text);
-        return DRT_EDATA;
+static drt_status settle(drt_dataset *ds, const findings *f, drt_error *err) {
+    const drt_index *x = &ds->index;
+    const char *path = x->sources.path;
+    int32_t bad = 0;
+    drt_status status = DRT_OK;
+    for (int32_t i = 0; i < x->n; i++) bad += f->reason[i] != NULL;
+    if (bad && f->o->bad) status = list_bad(ds, f, f->o->bad, err);
+    if (!status && bad && !f->o->skip) status = refuse_bad(ds, f, bad, err);
+    if (status) return status;
+    for (int32_t i = 0; i < x->n; i++) {
+        if (f->reason[i] || f->out[i]) continue;
+        ds->sample[ds->n] = i;
+        ds->length[ds->n++] = x->fact[i].images ? x->fact[i].words : -x->fact[i].words;
     }
-    for (int32_t i = 0; i < ds->n; i++) {
-        if (f->reason[i]) continue;
-        ds->piece[kept] = ds->piece[i];
-        ds->length[kept++] = ds->length[i];
-    }
-    ds->n = kept;
     ds->skipped = bad;
-    if (kept) return DRT_OK;
-    return bad ? drt_fail(err, DRT_EDATA, "%s: none of %d samples can be used", ds->path, bad)
-               : drt_fail(err, DRT_EDATA, "%s: no samples", ds->path);
+    if (ds->n) return DRT_OK;
+    return x->n ? drt_fail(err, DRT_EDATA, "%s: none of %d samples can be used", path, x->n)
+                : drt_fail(err, DRT_EDATA, "%s: no samples", path);
+}
+
+static uint64_t folder_digest(const drt_dataset *ds) {
+    const char *folder = ds->folder ? ds->folder : ds->index.sources.folder;
+    return drt_digest_of(folder, strlen(folder));
+}
+
+// What was learned of the pictures goes into the index.
+static void keep_index(drt_dataset *ds, const findings *f) {
+    drt_index *x = &ds->index;
+    if (f->all_pictures && f->o->images != DRT_IMAGES_IGNORE) {
+        for (int32_t i = 0; i < x->n; i++)
+            if (f->out[i]) x->fact[i].flags |= DRT_FACT_PICTURE; // not looked at, for once
+        x->seen = f->o->images;
+        x->seen_in = folder_digest(ds);
+        x->unsaved = true;
+    }
+    if (!f->o->keep_index || !x->unsaved) return;
+    drt_error err = {0};
+    if (drt_index_save(x, &err))
+        drt_text_printf(&ds->notes, "the index is not kept, so the next start takes as long: %s\n", err.text);
+}
+
+static drt_status choose(drt_dataset *ds, findings *f, bool *out, drt_progress *progress, drt_error *err) {
+    const drt_dataset_options *o = f->o;
+    drt_status status = DRT_OK;
+    if (o->quarantine) status = drt_quarantine_read(o->quarantine, &ds->index, out, &ds->quarantined, err);
+    if (!status && o->quarantine)
+        drt_text_printf(&ds->notes, "%s: %d samples in quarantine are left out\n", o->quarantine, ds->quarantined);
+    f->all_pictures = !pictures_known(&ds->index, o->images, folder_digest(ds));
+    if (!status) status = check_all(ds, progress, f, err);
+    if (!status) keep_index(ds, f);
+    return status ? status : settle(ds, f, err);
 }
 
 static drt_status check_and_settle(drt_dataset *ds, const drt_dataset_options *o, drt_progress *progress,
                                    drt_error *err) {
-    findings f = {.reason = calloc((size_t)ds->n + 1, sizeof *f.reason)};
-    ds->length = calloc((size_t)ds->n + 1, sizeof *ds->length);
-    if (!f.reason || !ds->length) {
-        free(f.reason);
-        return drt_fail(err, DRT_ENOMEM, "%s: no memory for %d samples", ds->path, ds->n);
-    }
-    drt_status bad = check_all(ds, o, progress, &f, err);
-    if (!bad) bad = settle(ds, o, &f, err);
-    for (int32_t i = 0; i < ds->n + ds->skipped; i++) free(f.reason[i]);
-    free(f.reason);
+    int32_t n = ds->index.n;
+    bool *out = calloc((size_t)n + 1, sizeof *out);
+    findings f = {.o = o, .out = out, .reason = calloc((size_t)n + 1, sizeof *f.reason)};
+    ds->sample = calloc((size_t)n + 1, sizeof *ds->sample);
+    ds->length = calloc((size_t)n + 1, sizeof *ds->length);
+    drt_status bad = out && f.reason && ds->sample && ds->length
+                         ? choose(ds, &f, out, progress, err)
+                         : drt_fail(err, DRT_ENOMEM, "%s: no memory for %d samples", ds->index.sources.path, n);
+    for (int32_t i = 0; f.reason && i < n; i++) free(f.reason[i]);
+    free(f.reason), free(out);
     return bad;
 }
 
-// The folder a file is in, "" for the current one.
-static char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup("");
-}
-
-drt_status drt_dataset_open(drt_dataset **out, const char *json_path, const char *image_folder,
+drt_status drt_dataset_open(drt_dataset **out, const char *path, const char *image_folder,
                             const drt_dataset_options *options, drt_progress *progress, drt_error *err) {
     static const drt_dataset_options none = {0};
     *out = NULL;
     drt_dataset *ds = calloc(1, sizeof *ds);
-    if (!ds) return drt_fail(err, DRT_ENOMEM, "%s: no memory", json_path);
-    ds->path = strdup(json_path);
-    ds->folder = image_folder ? strdup(image_folder) : folder_of(json_path);
-    drt_status bad = ds->path && ds->folder ? drt_map_open(&ds->map, json_path, err)
-                                            : drt_fail(err, DRT_ENOMEM, "%s: no memory", json_path);
-    if (!bad) bad = drt_json_split((const char *)ds->map.bytes, ds->map.size, json_path, &ds->piece, &ds->n, err);
+    if (!ds) return drt_fail(err, DRT_ENOMEM, "%s: no memory", path);
+    drt_status bad = drt_index_open(&ds->index, path, progress, err);
+    if (!bad && image_folder && !(ds->folder = strdup(image_folder)))
+        bad = drt_fail(err, DRT_ENOMEM, "%s: no memory", path);
     if (!bad) bad = check_and_settle(ds, options ? options : &none, progress, err);
     if (bad) drt_dataset_close(ds);
     else *out = ds;
@@ -173,30 +276,33 @@ drt_status drt_dataset_open(drt_dataset **out, const char *json_path, const char
 
 void drt_dataset_close(drt_dataset *ds) {
     if (!ds) return;
-    drt_map_close(&ds->map);
-    free(ds->piece);
+    drt_index_close(&ds->index);
+    free(ds->sample);
     free(ds->length);
-    free(ds->path);
     free(ds->folder);
+    drt_text_free(&ds->notes);
     free(ds);
 }
 
 int32_t drt_dataset_size(const drt_dataset *ds) { return ds->n; }
 int32_t drt_dataset_skipped(const drt_dataset *ds) { return ds->skipped; }
-const char *drt_dataset_path(const drt_dataset *ds) { return ds->path; }
+int32_t drt_dataset_quarantined(const drt_dataset *ds) { return ds->quarantined; }
+const char *drt_dataset_path(const drt_dataset *ds) { return ds->index.sources.path; }
+const char *drt_dataset_notes(const drt_dataset *ds) { return ds->notes.size ? ds->notes.bytes : ""; }
 const int32_t *drt_dataset_lengths(const drt_dataset *ds) { return ds->length; }
 
 drt_status drt_dataset_at(const drt_dataset *ds, int32_t i, drt_record **out, drt_error *err) {
     char name[DRT_RECORD_NAME];
+    const char *path = ds->index.sources.path;
     *out = NULL;
     if (i < 0 || i >= ds->n)
-        return drt_fail(err, DRT_EARG, "%s: sample %d was asked for, there are %d", ds->path, i, ds->n);
-    drt_status bad = parse(ds, i, out, name, err);
-    return bad ? drt_fail_in(err, "%s: %s (the file was changed while in use)", ds->path, name) : DRT_OK;
+        return drt_fail(err, DRT_EARG, "%s: sample %d was asked for, there are %d", path, i, ds->n);
+    drt_status bad = drt_index_record(&ds->index, ds->sample[i], ds->folder, out, name, err);
+    return bad ? drt_fail_in(err, "%s: %s (the file was changed while in use)", path, name) : DRT_OK;
 }
 
 drt_status drt_dataset_fail_in(const drt_dataset *ds, const drt_record *r, drt_error *err) {
     char name[DRT_RECORD_NAME];
     drt_record_name(r->id, r->index, name);
-    return drt_fail_in(err, "%s: %s", ds->path, name);
+    return drt_fail_in(err, "%s: %s", ds->index.sources.path, name);
 }

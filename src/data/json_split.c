@@ -1,125 +1,123 @@
 #include "data/json_split.h"
 
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    const char *bytes, *name;
-    size_t size, at;
-    drt_json_piece *piece;
-    int32_t n, room;
-    drt_error *err;
-} splitter;
+enum { START, SAMPLE_OR_END, SAMPLE, INSIDE, COMMA, DONE }; // what comes next
 
-void drt_json_where(const char *bytes, size_t at, int64_t *line, int64_t *column) {
-    *line = *column = 1;
-    for (size_t i = 0; i < at; i++) {
-        ++*column;
-        if (bytes[i] == '\n') ++*line, *column = 1;
+static drt_status refuse(drt_json_splitter *s, uint64_t at, const char *what, drt_error *err) {
+    s->fault = at;
+    return drt_fail(err, DRT_EFORMAT, "%s", what);
+}
+
+#define EACH(byte) (0x0101010101010101u * (uint64_t)(byte))
+
+// The first quote or backslash in [p, end), or end. Eight bytes at a time; the lowest top bit that is set is exact.
+static const char *plain_run(const char *p, const char *end) {
+    for (uint64_t w; end - p >= 8; p += 8) {
+        memcpy(&w, p, 8);
+        uint64_t quote = w ^ EACH('"'), slash = w ^ EACH('\\');
+        uint64_t hit = (((quote - EACH(1)) & ~quote) | ((slash - EACH(1)) & ~slash)) & EACH(0x80);
+        if (hit) return p + __builtin_ctzll(hit) / 8;
     }
+    while (p < end && *p != '"' && *p != '\\') p++;
+    return p;
 }
 
-static drt_status refuse(splitter *s, size_t at, const char *what) {
-    int64_t line, column;
-    drt_json_where(s->bytes, at, &line, &column);
-    return drt_fail(s->err, DRT_EFORMAT, "%s: line %lld, column %lld: %s", s->name, (long long)line, (long long)column,
-                    what);
-}
-
-// An object without end: the real fault lies somewhere inside it, which the parser finds.
-static drt_status refuse_open(splitter *s, size_t from) {
-    json_error_t why;
-    json_t *tree = json_loadb(s->bytes + from, s->size - from, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &why);
-    if (!tree) return refuse(s, from + (size_t)why.position, why.text);
-    json_decref(tree);
-    return refuse(s, from, "this object has no end");
-}
-
-static void skip_space(splitter *s) {
-    while (s->at < s->size && strchr(" \t\r\n", s->bytes[s->at]) && s->bytes[s->at]) s->at++;
-}
-
-// Moves behind the object that begins at s->at.
-static drt_status skip_object(splitter *s) {
-    size_t from = s->at;
-    int depth = 0;
-    for (; s->at < s->size; s->at++) {
-        char c = s->bytes[s->at];
-        if (c == '"') {
-            for (s->at++; s->at < s->size && s->bytes[s->at] != '"'; s->at++)
-                if (s->bytes[s->at] == '\\') s->at++;
-        } else if (c == '{' || c == '[') {
-            depth++;
-        } else if ((c == '}' || c == ']') && --depth == 0) {
-            s->at++;
-            return DRT_OK;
+// Moves *p behind the string's closing quote, or to the end of the piece.
+static void pass_string(drt_json_splitter *s, const char **p, const char *end) {
+    const char *at = *p;
+    if (s->escape && at < end) s->escape = false, at++;
+    for (; at < end; at++) {
+        at = plain_run(at, end);
+        if (at == end) break;
+        if (*at == '"') {
+            s->string = false;
+            at++;
+            break;
+        }
+        if (*at == '\\' && ++at == end) {
+            s->escape = true;
+            break;
         }
     }
-    s->at = s->size;
-    return refuse_open(s, from);
+    *p = at;
 }
 
-static drt_status add_object(splitter *s) {
-    size_t from = s->at;
-    if (s->bytes[from] != '{') return refuse(s, from, "a sample was expected, which is an object in { }");
-    drt_status bad = skip_object(s);
-    if (bad) return bad;
-    if (s->at - from > UINT32_MAX) return refuse(s, from, "this sample is larger than 4 GiB");
-    if (s->n == s->room) {
-        int32_t more = s->room ? s->room * 2 : 256;
-        drt_json_piece *p = s->room <= INT32_MAX / 2 ? realloc(s->piece, (size_t)more * sizeof *p) : NULL;
-        if (!p) return drt_fail(s->err, DRT_ENOMEM, "%s: no memory for more than %d samples", s->name, s->n);
-        s->piece = p;
-        s->room = more;
+// Moves *p behind the object's last bracket, or to the end of the piece.
+static void pass_object(drt_json_splitter *s, const char **p, const char *end) {
+    while (*p < end) {
+        if (s->string) {
+            pass_string(s, p, end);
+            continue;
+        }
+        char c = *(*p)++;
+        if (c == '"') s->string = true;
+        else if (c == '{' || c == '[') s->depth++;
+        else if ((c == '}' || c == ']') && --s->depth == 0) return;
     }
-    s->piece[s->n] = (drt_json_piece){from, (uint32_t)(s->at - from), s->n};
-    s->n++;
+}
+
+static drt_status between(drt_json_splitter *s, char c, drt_error *err) {
+    static const char mark[] = "\xEF\xBB\xBF";
+    bool space = c == ' ' || c == '\t' || c == '\r' || c == '\n';
+    if (s->state == START && s->begun < 3 && s->at == (uint64_t)s->begun && c == mark[s->begun]) {
+        s->begun++;
+        return DRT_OK;
+    }
+    if (space) return DRT_OK;
+    switch (s->state) {
+    case START:
+        s->array = c == '[';
+        if (!s->array && c != '{')
+            return refuse(s, s->at, "neither an array of samples nor one sample a line begins here", err);
+        s->state = SAMPLE_OR_END;
+        if (s->array) return DRT_OK;
+        break;
+    case SAMPLE_OR_END:
+        if (!s->array || c != ']') break;
+        s->state = DONE;
+        return DRT_OK;
+    case SAMPLE:
+        if (c == ']') return refuse(s, s->at, "a sample was expected after the comma", err);
+        break;
+    case COMMA:
+        if (c != ',' && c != ']') return refuse(s, s->at, "',' or ']' was expected after a sample", err);
+        s->state = c == ',' ? SAMPLE : DONE;
+        return DRT_OK;
+    default: return refuse(s, s->at, "something stands behind the array", err);
+    }
+    if (c != '{') return refuse(s, s->at, "a sample was expected, which is an object in { }", err);
+    s->state = INSIDE;
+    s->from = s->at;
+    s->depth = 1;
     return DRT_OK;
 }
 
-static drt_status split_array(splitter *s) {
-    s->at++;
-    for (skip_space(s); s->at < s->size; skip_space(s)) {
-        if (s->bytes[s->at] == ']') {
-            if (s->n) return refuse(s, s->at, "a sample was expected after the comma");
-            break;
-        }
-        drt_status bad = add_object(s);
-        if (bad) return bad;
-        skip_space(s);
-        if (s->at >= s->size || s->bytes[s->at] != ',') break;
-        s->at++;
-    }
-    if (s->at >= s->size) return refuse(s, s->size, "the file ends inside the array; copy it again");
-    if (s->bytes[s->at] != ']') return refuse(s, s->at, "',' or ']' was expected after a sample");
-    s->at++;
-    skip_space(s);
-    return s->at < s->size ? refuse(s, s->at, "something stands behind the array") : DRT_OK;
-}
-
-static drt_status split_lines(splitter *s) {
+drt_status drt_json_split_feed(drt_json_splitter *s, const char *bytes, size_t n, drt_error *err) {
     drt_status bad = DRT_OK;
-    for (; !bad && s->at < s->size; skip_space(s)) bad = add_object(s);
+    const char *p = bytes, *end = bytes + n;
+    while (!bad && p < end) {
+        if (s->state != INSIDE) {
+            bad = between(s, *p++, err);
+            s->at += !bad;
+            continue;
+        }
+        const char *from = p;
+        pass_object(s, &p, end);
+        s->at += (uint64_t)(p - from);
+        if (s->depth) continue; // goes on in the next piece
+        s->objects++;
+        s->state = s->array ? COMMA : SAMPLE_OR_END;
+        bad = s->found(s->user, s->from, s->at - s->from, err);
+    }
     return bad;
 }
 
-drt_status drt_json_split(const char *bytes, size_t size, const char *name, drt_json_piece **out, int32_t *n,
-                          drt_error *err) {
-    splitter s = {.bytes = bytes, .size = size, .name = name, .err = err};
-    drt_status bad;
-    if (size >= 3 && !memcmp(bytes, "\xEF\xBB\xBF", 3)) s.at = 3;
-    skip_space(&s);
-    if (s.at == size) bad = drt_fail(err, DRT_EFORMAT, "%s: the file is empty; it must hold an array of samples", name);
-    else if (bytes[s.at] == '[') bad = split_array(&s);
-    else if (bytes[s.at] == '{') bad = split_lines(&s);
-    else bad = refuse(&s, s.at, "neither an array of samples nor one sample a line begins here");
-    if (bad) {
-        free(s.piece);
-        s.piece = NULL;
-        s.n = 0;
-    }
-    *out = s.piece;
-    *n = s.n;
-    return bad;
+drt_status drt_json_split_end(drt_json_splitter *s, drt_error *err) {
+    if (s->state == DONE || (s->state == SAMPLE_OR_END && !s->array)) return DRT_OK;
+    if (s->state == START) return refuse(s, s->at, "the file is empty; it must hold an array of samples", err);
+    if (s->state == INSIDE) return refuse(s, s->from, "this object has no end", err);
+    return refuse(s, s->at, "the file ends inside the array; copy it again", err);
 }
+
+uint64_t drt_json_split_keep(const drt_json_splitter *s) { return s->state == INSIDE ? s->from : s->at; }

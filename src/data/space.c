@@ -1,5 +1,9 @@
 #include "data/space.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
 int drt_space_front(const char *text, size_t n) {
     const unsigned char *s = (const unsigned char *)text;
     if (n && (s[0] == ' ' || (s[0] >= 9 && s[0] <= 13) || (s[0] >= 0x1C && s[0] <= 0x1F))) return 1;
@@ -33,4 +37,34 @@ const char *drt_next_word(const char *s, size_t n, size_t *at, size_t *size) {
     while (*at < n && !drt_space_front(s + *at, n - *at)) ++*at;
     *size = (size_t)(s + *at - word);
     return word;
+}
+
+#define EACH(byte) (0x0101010101010101u * (uint64_t)(byte))
+
+// Words that begin in eight bytes of ASCII without control characters (all other: false), where `gap` says whether the
+// byte before is white space. A byte's top bit in `letter` is set where it is none.
+static bool count_eight(const char *s, size_t *words, bool *gap) {
+    uint64_t w, top = EACH(0x80);
+    memcpy(&w, s, 8);
+    if ((w & top) || (((w | top) - EACH(' ')) & top) != top) return false;
+    uint64_t letter = ((w | top) - EACH(' ' + 1)) & top, before = letter << 8 | (*gap ? 0 : 0x80);
+    *words += (size_t)__builtin_popcountll(letter & ~before);
+    *gap = !(letter >> 63);
+    return true;
+}
+
+size_t drt_count_words(const char *s, size_t n) {
+    size_t words = 0;
+    bool gap = true; // the character before is white space, or there is none
+    for (size_t at = 0; at < n;) {
+        if (n - at >= 8 && count_eight(s + at, &words, &gap)) {
+            at += 8;
+            continue;
+        }
+        int k = drt_space_front(s + at, n - at);
+        words += gap && !k;
+        gap = k > 0;
+        at += k ? (size_t)k : 1;
+    }
+    return words;
 }

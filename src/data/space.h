@@ -13,5 +13,6 @@ int drt_space_back(const char *s, size_t n);
 void drt_strip(const char **s, size_t *n);
 // The next word of s[*at..n): returns its start and sets *size and *at (behind it), or NULL when none is left.
 const char *drt_next_word(const char *s, size_t n, size_t *at, size_t *size);
+size_t drt_count_words(const char *s, size_t n); // how often drt_next_word finds one
 
 #endif

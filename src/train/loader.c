@@ -1,5 +1,7 @@
 #include "train/loader.h"
 
+#include "base/file.h"
+#include "data/quarantine.h"
 #include "model/joint.h"
 #include "train/sea_source.h"
 #include "train/step.h"
@@ -36,10 +38,11 @@ drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, in
     return o;
 }
 
-drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const char *path, float *patches,
-                          drt_error *err) {
+// One image as patch rows [P, 3*patch*patch].
+static drt_status load_image(const drt_model *m, const drt_preprocess *how, const drt_record *rec, int k,
+                             float *patches, drt_error *err) {
     drt_image image = {0}, ready = {0};
-    drt_status status = drt_image_read(&image, path, err);
+    drt_status status = drt_record_image(rec, k, &image, err);
     if (!status) status = drt_image_prepare(&image, how, &ready, err);
     if (!status) drt_image_patches(&ready, how, m->config.vision.patch, patches);
     drt_image_free(&image);
@@ -55,7 +58,7 @@ static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_ar
     s->patches = drt_arena_array(arena, s->images * size, sizeof *s->patches);
     if (!s->patches) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
     for (int i = 0; i < s->images; i++) {
-        drt_status status = drt_load_image(l->m, &l->preprocess, rec->images[i], s->patches + i * size, err);
+        drt_status status = load_image(l->m, &l->preprocess, rec, i, s->patches + i * size, err);
         if (status) return status;
     }
     return DRT_OK;
@@ -194,15 +197,40 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
     return status ? status : pack_all(l, d, s, n, err);
 }
 
-static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
+// The list that data.quarantine names, or the one beside the data if there is one; NULL: none. malloc'ed.
+static drt_status quarantine_of(const drt_recipe *r, char **out, drt_error *err) {
+    *out = NULL;
+    if (!strcmp(r->data.quarantine, "none")) return DRT_OK;
+    *out = *r->data.quarantine ? strdup(r->data.quarantine) : drt_quarantine_path(r->data.file);
+    if (!*out) return drt_fail(err, DRT_ENOMEM, "no memory");
+    if (*r->data.quarantine || drt_file_exists(*out)) return DRT_OK;
+    free(*out);
+    *out = NULL;
+    return DRT_OK;
+}
+
+static drt_status open_samples(drt_loader *l, drt_progress *progress, drt_text *bad, drt_error *err) {
     const drt_recipe *r = l->r;
-    bool pictures = drt_has_vision(&l->m->config);
+    bool pictures = drt_has_vision(&l->m->config), words = !l->clip && r->objectives.language > 0;
+    char *quarantine;
+    drt_status status = quarantine_of(r, &quarantine, err);
+    if (status) return status;
+    const drt_dataset_rows rows = {l->m->tokenizer, l->options.context, l->options.image_rows};
     const drt_dataset_options options = {.skip = r->data.bad == DRT_BAD_SKIP,
                                          .images = pictures ? DRT_IMAGES_DECODE : DRT_IMAGES_IGNORE,
                                          .how = l->clip ? NULL : l->options.how,
+                                         .rows = words ? &rows : NULL,
+                                         .quarantine = quarantine,
+                                         .keep_index = true,
                                          .bad = bad};
-    drt_status status =
-        drt_dataset_open(&l->data, r->data.file, *r->data.images ? r->data.images : NULL, &options, progress, err);
+    status = drt_dataset_open(&l->data, r->data.file, *r->data.images ? r->data.images : NULL, &options, progress, err);
+    free(quarantine);
+    return status;
+}
+
+static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
+    const drt_recipe *r = l->r;
+    drt_status status = open_samples(l, progress, bad, err);
     if (status) return status;
     int64_t n = drt_dataset_size(l->data);
     if (r->data.limit && r->data.limit < n) n = r->data.limit;

@@ -32,9 +32,6 @@ const drt_dataset *drt_loader_dataset(const drt_loader *l);
 const drt_align_options *drt_loader_options(const drt_loader *l);
 double drt_loader_waited(const drt_loader *l); // seconds that training waited for data
 
-// Reads and prepares one image as patch rows [P, 3*patch*patch].
-drt_status drt_load_image(const drt_model *m, const drt_preprocess *how, const char *path, float *patches,
-                          drt_error *err);
 // Numbers of the packer for a model and a bank of `grid` x `grid` cells.
 drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid);
 

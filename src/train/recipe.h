@@ -56,6 +56,7 @@ typedef struct {
     struct {
         char *file;   // samples
         char *images; // folder that image names are relative to; "": the folder of `file`
+        char *quarantine; // samples to leave out; "": the list beside `file`, if there is one; "none"
         drt_template_kind template;
         drt_aspect aspect;
         drt_bad_kind bad; // what an unusable sample does

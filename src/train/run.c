@@ -92,6 +92,11 @@ static drt_status open_all(run *u, drt_error *err) {
                                       .threads = u->t.dev->threads};
     u->recorder = drt_recorder_open(r, &facts, u->hooks->say, u->hooks->say_user);
     drt_log_listen(u->log, drt_recorder_listen, u->recorder);
+    for (const char *line = drt_dataset_notes(drt_loader_dataset(u->t.loader)); *line;) {
+        const char *end = strchr(line, '\n');
+        say(u, "%.*s", (int)(end - line), line);
+        line = end + 1;
+    }
     int64_t skipped = drt_dataset_skipped(drt_loader_dataset(u->t.loader));
     if (skipped) say(u, "%lld unusable samples are left out", (long long)skipped);
     say(u, "%s: %lld samples, %lld steps of %lld; %.2f M parameters, %.2f M learn; %d threads", r->out,

@@ -165,7 +165,7 @@ static void syntax_errors_have_a_place(void **state) {
         {"[{" TALK "}", "the file ends inside the array"},
         {"[{" TALK "},", "the file ends inside the array"},
         {"[{" TALK "}]\n]", "line 2, column 1: something stands behind"},
-        {"[{" TALK "},\n{\"id\": 1 \"x\": 2}]", "line 2, column 13"},
+        {"[{" TALK "},\n{\"id\": 1 \"x\": 2}]", "line 2, column 10"},
         {"[{" TALK "},\n{\"id\": \"a,\n" TALK "}]", "line 2, column "},
         {"[{" TALK "},\n\n{\"id\": {" TALK "}", "line 3, column "},
         {"[{\"id\": \"\\", "line 1, column "},
