@@ -70,7 +70,8 @@ typedef struct {
     const char *device; // "cpu" (default) or "ref", the slow plain kernels
     int threads;        // 0: all cores
     const char *dtype;  // of the weights: "auto" (default), as the folder stores them; "f32"; "bf16"
-    // Order of the input: "none"; "token_mixer", visual tokens beside the words they are like; NULL: as in training.
+    // Order of the input: "none"; "token_mixer", visual tokens beside the words they are like; "gps", as the model has
+    // learned; NULL: as in training.
     const char *order;
     const char *adapter; // a PEFT folder of LoRA, counted in with every answer; NULL: none
 } drt_assistant_options;

@@ -2,7 +2,18 @@
 
 static drt_mat pixels(const drt_forward *f) { return drt_picture_rows(f->model, f->batch->patches, f->batch->images); }
 
-// vision tower → projector → input order → splice → decoder
+// The rows in the order that the permuter gives them, and their marks with them.
+static drt_tensor *permute(drt_tape *t, drt_forward *f, drt_tensor *x) {
+    const drt_batch *b = f->batch;
+    const drt_mixer_rows rows = {b->sequences, b->offsets, b->prompt, b->token, b->visual};
+    drt_tensor *y = drt_gps_arrange(t, f->model, f->gps, &rows, x, &f->places);
+    if (!y || y == x) return y;
+    b = drt_gps_marks(t, b, &f->places);
+    if (b) f->batch = b;
+    return b ? y : NULL;
+}
+
+// vision tower → projector → TokenMixer → splice → GPS → decoder
 static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
     const drt_model *m = f->model;
     drt_tensor *seen = f->batch->images ? drt_visual_tokens(t, m, pixels(f), recompute) : NULL;
@@ -13,6 +24,9 @@ static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute
     f->batch = b; // the objectives read rows where they are now
     const drt_splice splice = {b->rows, b->token, b->visual};
     drt_tensor *x = drt_splice_rows(t, m, &splice, seen);
+    if (f->options->mixer.order == DRT_INPUT_GPS) x = permute(t, f, x);
+    if (!x) return;
+    b = f->batch;
     const drt_decoder_rows rows = {.sequences = b->sequences,
                                    .offsets = b->offsets,
                                    .position = b->position,

@@ -3,98 +3,9 @@
 #include "align/assignment.h"
 
 #include <math.h>
-#include <stdlib.h>
 
-const char *const drt_gps_choice_names[] = {"argmax", "assignment"};
-const drt_gps_how drt_gps_defaults = {
-    .alpha = 0.5f, .tau = 2, .bound = 15, .sinkhorn = {.sweeps = 50, .tolerance = 1e-6f}};
-
-static const float EPS = 1e-5f; // of the norms
-
-static void add_block(drt_params *p, drt_gps_block *b, int64_t d, int layer, bool last) {
-    const drt_group group = DRT_PERMUTER;
-    const drt_init uniform = DRT_INIT_UNIFORM, constant = DRT_INIT_CONSTANT;
-#define ADD(rows, cols, vector, init, scale, name)                                                                     \
-    drt_param_named(p, group, rows, cols, vector, init, scale, "blocks.%d." name, layer)
-    b->qkv = ADD(last ? 2 * d : 3 * d, d, false, uniform, 0, "qkv.weight");
-    if (last) return;
-    b->norm1_w = ADD(1, d, true, constant, 1, "norm1.weight");
-    b->norm1_b = ADD(1, d, true, constant, 0, "norm1.bias");
-    b->up_w = ADD(4 * d, d, false, uniform, 0, "up.weight");
-    b->up_b = ADD(1, 4 * d, true, uniform, (float)d, "up.bias");
-    b->down_w = ADD(d, 4 * d, false, uniform, 0, "down.weight");
-    b->down_b = ADD(1, d, true, uniform, (float)(4 * d), "down.bias");
-    b->norm2_w = ADD(1, d, true, constant, 1, "norm2.weight");
-    b->norm2_b = ADD(1, d, true, constant, 0, "norm2.bias");
-#undef ADD
-}
-
-drt_gps *drt_gps_new(drt_params *params, int64_t width, int layers, drt_error *err) {
-    drt_gps *g = calloc(1, sizeof *g);
-    if (g) g->block = calloc((size_t)layers, sizeof *g->block);
-    for (int l = 0; g && g->block && l < layers; l++) add_block(params, &g->block[l], width, l, l == layers - 1);
-    if (g && g->block && !params->failed) {
-        g->width = width, g->layers = layers;
-        return g;
-    }
-    drt_gps_free(g);
-    drt_fail(err, DRT_ENOMEM, "no memory for a permuter of %d layers", layers);
-    return NULL;
-}
-
-void drt_gps_free(drt_gps *g) {
-    if (!g) return;
-    free(g->block);
-    free(g);
-}
-
-int64_t drt_gps_numbers(int64_t width, int layers) {
-    return (layers - 1) * (11 * width * width + 9 * width) + 2 * width * width;
-}
-
-// x after one block, or the last one's q | k.
-static drt_tensor *run_block(drt_tape *t, const drt_gps *g, int layer, drt_tensor *x, int sequences,
-                             const int32_t *offsets, float dropout) {
-    const drt_gps_block *b = &g->block[layer];
-    drt_tensor *qkv = drt_linear(t, x, &b->qkv->tensor, NULL);
-    if (layer == g->layers - 1 || !qkv) return qkv;
-    int64_t rows = x->value.rows, d = g->width;
-    const drt_attention one_head = {.sequences = sequences,
-                                    .q_offsets = offsets,
-                                    .k_offsets = offsets,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_size = (int)d,
-                                    .scale = 1 / sqrtf((float)d)};
-    drt_tensor *q = drt_part(t, qkv, 0, rows, 0, d), *k = drt_part(t, qkv, 0, rows, d, d),
-               *v = drt_part(t, qkv, 0, rows, 2 * d, d);
-    drt_tensor *mixed = drt_attend(t, &one_head, q, k, v, NULL);
-    const drt_rows sum[] = {{.x = x, .n = rows}, {.x = mixed, .n = rows}};
-    if (!mixed) return NULL;
-    x = drt_layer_norm(t, drt_gather(t, rows, d, false, sum, 2), &b->norm1_w->tensor, &b->norm1_b->tensor, EPS);
-    drt_tensor *h = drt_activate(t, DRT_RELU, drt_linear(t, x, &b->up_w->tensor, &b->up_b->tensor));
-    h = drt_drop(t, dropout, (uint64_t)layer, h);
-    x = drt_linear_add(t, h, &b->down_w->tensor, &b->down_b->tensor, x);
-    return drt_layer_norm(t, x, &b->norm2_w->tensor, &b->norm2_b->tensor, EPS);
-}
-
-bool drt_gps_scores(drt_tape *t, const drt_gps *g, drt_tensor *x, int sequences, const int32_t *offsets, float dropout,
-                    drt_tensor **scores) {
-    if (x && (x->value.cols != g->width || offsets[sequences] != x->value.rows))
-        drt_tape_fail(t, DRT_EARG, "permuter: rows are %lld x %lld, it takes %d rows of %lld", (long long)x->value.rows,
-                      (long long)x->value.cols, offsets[sequences], (long long)g->width);
-    for (int l = 0; l < g->layers; l++)
-        x = drt_tape_failed(t, NULL) || !x ? NULL : run_block(t, g, l, x, sequences, offsets, dropout);
-    for (int s = 0; x && s < sequences; s++) {
-        int64_t from = offsets[s], n = offsets[s + 1] - from, d = g->width;
-        drt_tensor *q = drt_part(t, x, from, n, 0, d), *k = drt_part(t, x, from, n, d, d);
-        scores[s] = drt_linear(t, q, k, NULL);
-    }
-    return x && !drt_tape_failed(t, NULL);
-}
-
-drt_tensor *drt_gps_plan(drt_tape *t, const drt_gps *g, const drt_gps_how *how, drt_tensor *scores, uint64_t noise) {
-    const drt_soften soften = {1 / sqrtf((float)g->width), how->alpha, how->tau, how->bound, noise};
+drt_tensor *drt_gps_plan(drt_tape *t, int64_t width, const drt_gps_how *how, drt_tensor *scores, uint64_t noise) {
+    const drt_soften soften = {1 / sqrtf((float)width), how->alpha, how->tau, how->bound, noise};
     return drt_sinkhorn_plan(t, &how->sinkhorn, drt_soften_scores(t, &soften, scores), NULL);
 }
 
@@ -113,4 +24,148 @@ drt_status drt_gps_choose(drt_gps_choice how, drt_mat plan, int32_t *column, drt
 float drt_gps_tau(float first, float last, int64_t step, int64_t steps) {
     double progress = steps > 0 ? (double)step / (double)steps : 1;
     return (float)(last + 0.5 * (first - last) * (1 + cos(3.141592653589793 * fmin(progress, 1))));
+}
+
+// ---- as an input order ---------------------------------------------------------------------------------------------
+
+// The rows of a batch that a permuter orders, sequence by sequence, and those that stay.
+typedef struct {
+    int sequences;
+    int32_t *number;       // [sequences] which of the batch it is
+    int32_t *offsets;      // [sequences + 1] into moved
+    int32_t *moved, *kept; // rows; their places are the same rows
+    int64_t n_kept;
+} spans;
+
+static bool has_picture(const drt_mixer_rows *rows, int32_t from, int32_t to) {
+    for (int32_t r = from; r < to; r++)
+        if (rows->visual[r] >= 0) return true;
+    return false;
+}
+
+static bool find_spans(drt_tape *t, const drt_model *m, const drt_mixer_rows *rows, spans *out) {
+    int32_t n = rows->offsets[rows->sequences], at = 0;
+    int32_t *room = drt_tape_alloc(t, 2 * (int64_t)n + 2 * (int64_t)rows->sequences + 1, sizeof *room);
+    if (!room) return false;
+    *out = (spans){.number = room + 2 * (int64_t)n + rows->sequences + 1,
+                   .offsets = room + 2 * (int64_t)n,
+                   .moved = room,
+                   .kept = room + n};
+    for (int s = 0; s < rows->sequences; s++) {
+        int32_t first = rows->offsets[s], end = first + rows->prompt[s], lead = drt_prompt_lead(m, rows, s);
+        bool moves = end - lead > 1 && has_picture(rows, lead, end);
+        for (int32_t r = first; r < rows->offsets[s + 1]; r++)
+            if (moves && r >= lead && r < end) out->moved[at++] = r;
+            else out->kept[out->n_kept++] = r;
+        if (!moves) continue;
+        out->number[out->sequences++] = s;
+        out->offsets[out->sequences] = at;
+    }
+    return true;
+}
+
+// Memory of the plans, against what is free and what the tape holds unused.
+static bool fits(drt_tape *t, const drt_permuter *g, const drt_gps_how *how, const spans *sp) {
+    bool learns = drt_tape_recording(t);
+    double rows = sp->offsets[sp->sequences], squares = 0, longest = 0;
+    for (int s = 0; s < sp->sequences; s++) {
+        double n = sp->offsets[s + 1] - sp->offsets[s];
+        squares += n * n, longest = fmax(longest, n);
+    }
+    double need = drt_permuter_bytes(&g->shape, rows, squares, longest, how->sinkhorn.sweeps, learns),
+           have = drt_memory_free();
+    if (have <= 0 || need <= have + (double)drt_tape_spare(t)) return true;
+    drt_tape_fail(
+        t, DRT_ENOMEM,
+        "gps: ordering %d prompts of up to %.0f rows takes about %.1f GB and %.1f GB are free; %s, or turn the "
+        "order off",
+        sp->sequences, longest, need * 1e-9, have * 1e-9,
+        learns ? "lower train.tokens or raise train.accumulate, lower data.context"
+               : "ask fewer questions at a time (--batch), shorter ones");
+    return false;
+}
+
+drt_status drt_gps_check(const drt_model *m, const drt_token_mixer *order, drt_error *err) {
+    if (order->order != DRT_INPUT_GPS || m->extra.permuter) return DRT_OK;
+    return drt_fail(err, DRT_ECONFIG, "%s has no permuter (gps.safetensors); train it with token_mixer.order=gps",
+                    m->folder ? m->folder : "the model");
+}
+
+// The rows of one sequence in their order: x [n, d]. places: of `from` and `share`, numbered from the sequence's first.
+static drt_tensor *permuted(drt_tape *t, const drt_permuter *g, const drt_gps_how *how, drt_tensor *scores,
+                            uint64_t noise, drt_tensor *x, int32_t *from, float *share) {
+    drt_error err = {0};
+    drt_tensor *plan = drt_gps_plan(t, g->shape.width, how, scores, noise);
+    if (!plan || drt_tape_failed(t, NULL)) return NULL;
+    // Of mixed rows the largest share gives the marks, whatever will choose later.
+    if (drt_gps_choose(how->hard ? how->choice : DRT_GPS_ARGMAX, plan->value, from, &err)) {
+        drt_tape_fail(t, err.code, "gps: %s", err.text);
+        return NULL;
+    }
+    for (int64_t i = 0; i < plan->value.rows; i++) share[i] = how->hard ? 1 : drt_row(plan->value, i)[from[i]];
+    return drt_product(t, how->hard ? drt_one_hot(t, plan, from) : plan, x);
+}
+
+drt_tensor *drt_gps_arrange(drt_tape *t, const drt_model *m, const drt_gps_step *step, const drt_mixer_rows *rows,
+                            drt_tensor *x, drt_gps_places *out) {
+    const drt_permuter *g = m->extra.permuter;
+    drt_error err = {0};
+    spans sp;
+    int32_t n = rows->offsets[rows->sequences];
+    const drt_token_mixer order = {.order = DRT_INPUT_GPS};
+    *out = (drt_gps_places){drt_tape_alloc(t, 2 * (int64_t)n, sizeof *out->from),
+                            drt_tape_alloc(t, 2 * (int64_t)n, sizeof *out->share), 0, 0};
+    if (!x || !out->from || !out->share || !find_spans(t, m, rows, &sp)) return NULL;
+    if (drt_gps_check(m, &order, &err)) {
+        drt_tape_fail(t, err.code, "%s", err.text);
+        return NULL;
+    }
+    for (int32_t r = 0; r < n; r++) out->from[r] = r, out->share[r] = 1;
+    if (!sp.sequences) return x;
+    const drt_gps_how *how = step ? &step->how : &g->how;
+    int64_t moved = sp.offsets[sp.sequences], d = x->value.cols;
+    drt_tensor **scores = drt_tape_alloc(t, sp.sequences, sizeof *scores);
+    drt_rows *source = drt_tape_alloc(t, sp.sequences + 1, sizeof *source);
+    if (!scores || !source || !fits(t, g, how, &sp)) return NULL;
+    drt_tensor *prompts = drt_select(t, x, sp.moved, moved);
+    if (!drt_permuter_scores(t, g, prompts, sp.sequences, sp.offsets, step ? step->dropout : 0, scores)) return NULL;
+    source[0] = (drt_rows){x, sp.kept, sp.kept, NULL, sp.n_kept};
+    for (int s = 0; s < sp.sequences; s++) {
+        int32_t at = sp.offsets[s], size = sp.offsets[s + 1] - at, *from = out->from + n;
+        float *share = out->share + n;
+        uint64_t noise =
+            step && step->noise
+                ? drt_hash((uint64_t[]){step->noise, (uint64_t)(step->first + sp.number[s])}, 2 * sizeof(uint64_t))
+                : 0;
+        drt_tensor *y = permuted(t, g, how, scores[s], noise, drt_part(t, prompts, at, size, 0, d), from, share);
+        if (!y) return NULL;
+        source[s + 1] = (drt_rows){y, sp.moved + at, NULL, NULL, size};
+        for (int32_t i = 0; i < size; i++) {
+            int32_t row = sp.moved[at + i];
+            out->from[row] = sp.moved[at + from[i]];
+            out->share[row] = share[i];
+            out->moved += from[i] != i;
+        }
+    }
+    out->movable = moved;
+    return drt_gather(t, n, d, true, source, sp.sequences + 1);
+}
+
+const drt_batch *drt_gps_marks(drt_tape *t, const drt_batch *b, const drt_gps_places *places) {
+    drt_batch *out = drt_tape_alloc(t, 1, sizeof *out);
+    uint8_t *is_visual = drt_tape_alloc(t, b->rows, sizeof *is_visual);
+    int32_t *seen = drt_tape_alloc(t, b->rows, sizeof *seen);
+    if (!out || !is_visual || !seen) return NULL;
+    for (int64_t r = 0; r < b->rows; r++) is_visual[r] = b->is_visual[places->from[r]];
+    for (int s = 0; s < b->sequences; s++) {
+        int32_t n = 0;
+        for (int32_t r = b->offsets[s]; r < b->offsets[s + 1]; r++) n += is_visual[r];
+        // A mean over no row: its mass is 0, whatever it is divided by.
+        for (int32_t r = b->offsets[s]; r < b->offsets[s + 1]; r++) seen[r] = n > 0 ? n : 1;
+    }
+    // Words, selections and `responds` are of places, and the directed token's rows do not move.
+    *out = *b;
+    out->is_visual = is_visual;
+    out->seen = seen;
+    return out;
 }

@@ -4,6 +4,7 @@
 #ifndef DRT_ALIGN_OBJECTIVE_H
 #define DRT_ALIGN_OBJECTIVE_H
 
+#include "align/gps.h"
 #include "align/token_mixer.h"
 #include "base/rng.h"
 #include "data/batch.h"
@@ -41,9 +42,11 @@ typedef struct {
     const drt_batch *batch;
     const drt_totals *totals;
     const drt_align_options *options;
-    drt_tensor *states; // [batch->selected, d] final states of the selected rows (LLaVA, decoder)
-    drt_tensor *visual; // [images * rows, d] visual tokens; NULL: no images
-    drt_tensor **mass;  // one a decoder layer, the last over the selected rows; NULL if nobody asked
+    const drt_gps_step *gps; // of a training with that order; NULL: as the model's folder tells, without noise
+    drt_gps_places places;   // what it did
+    drt_tensor *states;      // [batch->selected, d] final states of the selected rows (LLaVA, decoder)
+    drt_tensor *visual;      // [images * rows, d] visual tokens; NULL: no images
+    drt_tensor **mass;       // one a decoder layer, the last over the selected rows; NULL if nobody asked
     drt_tensor *pooled_images, *pooled_texts; // CLIP: [captions, joint], [texts, joint], of length 1
     drt_tensor *features;                     // CLIP: patch rows of the layer that LLaVA will read [images * P, width]
 } drt_forward;

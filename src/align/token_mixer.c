@@ -7,6 +7,12 @@ static bool is_bos(const drt_model *m, int32_t id) {
     return id == (m->tokenizer ? drt_tokenizer_bos(m->tokenizer) : m->config.language.bos);
 }
 
+int32_t drt_prompt_lead(const drt_model *m, const drt_mixer_rows *rows, int s) {
+    int32_t lead = rows->offsets[s], end = lead + rows->prompt[s];
+    while (lead < end && rows->visual[lead] < 0 && (rows->token[lead] < 0 || is_bos(m, rows->token[lead]))) lead++;
+    return lead;
+}
+
 static bool is_special(const drt_model *m, int32_t id) {
     if (m->tokenizer) return drt_tokenizer_is_special(m->tokenizer, id);
     return id == m->config.language.bos || id == m->config.language.eos;
@@ -14,7 +20,7 @@ static bool is_special(const drt_model *m, int32_t id) {
 
 // The rows of one sequence's prompt, by kind.
 typedef struct {
-    int32_t first, lead, end; // [first, lead) stays in front: directed token and BOS
+    int32_t lead, end; // rows from the first one that may move on
     // Rows; text: those that may attract. Of a word that comes several times the first row alone, which would win in
     // any case: a product may round equal columns differently.
     int32_t *visual, *text;
@@ -28,12 +34,9 @@ static bool is_among(const int32_t *token, const int32_t *row, int n, int32_t id
 }
 
 static void sort_rows(const drt_model *m, const drt_mixer_rows *rows, int s, prompt *p) {
-    p->first = p->lead = rows->offsets[s];
-    p->end = p->first + rows->prompt[s];
+    p->lead = drt_prompt_lead(m, rows, s);
+    p->end = rows->offsets[s] + rows->prompt[s];
     p->visuals = p->texts = 0;
-    while (p->lead < p->end && rows->visual[p->lead] < 0 &&
-           (rows->token[p->lead] < 0 || is_bos(m, rows->token[p->lead])))
-        p->lead++;
     for (int32_t r = p->lead; r < p->end; r++) {
         int32_t id = rows->token[r];
         if (rows->visual[r] >= 0) p->visual[p->visuals++] = r;
@@ -144,7 +147,7 @@ static bool move_selection(drt_tape *t, const drt_batch *b, const int32_t *to, d
 
 const drt_batch *drt_token_mixer_batch(drt_tape *t, const drt_model *m, const drt_token_mixer *how, const drt_batch *b,
                                        const drt_tensor *seen) {
-    if (how->order == DRT_INPUT_NONE || !b->images) return b;
+    if (how->order != DRT_INPUT_TOKEN_MIXER || !b->images) return b;
     const drt_mixer_rows rows = {b->sequences, b->offsets, b->prompt, b->token, b->visual};
     drt_mixer_places places;
     if (!drt_token_mixer_places(t, m, how, &rows, seen, &places)) return NULL;

@@ -25,6 +25,9 @@ typedef struct {
     const int32_t *token, *visual; // [rows] as in drt_splice
 } drt_mixer_rows;
 
+// The row of sequence s from which on its prompt moves: behind a directed token in front, and BOS.
+int32_t drt_prompt_lead(const drt_model *m, const drt_mixer_rows *rows, int s);
+
 typedef struct {
     int32_t *to;    // [rows] the place of each row
     int32_t *match; // [rows] the row of a visual token's word, or DRT_MIXER_UNMATCHED

@@ -1,6 +1,7 @@
 // The public face of answering and evaluation: a model with the device it runs on.
 #include "api/watcher.h"
 
+#include "align/gps.h"
 #include "eval/tasks.h"
 #include "infer/generate.h"
 #include "infer/picture.h"
@@ -36,7 +37,7 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     *out = NULL;
     if (keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, auto", dtype);
     if (order == DRT_INPUT_ORDERS)
-        return drt_fail(err, DRT_EARG, "order '%s' is neither none nor token_mixer", o->order);
+        return drt_fail(err, DRT_EARG, "order '%s' is none of none, token_mixer, gps", o->order);
     drt_assistant *a = calloc(1, sizeof *a);
     if (!a) return drt_fail(err, DRT_ENOMEM, "no memory for an assistant");
     a->mixer = (drt_token_mixer){(drt_input_order)order, 0.1f, DRT_MIXER_BEFORE};
@@ -44,6 +45,7 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
     drt_status status = drt_device_open(&a->dev, o->device ? o->device : "cpu", o->threads, err);
     if (!status && !(a->tape = drt_tape_new(a->dev, err))) status = DRT_ENOMEM;
     if (!status) status = drt_model_open(&a->model, folder, &inference, err);
+    if (!status && a->order) status = drt_gps_check(a->model, a->order, err);
     if (!status && !drt_has_decoder(&a->model->config))
         status = drt_fail(err, DRT_ECONFIG,
                           "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder", folder);

@@ -1,5 +1,6 @@
 #include "base/arena.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,4 +113,15 @@ void drt_arena_reset(drt_arena *a) {
 
 size_t drt_arena_peak(const drt_arena *a) { return a->peak; }
 
+size_t drt_arena_spare(const drt_arena *a) { return a->held > a->used ? a->held - a->used : 0; }
+
 void drt_arena_limit(drt_arena *a, size_t bytes) { a->limit = bytes; }
+
+double drt_memory_free(void) {
+    FILE *f = fopen("/proc/meminfo", "r");
+    double kilobytes = 0;
+    char line[200];
+    while (f && !kilobytes && fgets(line, sizeof line, f)) sscanf(line, "MemAvailable: %lf kB", &kilobytes);
+    if (f) fclose(f);
+    return kilobytes * 1024;
+}

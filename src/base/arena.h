@@ -26,7 +26,10 @@ size_t drt_arena_mark(const drt_arena *a);         // bytes in use
 void drt_arena_release(drt_arena *a, size_t mark); // everything handed out since the mark becomes invalid
 void drt_arena_reset(drt_arena *a);                // release to 0 and merge blocks
 size_t drt_arena_peak(const drt_arena *a);         // most bytes ever in use
+size_t drt_arena_spare(const drt_arena *a);        // bytes held and not in use
 // Limits the memory the arena may hold (0: no limit): an allocation past it returns NULL.
 void drt_arena_limit(drt_arena *a, size_t bytes);
+
+double drt_memory_free(void); // bytes that programs can still get; 0 where the system does not say
 
 #endif

@@ -29,10 +29,10 @@ static const char help[] =
     "  --max-new-tokens N    longest answer (default 512)\n"
     "  --seed S              the same seed gives the same answers (default 0)\n"
     "  --system S            instead of the template's system prompt\n"
-    "  --order NAME          of the input: none, or token_mixer: visual tokens beside the words they are like\n"
-    "                        (default: as the model was trained)\n"
+    "  --order NAME          of the input: none; token_mixer: visual tokens beside the words they are like; gps: as\n"
+    "                        the model has learned (default: as the model was trained)\n"
     "  --tau X, --side S     of token_mixer: least cosine (default 0.1); before (default) or after the word\n"
-    "  --order-picture F     with --image and --prompt: an SVG of which visual tokens went to which words\n"
+    "  --order-picture F     with --image and --prompt: an SVG of what the order moved where\n"
     "  --template NAME       how the conversation is written (default: as the folder says, else v1)\n"
     "  --dtype TYPE          of the weights: f32, bf16, or auto (default), as the folder stores them\n"
     "  --adapter DIR         a PEFT folder of LoRA, as drt train and peft write them\n"
@@ -166,7 +166,7 @@ static drt_status draw_order(const asked *a, const drt_token_mixer *order, const
     if (!order) order = &m->config.order;
     if (order->order == DRT_INPUT_NONE)
         return drt_fail(err, DRT_ECONFIG,
-                        "--order-picture: the rows stay as they are; give --order token_mixer with it");
+                        "--order-picture: the rows stay as they are; give --order token_mixer or gps with it");
     drt_status status = drt_order_picture(m, t, order, &q, &svg, err);
     if (!status) status = drt_file_write(a->drawing, svg.bytes, svg.size, err);
     if (!status) fprintf(stderr, "written: %s\n", a->drawing);

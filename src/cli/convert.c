@@ -23,7 +23,7 @@ static const char help[] =
     "\n"
     "An original LLaVA has no <image> in its vocabulary. With --layout hf it gets one: a row in the embedding\n"
     "and the output projection, an entry in the tokenizer's files. What a training keeps beside its model for the\n"
-    "next one (directed.safetensors, sea.safetensors) stays in IN.\n"
+    "next one (directed.safetensors, sea.safetensors) stays in IN; a permuter (gps.safetensors) goes along, in f32.\n"
     "\n"
     "  drt convert out/run/model models/mine --dtype bf16\n"
     "  drt convert llava-v1.5-7b llava-hf --vision clip-vit-large-patch14-336\n";

@@ -12,7 +12,7 @@ static const char style[] =
     "<style>.drt-order{font:13px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
     ".drt-order .ground{fill:#fff}.drt-order text{fill:#57606a}.drt-order .title,.drt-order .word{fill:#1f2328}"
     ".drt-order .title{font-weight:600}.drt-order .word{font-weight:600}.drt-order .on{fill:#fff;font-weight:600}"
-    ".drt-order .rest{fill:#8c959f}"
+    ".drt-order .rest{fill:#8c959f}.drt-order .frame{fill:none;stroke:#8c959f}"
     "@media (prefers-color-scheme:dark){.drt-order .ground{fill:#0d1117}.drt-order text{fill:#9da7b3}"
     ".drt-order .title,.drt-order .word{fill:#e6edf3}.drt-order .on{fill:#fff}}</style>";
 
@@ -21,9 +21,13 @@ typedef struct {
     const drt_model *m;
     const drt_token_mixer *order;
     int32_t rows, *token, *visual; // [rows]
+    // TokenMixer
     drt_mixer_places at;
     int32_t *moved; // [rows] how many visual tokens a word has got
     int32_t *hue;   // [rows] of the colour of such a word
+    // GPS
+    drt_gps_places gps;
+    int32_t *place; // [rows] the first place with this row; -1: none
     drt_text *out;
     double x, y; // where the next piece of the prompt stands
 } drawing;
@@ -43,6 +47,16 @@ static drt_status read_question(const drt_model *m, const drt_order_question *q,
     return status;
 }
 
+static drt_status permute(drawing *d, drt_tape *t, const drt_mixer_rows *rows, drt_tensor *seen, drt_error *err) {
+    const drt_splice splice = {d->rows, d->token, d->visual};
+    d->place = d->moved;
+    drt_gps_arrange(t, d->m, NULL, rows, drt_splice_rows(t, d->m, &splice, seen), &d->gps);
+    if (drt_tape_failed(t, err)) return drt_tape_failed(t, NULL);
+    for (int32_t r = 0; r < d->rows; r++) d->place[r] = -1;
+    for (int32_t p = d->rows; p-- > 0;) d->place[d->gps.from[p]] = p;
+    return DRT_OK;
+}
+
 // Lays out the rows of the prompt and asks the order for their places.
 static drt_status arrange(drawing *d, drt_tape *t, const drt_encoded *e, float *pixels, drt_error *err) {
     int32_t image = drt_visual_rows(&d->m->config), row = 0;
@@ -59,6 +73,7 @@ static drt_status arrange(drawing *d, drt_tape *t, const drt_encoded *e, float *
         }
     const int32_t offsets[] = {0, d->rows}, prompt = d->rows;
     const drt_mixer_rows rows = {1, offsets, &prompt, d->token, d->visual};
+    if (d->order->order == DRT_INPUT_GPS) return permute(d, t, &rows, seen, err);
     if (!drt_token_mixer_places(t, d->m, d->order, &rows, seen, &d->at)) return drt_tape_failed(t, err);
     for (int32_t r = 0; r < d->rows; r++)
         if (d->visual[r] >= 0 && d->at.match[r] != DRT_MIXER_UNMATCHED) d->moved[d->at.match[r]]++;
@@ -151,24 +166,101 @@ static void draw_prompt(drawing *d) {
     free(from);
 }
 
-static void draw(drawing *d, const unsigned char *png, size_t size, drt_text *svg) {
-    drt_text body = {0};
+// ---- GPS: patches and pieces of the prompt in the colour of their place, and the permutation as a matrix
+// --------------
+
+static int hue_of(const drawing *d, int32_t place) { return (int)(300.0 * place / d->rows); }
+
+static void draw_places(const drawing *d) {
+    int side = d->m->config.vision.image / d->m->config.vision.patch;
+    double cell = (double)SIDE / side;
+    for (int32_t r = 0; r < d->rows; r++) {
+        int patch = d->visual[r] - d->m->config.keep_class;
+        if (d->visual[r] < 0 || patch < 0) continue;
+        drt_text_printf(d->out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" ",
+                        MARGIN + patch % side * cell, TOP + patch / side * cell, cell, cell);
+        if (d->place[r] < 0)
+            drt_text_puts(d->out, "fill=\"#000\" fill-opacity=\".45\"><title>nowhere</title></rect>\n");
+        else
+            drt_text_printf(d->out,
+                            "fill=\"hsl(%d,85%%,50%%)\" fill-opacity=\".4\"><title>place %d, was %d</title></rect>\n",
+                            hue_of(d, d->place[r]), d->place[r] + 1, r + 1);
+    }
+}
+
+static void draw_permuted(drawing *d) {
+    for (int32_t p = 0; p < d->rows;) {
+        int32_t r = d->gps.from[p], n = 1;
+        drt_text text = {0};
+        if (d->visual[r] < 0) put_word(d, d->token[r], &text);
+        else {
+            while (p + n < d->rows && d->visual[d->gps.from[p + n]] >= 0) n++;
+            drt_text_printf(&text, "▦ %d", n);
+        }
+        if (text.bytes)
+            put_piece(d, text.bytes, d->visual[r] < 0 ? "word" : "on", d->visual[r] < 0 ? -1 : hue_of(d, p + n / 2));
+        d->out->failed |= text.failed;
+        drt_text_free(&text);
+        p += n;
+    }
+}
+
+// Row by row of the matrix, from above: which row of the prompt stands at this place. A share is how dark the dot is.
+static void draw_matrix(drawing *d) {
+    const double cell = (double)SIDE / d->rows, dot = cell < 3 ? 3 : cell;
+    d->y += LINE;
+    drt_text_printf(d->out, "<text x=\"%d\" y=\"%.1f\">places from above, the rows they show from the left</text>\n",
+                    MARGIN, d->y);
+    d->y += 10;
+    drt_text_printf(d->out, "<rect class=\"frame\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%d\"/>\n", MARGIN, d->y,
+                    SIDE, SIDE);
+    for (int32_t p = 0; p < d->rows; p++) {
+        int32_t r = d->gps.from[p];
+        drt_text_printf(d->out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill-opacity=\"%.2f\" ",
+                        MARGIN + (r + 0.5) * cell - dot / 2, d->y + (p + 0.5) * cell - dot / 2, dot, dot,
+                        0.25 + 0.75 * (double)d->gps.share[p]);
+        if (d->visual[r] < 0) drt_text_puts(d->out, "class=\"rest\"/>\n");
+        else drt_text_printf(d->out, "fill=\"hsl(%d,85%%,50%%)\"/>\n", hue_of(d, p));
+    }
+    d->y += SIDE + MARGIN;
+}
+
+static void title_places(const drawing *d, drt_text *svg) {
+    int32_t lost = 0;
+    double share = 0;
+    for (int32_t r = 0; r < d->rows; r++) lost += d->place[r] < 0, share += (double)d->gps.share[r];
+    drt_text_printf(svg, "<text class=\"title\" x=\"%d\" y=\"27\">%lld of %lld places show another row</text>\n",
+                    MARGIN, (long long)d->gps.moved, (long long)d->gps.movable);
+    drt_text_printf(svg, "<text x=\"%d\" y=\"46\">", MARGIN);
+    if (d->m->extra.permuter->how.hard) drt_text_printf(svg, "%d rows stand nowhere</text>\n", lost);
+    else
+        drt_text_printf(svg, "rows are mixed; the one that counts most is shown, %.0f %% on average</text>\n",
+                        100 * share / d->rows);
+}
+
+static void title_words(const drawing *d, drt_text *svg) {
     int32_t visuals = 0, moved = 0;
     for (int32_t r = 0; r < d->rows; r++) visuals += d->visual[r] >= 0, moved += d->moved[r];
-    d->out = &body;
-    d->x = MARGIN, d->y = TOP + SIDE + 30;
-    draw_patches(d);
-    draw_prompt(d);
-    int width = SIDE + 2 * MARGIN, height = (int)d->y + MARGIN;
-    drt_text_printf(svg,
-                    "<svg class=\"drt-order\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
-                    "height=\"%d\">%s\n<rect class=\"ground\" width=\"%d\" height=\"%d\"/>\n",
-                    width, height, width, height, style, width, height);
     drt_text_printf(svg,
                     "<text class=\"title\" x=\"%d\" y=\"27\">%d of %d visual tokens moved</text>\n"
                     "<text x=\"%d\" y=\"46\">%s the word that each is most like, cosine ≥ %g</text>\n",
                     MARGIN, moved, visuals, MARGIN, d->order->side == DRT_MIXER_BEFORE ? "in front of" : "behind",
                     (double)d->order->tau);
+}
+
+static void draw(drawing *d, const unsigned char *png, size_t size, drt_text *svg) {
+    drt_text body = {0};
+    bool gps = d->order->order == DRT_INPUT_GPS;
+    d->out = &body;
+    d->x = MARGIN, d->y = TOP + SIDE + 30;
+    if (gps) draw_places(d), draw_permuted(d), draw_matrix(d);
+    else draw_patches(d), draw_prompt(d);
+    int width = SIDE + 2 * MARGIN, height = (int)d->y + MARGIN;
+    drt_text_printf(svg,
+                    "<svg class=\"drt-order\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
+                    "height=\"%d\">%s\n<rect class=\"ground\" width=\"%d\" height=\"%d\"/>\n",
+                    width, height, width, height, style, width, height);
+    (gps ? title_places : title_words)(d, svg);
     drt_text_printf(svg, "<image x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" href=\"data:image/png;base64,", MARGIN,
                     TOP, SIDE, SIDE);
     drt_text_base64(svg, png, size);
@@ -199,6 +291,7 @@ drt_status drt_order_picture(const drt_model *m, drt_tape *t, const drt_token_mi
     if (m->config.kind != DRT_MODEL_LLAVA)
         return drt_fail(err, DRT_ECONFIG, "%s sees no pictures beside words; use a LLaVA folder",
                         m->folder ? m->folder : "the model");
+    if (drt_gps_check(m, order, err)) return DRT_ECONFIG;
     float *pixels = malloc((size_t)drt_picture_size(m) * sizeof *pixels);
     drt_status status = pixels ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a picture");
     if (!status) status = read_question(m, q, &e, err);

@@ -1,5 +1,6 @@
 // A drawing of what an input order does to one question: the picture as the model sees it, every patch in the colour of
-// the word that its visual token went to, and below it the prompt as the decoder reads it.
+// the word that its visual token went to (TokenMixer) or of its place (GPS), and below it the prompt as the decoder
+// reads it; of GPS also the permutation as a matrix.
 //
 //   drt_order_question q = {.message = "What is left of the cup?", .image = "cup.jpg"};
 //   drt_text svg = {0};
@@ -9,7 +10,7 @@
 #ifndef DRT_EVAL_ORDER_PICTURE_H
 #define DRT_EVAL_ORDER_PICTURE_H
 
-#include "align/token_mixer.h"
+#include "align/gps.h"
 #include "base/text.h"
 #include "data/template.h"
 
@@ -19,8 +20,8 @@ typedef struct {
     const char *message, *image;
 } drt_order_question;
 
-// Appends one self-contained <svg>, readable on light and dark ground. DRT_ECONFIG: the model sees no pictures or has
-// no tokenizer; DRT_EIO, DRT_EFORMAT: the picture. Starts a step of the tape.
+// Appends one self-contained <svg>, readable on light and dark ground. DRT_ECONFIG: the model sees no pictures, has no
+// tokenizer, or no permuter where the order is gps; DRT_EIO, DRT_EFORMAT: the picture. Starts a step of the tape.
 drt_status drt_order_picture(const drt_model *m, drt_tape *t, const drt_token_mixer *order, const drt_order_question *q,
                              drt_text *svg, drt_error *err);
 

@@ -70,6 +70,7 @@ static drt_status walk_open(walk *w) {
     if (status) return status;
     w->align.ask = w->align.how;
     w->align.mixer = w->o->order ? *w->o->order : c->order;
+    if ((status = drt_gps_check(w->m, &w->align.mixer, w->err))) return status;
     w->align.context = drt_decoder_context(&c->language);
     w->align.image_rows = drt_visual_rows(c);
     w->pack.patches_side = v->image / v->patch;

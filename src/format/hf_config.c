@@ -91,7 +91,7 @@ static void projector_read(reader *r, const char *name, const char *key, drt_mod
                              r->name, key, name, DRT_PROJECTOR_LAYERS);
 }
 
-const char *const drt_input_order_names[] = {"none", "token_mixer"};
+const char *const drt_input_order_names[] = {"none", "token_mixer", "gps"};
 const char *const drt_mixer_side_names[] = {"before", "after"};
 
 static void order_read(reader *r, const json_t *o, drt_token_mixer *out) {
@@ -99,12 +99,12 @@ static void order_read(reader *r, const json_t *o, drt_token_mixer *out) {
     int order = drt_place_of(word(o, "name", "?"), drt_input_order_names, DRT_INPUT_ORDERS),
         side = drt_place_of(word(o, "side", "before"), drt_mixer_side_names, DRT_MIXER_SIDES);
     const json_t *tau = json_object_get(o, "tau");
-    double least = json_is_number(tau) ? json_number_value(tau) : 2;
+    double least = json_is_number(tau) ? json_number_value(tau) : order == DRT_INPUT_TOKEN_MIXER ? 2 : 0;
     *out = (drt_token_mixer){(drt_input_order)order, (float)least, (drt_mixer_side)side};
     if (order == DRT_INPUT_ORDERS || side == DRT_MIXER_SIDES || !(least >= -1 && least <= 1))
         r->status = drt_fail(r->err, DRT_ECONFIG,
                              "%s: drt_order is no order of the input that this version knows; it has \"name\" "
-                             "(none, token_mixer), \"tau\" from -1 to 1, \"side\" (before, after)",
+                             "(none, token_mixer, gps), of token_mixer \"tau\" from -1 to 1, \"side\" (before, after)",
                              r->name);
 }
 

@@ -95,15 +95,15 @@ typedef struct {
 
 enum { DRT_SCALES = 4 }; // the most scales of a picture
 
-// The order of the input (align/token_mixer.h); a folder remembers the one that it was trained with.
-typedef enum { DRT_INPUT_NONE, DRT_INPUT_TOKEN_MIXER, DRT_INPUT_ORDERS } drt_input_order;
+// The order of the input (align/token_mixer.h, align/gps.h); a folder remembers the one that it was trained with.
+typedef enum { DRT_INPUT_NONE, DRT_INPUT_TOKEN_MIXER, DRT_INPUT_GPS, DRT_INPUT_ORDERS } drt_input_order;
 typedef enum { DRT_MIXER_BEFORE, DRT_MIXER_AFTER, DRT_MIXER_SIDES } drt_mixer_side;
-extern const char *const drt_input_order_names[DRT_INPUT_ORDERS]; // "none", "token_mixer"
+extern const char *const drt_input_order_names[DRT_INPUT_ORDERS]; // "none", "token_mixer", "gps"
 extern const char *const drt_mixer_side_names[DRT_MIXER_SIDES];   // "before", "after"
 typedef struct {
     drt_input_order order; // NONE: rows stay as they are spliced
-    float tau;             // least cosine, in [-1, 1]
-    drt_mixer_side side;   // of its word that a visual token is put on
+    float tau;             // TOKEN_MIXER: least cosine, in [-1, 1]
+    drt_mixer_side side;   // TOKEN_MIXER: of its word that a visual token is put on
 } drt_token_mixer;
 
 // CLIP: a vision and a text tower of either family. VISION: the vision tower alone.

@@ -70,7 +70,9 @@ void drt_model_config_write(const drt_model_config *c, drt_text *out) {
         if (family->class_row)
             drt_text_printf(out, ",\n  \"projection_dim\": %d,\n  \"logit_scale_init_value\": 2.6592", c->text.joint);
     }
-    if (c->order.order != DRT_INPUT_NONE)
+    if (c->order.order == DRT_INPUT_GPS) // the rest is in gps.safetensors
+        drt_text_puts(out, ",\n  \"drt_order\": {\"name\": \"gps\"}");
+    else if (c->order.order != DRT_INPUT_NONE)
         drt_text_printf(out, ",\n  \"drt_order\": {\"name\": \"%s\", \"tau\": %.9g, \"side\": \"%s\"}",
                         drt_input_order_names[c->order.order], (double)c->order.tau,
                         drt_mixer_side_names[c->order.side]);

@@ -100,7 +100,7 @@ static drt_status prepare(work *w, drt_tape *tape, drt_error *err) {
     }
     if (!status) status = drt_picker_new(&w->picker, w->model, w->o->stop, w->o->stops, err);
     if (!status) status = drt_session_new(&w->session, w->model, tape, w->n, room, err);
-    if (!status) drt_session_order(w->session, w->o->order ? w->o->order : &w->model->config.order);
+    if (!status) status = drt_session_order(w->session, w->o->order ? w->o->order : &w->model->config.order, err);
     return status;
 }
 

@@ -41,7 +41,10 @@ void drt_session_free(drt_session *s) {
     free(s);
 }
 
-void drt_session_order(drt_session *s, const drt_token_mixer *order) { s->order = order; }
+drt_status drt_session_order(drt_session *s, const drt_token_mixer *order, drt_error *err) {
+    s->order = order;
+    return order ? drt_gps_check(s->model, order, err) : DRT_OK;
+}
 
 int64_t drt_session_length(const drt_session *s, int sequence) { return s->cache->length[sequence]; }
 
@@ -148,18 +151,27 @@ static void fill(const drt_session *s, const drt_feed *feeds, int n, bool score,
     p->offsets[c->sequences] = (int32_t)row;
 }
 
-// Puts the rows in the places that the input order gives them.
-static void arrange(const drt_session *s, packed *p, const drt_tensor *seen) {
-    const drt_mixer_rows rows = {s->cache->sequences, p->offsets, p->prompt, p->token, p->visual};
+static void mix(const drt_session *s, const drt_mixer_rows *rows, packed *p, const drt_tensor *seen) {
     drt_mixer_places places;
     int32_t *moved = drt_tape_alloc(s->tape, 2 * p->rows, sizeof *moved);
-    if (!moved || !drt_token_mixer_places(s->tape, s->model, s->order, &rows, seen, &places)) return;
+    if (!moved || !drt_token_mixer_places(s->tape, s->model, s->order, rows, seen, &places)) return;
     for (int64_t r = 0; r < p->rows; r++) {
         moved[places.to[r]] = p->token[r];
         moved[p->rows + places.to[r]] = p->visual[r];
     }
     p->token = moved;
     p->visual = moved + p->rows;
+}
+
+// The spliced rows in the places that the input order gives them.
+static drt_tensor *arrange(const drt_session *s, packed *p, drt_tensor *seen) {
+    const drt_mixer_rows rows = {s->cache->sequences, p->offsets, p->prompt, p->token, p->visual};
+    const drt_input_order order = seen && s->order ? s->order->order : DRT_INPUT_NONE;
+    if (order == DRT_INPUT_TOKEN_MIXER) mix(s, &rows, p, seen);
+    const drt_splice splice = {p->rows, p->token, p->visual};
+    drt_tensor *x = drt_splice_rows(s->tape, s->model, &splice, seen);
+    drt_gps_places places;
+    return order == DRT_INPUT_GPS ? drt_gps_arrange(s->tape, s->model, NULL, &rows, x, &places) : x;
 }
 
 // Packs and runs the feeds; the caller takes the states and then calls `settle`.
@@ -175,8 +187,6 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
     if (p->images) {
         seen = drt_visual_tokens(t, s->model, drt_picture_rows(s->model, p->patches, p->images), false);
     }
-    if (seen && s->order && s->order->order != DRT_INPUT_NONE) arrange(s, p, seen);
-    const drt_splice splice = {p->rows, p->token, p->visual};
     const drt_decoder_rows rows = {.sequences = s->cache->sequences,
                                    .offsets = p->offsets,
                                    .position = p->position,
@@ -185,7 +195,7 @@ static drt_status run(drt_session *s, const drt_feed *feeds, int n, bool score, 
                                    .selected = p->selected,
                                    .cache = s->cache,
                                    .cache_slot = p->slot};
-    drt_tensor *x = drt_splice_rows(t, s->model, &splice, seen);
+    drt_tensor *x = arrange(s, p, seen);
     *states = drt_decoder_run(t, &s->model->language, x, &rows, NULL);
     return drt_tape_failed(t, err);
 }

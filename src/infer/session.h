@@ -11,7 +11,7 @@
 #ifndef DRT_INFER_SESSION_H
 #define DRT_INFER_SESSION_H
 
-#include "align/token_mixer.h"
+#include "align/gps.h"
 #include "data/conversation.h"
 #include "model/model.h"
 
@@ -23,7 +23,8 @@ drt_status drt_session_new(drt_session **out, const drt_model *model, drt_tape *
 void drt_session_free(drt_session *s); // NULL is allowed
 
 // The input order of what is fed from now on, each feed by itself; it must outlive the session. NULL: none.
-void drt_session_order(drt_session *s, const drt_token_mixer *order);
+// DRT_ECONFIG: gps, and the model has no permuter.
+drt_status drt_session_order(drt_session *s, const drt_token_mixer *order, drt_error *err);
 int64_t drt_session_length(const drt_session *s, int sequence); // rows read so far
 // Forgets all rows from `length` on (a no-op if there are none).
 void drt_session_cut(drt_session *s, int sequence, int64_t length);

@@ -105,6 +105,7 @@ drt_status drt_model_files_open(drt_model_files *f, const char *folder, const ch
     else if (!status) {
         status = add_part(f, folder, true, err);
         if (!status) memset(f->part[0].holds, 1, sizeof f->part[0].holds);
+        if (!status) f->part[0].holds[DRT_PERMUTER] = false; // it has a file of its own
         f->text = strdup(folder);
         f->vision = strdup(folder);
         if (!status && (!f->text || !f->vision)) status = drt_fail(err, DRT_ENOMEM, "no memory");

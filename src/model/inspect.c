@@ -173,6 +173,34 @@ static void put_tokenizer(report *r, const drt_model_config *c, const char *fold
     drt_tokenizer_close(t);
 }
 
+// The order of the input that the model was trained in, and what that order needs.
+static void put_order(report *r, const drt_model_config *c, const char *folder) {
+    drt_error err = {0};
+    drt_permuter_shape shape;
+    drt_gps_how how;
+    drt_weights *w = NULL;
+    if (c->kind != DRT_MODEL_LLAVA || c->order.order == DRT_INPUT_NONE) return;
+    if (c->order.order == DRT_INPUT_TOKEN_MIXER) {
+        drt_text_printf(r->out, "order      token_mixer, cosine from %g, %s the word\n", (double)c->order.tau,
+                        drt_mixer_side_names[c->order.side]);
+        return;
+    }
+    if (drt_permuter_read(folder, c->language.width, &shape, &how, &err)) {
+        drt_text_puts(r->out, "order      gps\n");
+        fault(r, &err);
+        settle(r);
+        return;
+    }
+    drt_text_printf(r->out, "order      gps: %d blocks of %lld, feed-forward %lld, %s at temperature %g\n",
+                    shape.layers, (long long)shape.width, (long long)shape.hidden,
+                    how.hard ? drt_gps_choice_names[how.choice] : "rows mixed", (double)how.tau);
+    char *path = drt_path_join(folder, "gps.safetensors");
+    if (!path || drt_weights_open(&w, path, &err)) fault(r, &err), settle(r);
+    else put_weights(r, w, path), check_numbers(r, w);
+    drt_weights_close(w);
+    free(path);
+}
+
 static void put_files(report *r, const char *path) {
     drt_error err = {0};
     drt_model_files f;
@@ -183,6 +211,7 @@ static void put_files(report *r, const char *path) {
         put_config(r, &f.config);
         for (int p = 0; p < f.parts; p++) put_weights(r, f.part[p].weights, f.part[p].folder);
         match(r, &f);
+        put_order(r, &f.config, path);
         for (int p = 0; p < f.parts; p++) check_numbers(r, f.part[p].weights);
         if (f.config.kind != DRT_MODEL_VISION) put_tokenizer(r, &f.config, f.text);
         drt_model_files_close(&f);

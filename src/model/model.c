@@ -38,7 +38,7 @@ static void projector_declare(drt_model *m) {
     }
 }
 
-static void extras_declare(drt_model *m, const drt_model_options *o) {
+static drt_status extras_declare(drt_model *m, const drt_model_options *o, drt_error *err) {
     drt_params *p = m->params;
     int64_t d = m->config.language.width;
     if (o->order_classes) {
@@ -54,6 +54,12 @@ static void extras_declare(drt_model *m, const drt_model_options *o) {
         m->extra.probe =
             drt_param_add(p, DRT_PATCH_HEAD, o->probe_classes, m->config.vision.width, DRT_INIT_CONSTANT, 0);
     }
+    if (!o->permuter || !o->permuter->layers) return DRT_OK;
+    drt_permuter_shape shape = *o->permuter;
+    shape.width = d;
+    if (!shape.hidden) shape.hidden = 4 * d;
+    m->extra.permuter = drt_permuter_new(p, &shape, err);
+    return m->extra.permuter ? DRT_OK : err ? err->code : DRT_ENOMEM;
 }
 
 static drt_status declare(drt_model *m, const drt_model_options *o, drt_error *err) {
@@ -66,7 +72,7 @@ static drt_status declare(drt_model *m, const drt_model_options *o, drt_error *e
     }
     if (!status && c->kind == DRT_MODEL_LLAVA) projector_declare(m);
     if (!status && drt_has_decoder(c)) status = drt_decoder_declare(&m->language, &c->language, m->params, err);
-    if (!status) extras_declare(m, o);
+    if (!status) status = extras_declare(m, o, err);
     return status ? status : drt_adapter_declare(m, o, err); // last: the random numbers of others stay as they are
 }
 
@@ -144,6 +150,7 @@ void drt_model_close(drt_model *m) {
     drt_encoder_free(&m->clip_text.encoder);
     drt_decoder_free(&m->language);
     drt_adapter_free(&m->adapter);
+    drt_permuter_free(m->extra.permuter);
     drt_params_free(m->params);
     for (int i = 0; i < 3; i++) drt_weights_close(m->files[i]);
     drt_tokenizer_close(m->tokenizer);

@@ -16,6 +16,7 @@
 #include "model/adapter.h"
 #include "model/decoder.h"
 #include "model/image_token.h"
+#include "model/permuter.h"
 #include "model/storage.h"
 #include "model/tower.h"
 
@@ -27,15 +28,20 @@ typedef struct {
     drt_param *balance;         // [objectives, 1] log-variances of `weights: learned`
     drt_param *temperature;     // [1, 1] logarithm of the scale of SEA's scores (sea.safetensors)
     drt_param *probe;           // [classes, vision width] head of patch_words
+    drt_permuter *permuter;     // GPS (gps.safetensors); NULL: none
 } drt_extra;
 
 typedef struct drt_model_options {
     bool learns[DRT_GROUPS];
     drt_keep keep;
-    int order_classes;  // 0: no directed token, no order head
-    int objectives;     // 0: no balance
-    int probe_classes;  // 0: no probe
-    bool temperature;   // SEA's
+    int order_classes; // 0: no directed token, no order head
+    int objectives;    // 0: no balance
+    int probe_classes; // 0: no probe
+    bool temperature;  // SEA's
+    // The permuter of a training, its width the decoder's, hidden 0: four times that; layers 0: none. Where the folder
+    // or the adapter's has one it goes on with that, which must be of this shape. NULL: the adapter's, or the folder's
+    // if config.json names gps as its order.
+    const drt_permuter_shape *permuter;
     const char *scales; // of an assembled model: S²-Wrapper, "336,672,1008"; NULL or "": none
     uint64_t seed;      // of everything that is not in the files
     // Numbers in the files that will fill the towers and the decoder (0: nothing will). These then start as 0, and a

@@ -115,19 +115,48 @@ static void keep_files(drt_model *m, drt_model_files *f) {
     }
 }
 
-static drt_status open_files(drt_model **out, drt_model_files *f, const drt_model_options *options, drt_error *err) {
+// The folder that a permuter is read from, of the model's and its adapter's; NULL: none is. `shape`, to which o then
+// points, is the file's.
+static drt_status find_permuter(const drt_model_files *f, drt_model_options *o, const char *folder,
+                                drt_permuter_shape *shape, const char **from, drt_error *err) {
+    const drt_permuter_shape *want = o->permuter;
+    const int64_t width = f->config.language.width, hidden = want && want->hidden ? want->hidden : 4 * width;
+    drt_gps_how how;
+    *from = NULL;
+    if (want ? !want->layers : f->config.kind != DRT_MODEL_LLAVA) return DRT_OK;
+    if (o->adapter && drt_permuter_in_folder(o->adapter)) *from = o->adapter;
+    else if (folder && (want ? drt_permuter_in_folder(folder) : f->config.order.order == DRT_INPUT_GPS)) *from = folder;
+    if (!*from) return DRT_OK;
+    drt_status status = drt_permuter_read(*from, width, shape, &how, err);
+    if (!status && want && (want->layers != shape->layers || hidden != shape->hidden))
+        status = drt_fail(err, DRT_ECONFIG,
+                          "%s/gps.safetensors has %d layers with %lld columns inside, the recipe wants %d with %lld; "
+                          "set gps.layers and gps.ffn as it was trained with",
+                          *from, shape->layers, (long long)shape->hidden, want->layers, (long long)hidden);
+    o->permuter = shape;
+    return status;
+}
+
+// `folder`: of a whole model, NULL where it is assembled.
+static drt_status open_files(drt_model **out, drt_model_files *f, const char *folder, const drt_model_options *options,
+                             drt_error *err) {
     drt_model *m = NULL;
     drt_model_options o = *options;
+    drt_permuter_shape shape;
+    const char *permuter = NULL;
     drt_added_tokens added = {-1, -1};
     drt_status status = DRT_OK;
     if (f->config.kind == DRT_MODEL_LLAVA && f->config.image_token < 0)
         status = image_token(f, f->text, options->image_row, &added, err);
     o.stored = drt_model_files_numbers(f) + 2LL * f->grown * f->config.language.width;
+    if (!status) status = find_permuter(f, &o, folder, &shape, &permuter, err);
     if (!status) status = drt_model_declare(&m, &f->config, &o, err);
     if (!status) drt_storage_settle(m->params, f, o.keep, o.learns);
     if (!status) status = drt_model_allocate(m, &o, err);
     if (!status) status = weights_load(m, f, &o, err);
     if (!status) status = drt_adapter_load(m, err);
+    if (!status && permuter) status = drt_permuter_load(m->extra.permuter, m->params, permuter, err);
+    if (!status && permuter) m->config.order.order = DRT_INPUT_GPS; // an adapter's config does not tell
     if (!status && drt_has_vision(&f->config)) status = preprocess_load(m, f->vision, err);
     if (!status) status = finish(m, f->text, err);
     if (status) {
@@ -148,7 +177,7 @@ drt_status drt_model_open(drt_model **out, const char *folder, const drt_model_o
     *out = NULL;
     drt_status status = drt_model_files_open(&f, folder, options->vision, options->decoder, err);
     if (status) return status;
-    status = open_files(out, &f, options, err);
+    status = open_files(out, &f, folder, options, err);
     drt_model_files_close(&f);
     return status;
 }
@@ -185,7 +214,7 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     drt_status status = drt_scales_parse(&like, options->scales, "the assembled model", "s2_scales", err);
     if (!status) status = drt_model_files_pair(&f, &like, vision, language, err);
     if (status) return status;
-    status = open_files(&m, &f, options, err);
+    status = open_files(&m, &f, NULL, options, err);
     drt_model_files_close(&f);
     if (status) return status;
     scale_projector(m);

@@ -147,6 +147,7 @@ drt_status drt_model_save_as(const drt_model *m, const char *folder, drt_layout 
     drt_text config = {0};
     memset(with, 1, sizeof with);
     with[DRT_VISION] = !original;
+    with[DRT_PERMUTER] = false; // in a file of its own, for programs that know nothing of it
     if (!drt_weight_is_float(dtype)) return drt_fail(err, DRT_EARG, "dtype '%s' is not F32, BF16 or F16", dtype);
     drt_model_config c = m->config;
     c.pad = m->preprocess.aspect == DRT_ASPECT_PAD;
@@ -156,6 +157,7 @@ drt_status drt_model_save_as(const drt_model *m, const char *folder, drt_layout 
     if (!status && original) status = write_tower(m, folder, tower, dtype, err);
     else if (!status && drt_has_vision(&m->config)) status = write_processor(m, folder, false, err);
     if (!status) status = write_words(m, folder, err);
+    if (!status && m->extra.permuter) status = drt_permuter_save(m->extra.permuter, m->params, folder, err);
     // Last: a folder without it is no model yet.
     if (!status) return write_text(folder, "config.json", &config, err);
     drt_text_free(&config);
@@ -191,6 +193,7 @@ drt_status drt_model_compare(const drt_model *m, const char *folder, const char 
     drt_status status = drt_model_files_open(&f, folder, NULL, NULL, err);
     for (int i = 0; !status && i < m->params->slices; i++) {
         const drt_slice *s = &m->params->slice[i];
+        if (s->param->group == DRT_PERMUTER) continue;
         const drt_weight *found = drt_model_files_find(&f, s);
         status = drt_layout_fits(s, found, folder, err);
         if (!status) status = drt_layout_finite(found, err); // a number too large for F16 is infinite there
@@ -200,6 +203,7 @@ drt_status drt_model_compare(const drt_model *m, const char *folder, const char 
                               "disk sound?",
                               found->file, found->name);
     }
+    if (!status && m->extra.permuter) status = drt_permuter_compare(m->extra.permuter, m->params, folder, err);
     int part = 0, at = 0;
     const drt_weight *stranger = status ? NULL : drt_model_files_stranger(&f, &part, &at);
     if (stranger) status = drt_model_files_refuse(stranger, err);

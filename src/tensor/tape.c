@@ -84,6 +84,8 @@ drt_device *drt_tape_device(drt_tape *t) { return t->dev; }
 drt_arena *drt_tape_arena(drt_tape *t) { return t->values; }
 size_t drt_tape_peak(const drt_tape *t) { return drt_arena_peak(t->values) + drt_arena_peak(t->grads); }
 
+size_t drt_tape_spare(const drt_tape *t) { return drt_arena_spare(t->values) + drt_arena_spare(t->grads); }
+
 void drt_tape_limit(drt_tape *t, size_t bytes) {
     drt_arena_limit(t->values, bytes);
     drt_arena_limit(t->grads, bytes);

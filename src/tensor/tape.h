@@ -51,7 +51,8 @@ void drt_tape_set_noise(drt_tape *t, uint64_t key);
 uint64_t drt_tape_noise(const drt_tape *t);
 drt_device *drt_tape_device(drt_tape *t);
 drt_arena *drt_tape_arena(drt_tape *t);
-size_t drt_tape_peak(const drt_tape *t); // most bytes of values and gradients ever held
+size_t drt_tape_peak(const drt_tape *t);  // most bytes of values and gradients ever held
+size_t drt_tape_spare(const drt_tape *t); // bytes it holds for values and gradients and does not use now
 void drt_tape_limit(drt_tape *t, size_t bytes);
 
 void drt_tape_fail(drt_tape *t, drt_status code, const char *format, ...) __attribute__((format(printf, 3, 4)));

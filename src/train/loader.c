@@ -22,6 +22,7 @@ struct drt_loader {
     drt_pack_options pack;
     drt_align_options options;
     drt_step_data slot[SLOTS];
+    int64_t steps;  // of the schedule
     int32_t *index; // [batch] of the step being made
     bool clip;
 };
@@ -188,6 +189,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
     d->n = 0;
     d->rows = 0;
     d->totals = (drt_totals){0};
+    d->gps = drt_recipe_gps(l->r, step, l->steps);
     d->noise = drt_hash((int64_t[]){l->r->seed, step}, 2 * sizeof(int64_t)) | 1;
     drt_sample **s = drt_arena_array(d->arena, n, sizeof *s);
     if (!s) return drt_fail(err, DRT_ENOMEM, "no memory for %d samples", n);
@@ -299,6 +301,7 @@ drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_mode
         l->slot[i].arena = drt_arena_new(0);
         if (!l->slot[i].arena && !status) status = drt_fail(err, DRT_ENOMEM, "no memory for a loader");
     }
+    l->steps = *steps;
     if (!status && first < *steps)
         status = drt_prefetch_start(&l->prefetch, make_step, l, slots, SLOTS, first, *steps, err);
     if (status) {

@@ -14,7 +14,8 @@ typedef struct {
     int n;
     drt_totals totals;
     int64_t rows;
-    uint64_t noise; // key of the step's dropout
+    uint64_t noise;  // key of the step's dropout and Gumbel noise
+    drt_gps_how gps; // how the permuter is used in this step
 } drt_step_data;
 
 typedef struct drt_loader drt_loader;

@@ -27,7 +27,7 @@ double drt_group_factor(const drt_recipe *r, drt_group group) {
     case DRT_BALANCE: return r->weights == DRT_WEIGHTS_LEARNED ? 1 : 0;
     case DRT_PATCH_HEAD: return r->groups.patch_head;
     case DRT_ADAPTER: return *r->lora.targets || *r->lora.from ? 1 : 0;
-    case DRT_PERMUTER: break; // no part of a recipe's model
+    case DRT_PERMUTER: return r->groups.permuter;
     case DRT_GROUPS: break;
     }
     return 0;

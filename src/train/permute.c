@@ -26,26 +26,16 @@ double drt_permute_rate(int64_t width) { return 1e-4 * 2048 / (double)width; }
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 
-double drt_permute_bytes(const drt_permute *o) {
-    double n = (double)o->tokens, d = (double)o->width, rows = n * o->sets, sets = o->sets;
-    // Weights, gradients and two moments.
-    double learned = 4 * (2 * d * d + (o->layers - 1) * 11 * d * d);
-    // A block keeps q, k, v, the mix, its sum, two norms, the end of the feed-forward (8 d) and three times 4 d inside
-    // it; gradients need the largest of these again.
-    double rows_kept = rows * d * (1 + 2 + (o->layers - 1) * 20 + 12);
-    // Of a set: scores, softened scores, plan, hard plan, two gradients; Sinkhorn's two matrices and its trace.
-    double plans = sets * (n * n * 6 + 2.0 * o->how.sinkhorn.sweeps * n) + 2 * n * n + 4.0 * o->how.sinkhorn.sweeps * n;
-    return 4 * (learned + rows_kept + plans);
+static drt_permuter_shape shape_of(const drt_permute *o) {
+    return (drt_permuter_shape){o->width, 4 * o->width, o->layers};
 }
 
-// What programs can still get, in bytes; 0 where the system does not say.
-static double memory_free(void) {
-    FILE *f = fopen("/proc/meminfo", "r");
-    double kilobytes = 0;
-    char line[200];
-    while (f && !kilobytes && fgets(line, sizeof line, f)) sscanf(line, "MemAvailable: %lf kB", &kilobytes);
-    if (f) fclose(f);
-    return kilobytes * 1024;
+double drt_permute_bytes(const drt_permute *o) {
+    const drt_permuter_shape shape = shape_of(o);
+    double n = (double)o->tokens, sets = o->sets;
+    // Weights, gradients and two moments; what the tape holds.
+    return 16.0 * (double)drt_permuter_numbers(&shape) +
+           drt_permuter_bytes(&shape, n * sets, n * n * sets, n, o->how.sinkhorn.sweeps, true);
 }
 
 static drt_status check(const drt_permute *o, drt_error *err) {
@@ -55,7 +45,7 @@ static drt_status check(const drt_permute *o, drt_error *err) {
         return drt_fail(err, DRT_EARG,
                         "%d sets of %lld tokens of %lld numbers are more than can be counted; take fewer", o->sets,
                         (long long)o->tokens, (long long)o->width);
-    double need = drt_permute_bytes(o), have = memory_free();
+    double need = drt_permute_bytes(o), have = drt_memory_free();
     if (have > 0 && need > have)
         return drt_fail(err, DRT_ENOMEM,
                         "%d sets of %lld tokens at width %lld take about %.1f GB and %.1f GB are free; lower "
@@ -70,7 +60,7 @@ typedef struct {
     const drt_permute *o;
     drt_tape *t;
     drt_params *params;
-    drt_gps *g;
+    drt_permuter *g;
     float *tokens;            // [sets * N, d]
     int32_t *target, *column; // [sets * N] the permutation of each set; what was chosen
     int32_t *offsets;         // [sets + 1]
@@ -79,7 +69,7 @@ typedef struct {
 } experiment;
 
 static void experiment_end(experiment *e) {
-    drt_gps_free(e->g);
+    drt_permuter_free(e->g);
     drt_params_free(e->params);
     free(e->tokens);
     free(e->target);
@@ -91,9 +81,10 @@ static void experiment_end(experiment *e) {
 static drt_status experiment_begin(experiment *e, drt_error *err) {
     static const bool learns[DRT_GROUPS] = {[DRT_PERMUTER] = true};
     const drt_permute *o = e->o;
+    const drt_permuter_shape shape = shape_of(o);
     int64_t rows = o->sets * o->tokens;
     e->params = drt_params_new();
-    if (e->params) e->g = drt_gps_new(e->params, o->width, o->layers, err);
+    if (e->params) e->g = drt_permuter_new(e->params, &shape, err);
     if (!e->g) return drt_fail(err, DRT_ENOMEM, "no memory for the permuter");
     drt_status status = drt_params_allocate(e->params, learns, err);
     if (status) return status;
@@ -133,12 +124,12 @@ static drt_status gradients(experiment *e, drt_permute_step *step, drt_error *er
     drt_tape_set_noise(t, noise);
     int64_t n = o->tokens, right = 0;
     drt_tensor *x = drt_tensor_wrap(t, drt_mat_f32(e->tokens, o->sets * n, o->width), false);
-    drt_gps_scores(t, e->g, x, o->sets, e->offsets, o->dropout, e->scores);
+    drt_permuter_scores(t, e->g, x, o->sets, e->offsets, o->dropout, e->scores);
     for (int s = 0; s < o->sets && !drt_tape_failed(t, NULL); s++) {
         int32_t *column = e->column + e->offsets[s], *target = e->target + e->offsets[s];
         uint64_t own = drt_hash((uint64_t[]){noise, (uint64_t)s}, 2 * sizeof(uint64_t));
         drt_permutation_terms terms = {0, 0, 0};
-        drt_tensor *p = drt_gps_plan(t, e->g, &how, e->scores[s], own);
+        drt_tensor *p = drt_gps_plan(t, o->width, &how, e->scores[s], own);
         if (!p) break;
         drt_status status = drt_gps_choose(how.choice, p->value, column, err);
         if (status) return drt_fail_in(err, "step %lld", (long long)step->step + 1);

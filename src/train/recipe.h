@@ -37,6 +37,7 @@ typedef enum { DRT_BAD_STOP, DRT_BAD_SKIP } drt_bad_kind;
 typedef enum { DRT_SCHEDULE_COSINE, DRT_SCHEDULE_LINEAR, DRT_SCHEDULE_CONSTANT } drt_schedule_kind;
 typedef enum { DRT_WEIGHTS_FIXED, DRT_WEIGHTS_LEARNED } drt_weights_kind;
 typedef enum { DRT_PASSES_ALL, DRT_PASSES_SAMPLED } drt_passes_kind;
+typedef enum { DRT_GPS_UNROLLED, DRT_GPS_IMPLICIT } drt_gps_gradient;
 
 // Strings are never NULL once loaded ("" when not given) and belong to the recipe.
 typedef struct {
@@ -85,7 +86,7 @@ typedef struct {
     // Each part's learning rate as a multiple of optimizer.lr; 0: frozen.
     struct {
         double vision, projector, language, directed, order_head;
-        double clip_text, clip_projection, temperature, patch_head;
+        double clip_text, clip_projection, temperature, patch_head, permuter;
     } groups;
     // Each objective's weight; 0: off.
     struct {
@@ -115,6 +116,18 @@ typedef struct {
         double tau;
         drt_mixer_side side;
     } token_mixer;
+    struct { // with token_mixer.order gps
+        int64_t layers;
+        int64_t ffn;                // columns inside the feed-forward; 0: four times the decoder's width
+        double alpha;               // added to the diagonal of the scores
+        double tau_first, tau_last; // temperature, along half a cosine over the steps
+        double hard_from;           // rows are chosen after this share of the steps; 1: never
+        drt_gps_choice hard;
+        int64_t sweeps;
+        drt_gps_gradient gradient;
+        bool noise; // Gumbel's
+        double dropout;
+    } gps;
     struct {
         int64_t every; // steps, 0: only at the end
         int64_t keep;
@@ -154,6 +167,10 @@ void drt_recipe_help(drt_text *out);
 
 // The input order that a recipe asks for.
 drt_token_mixer drt_recipe_mixer(const drt_recipe *r);
+// The permuter (drt_model_options), with layers 0 where the order is not gps; and how it is used in `step` (0-based) of
+// `steps`, or after the last.
+drt_permuter_shape drt_recipe_permuter(const drt_recipe *r);
+drt_gps_how drt_recipe_gps(const drt_recipe *r, int64_t step, int64_t steps);
 
 // How conversations are written; NULL: as the model has it (auto).
 const drt_template *drt_recipe_template(const drt_recipe *r);

@@ -73,6 +73,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     FACTOR(groups.clip_projection, "1", "rate of CLIP's two projections (task clip)"),
     FACTOR(groups.temperature, "1", "rate of learned temperatures"),
     FACTOR(groups.patch_head, "1", "rate of the head of objective patch_words"),
+    FACTOR(groups.permuter, "1", "rate of GPS's permuter"),
 
     FACTOR(objectives.language, "1", "weight of next-token prediction; 0: off"),
     FACTOR(objectives.image_order, "0", "weight of naming the permutation of a shuffled image"),
@@ -95,9 +96,22 @@ const drt_recipe_key drt_recipe_keys[] = {
     INT(sea.window, "2", 1, 1024, "one patch is drawn of every window of so many by so many"),
     CHOICE(sea.negate, "auto", "auto|true|false", "sign that the labels must have been made with; auto: any"),
 
-    CHOICE(token_mixer.order, "none", "none|token_mixer", "order of the input: visual tokens beside the words they are like"),
+    CHOICE(token_mixer.order, "none", "none|token_mixer|gps",
+           "order of the input: visual tokens at words they are like; gps: a learned one"),
     NUMBER(token_mixer.tau, "0.1", -1, 1, 0, "least cosine of a visual token and its word"),
     CHOICE(token_mixer.side, "before", "before|after", "of its word that a visual token is put on"),
+
+    INT(gps.layers, "4", 1, 4096, "blocks of the permuter (token_mixer.order=gps)"),
+    INT(gps.ffn, "0", 0, 1 << 24, "columns inside its feed-forward; 0: four times the decoder's width"),
+    NUMBER(gps.alpha, "0.5", -1e6, 1e6, 0, "added to the diagonal of its scores: for rows to stay"),
+    NUMBER(gps.tau_first, "2", 0, 1e6, DRT_KEY_ABOVE, "temperature of the first step"),
+    NUMBER(gps.tau_last, "0.1", 0, 1e6, DRT_KEY_ABOVE, "of the last step, by a cosine; the model keeps it"),
+    NUMBER(gps.hard_from, "0.5", 0, 1, 0, "rows are chosen after this share of the steps, mixed before; 1: never"),
+    CHOICE(gps.hard, "argmax", "argmax|assignment", "which rows: the largest of each place, or a best permutation"),
+    INT(gps.sweeps, "50", 1, 1 << 20, "of Sinkhorn's normalisation at most"),
+    CHOICE(gps.gradient, "unrolled", "unrolled|implicit", "of the sweeps made, exact, or of their fixed point"),
+    FLAG(gps.noise, "true", "Gumbel noise on the scores while training"),
+    NUMBER(gps.dropout, "0.1", 0, 1, DRT_KEY_BELOW, "inside the permuter's feed-forward"),
 
     INT(checkpoint.every, "0", 0, MOST_INT, "steps between checkpoints; 0: only at the end"),
     INT(checkpoint.keep, "2", 1, 1 << 20, "newest checkpoints to keep"),

@@ -1,6 +1,7 @@
 // What must hold between keys of a recipe.
 #include "train/recipe_keys.h"
 
+#include <math.h>
 #include <stddef.h>
 
 // Objectives by the task that can compute them.
@@ -51,17 +52,21 @@ static drt_status check_objectives(const drt_recipe *r, const drt_recipe_key **k
     *key = drt_recipe_key_find("token_mixer.order");
     if (r->token_mixer.order != DRT_INPUT_NONE && r->task != DRT_TASK_LLAVA)
         return drt_fail(err, DRT_ECONFIG,
-                        "token_mixer.order: it puts visual tokens beside words, and task %s has no two of them in one "
+                        "token_mixer.order: it orders visual tokens and words, and task %s has no two of them in one "
                         "sequence; set it to none, or task: llava",
                         tasks[r->task]);
+    if (r->token_mixer.order == DRT_INPUT_GPS && r->objectives.image_order > 0 && r->order.token == DRT_ORDER_VISUAL)
+        return drt_fail(err, DRT_ECONFIG,
+                        "token_mixer.order: gps mixes visual rows with words, and order.token=visual reads the visual "
+                        "rows; set order.token to end or start");
     return DRT_OK;
 }
 
 static drt_status check_parts(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
     double learning = 0;
     if (r->task == DRT_TASK_LLAVA)
-        learning =
-            r->groups.vision + r->groups.projector + r->groups.language + r->groups.directed + r->groups.order_head;
+        learning = r->groups.vision + r->groups.projector + r->groups.language + r->groups.directed +
+                   r->groups.order_head + (r->token_mixer.order == DRT_INPUT_GPS ? r->groups.permuter : 0);
     else if (r->task == DRT_TASK_CLIP)
         learning = r->groups.vision + r->groups.clip_text + r->groups.clip_projection + r->groups.patch_head;
     else learning = r->groups.language;
@@ -130,6 +135,23 @@ const drt_template *drt_recipe_template(const drt_recipe *r) {
 
 drt_token_mixer drt_recipe_mixer(const drt_recipe *r) {
     return (drt_token_mixer){r->token_mixer.order, (float)r->token_mixer.tau, r->token_mixer.side};
+}
+
+drt_permuter_shape drt_recipe_permuter(const drt_recipe *r) {
+    if (r->token_mixer.order != DRT_INPUT_GPS) return (drt_permuter_shape){0};
+    return (drt_permuter_shape){.hidden = r->gps.ffn, .layers = (int)r->gps.layers};
+}
+
+drt_gps_how drt_recipe_gps(const drt_recipe *r, int64_t step, int64_t steps) {
+    drt_gps_how how = drt_gps_defaults;
+    how.alpha = (float)r->gps.alpha;
+    // Far below what the bound on scores lets through, and still a number to divide by.
+    how.tau = fmaxf(drt_gps_tau((float)r->gps.tau_first, (float)r->gps.tau_last, step, steps), 1e-6f);
+    how.sinkhorn.sweeps = (int)r->gps.sweeps;
+    how.sinkhorn.implicit = r->gps.gradient == DRT_GPS_IMPLICIT;
+    how.choice = r->gps.hard;
+    how.hard = r->gps.hard_from < 1 && (double)step >= r->gps.hard_from * (double)steps;
+    return how;
 }
 
 drt_status drt_recipe_contradiction(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {

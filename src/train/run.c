@@ -132,6 +132,10 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
     }
     if (u->t.m->extra.temperature)
         drt_log_number(u->log, "sea_scale", exp(drt_scalar(&u->t.m->extra.temperature->tensor)));
+    if (s->movable > 0) {
+        drt_log_number(u->log, "gps_tau", (double)drt_recipe_gps(u->r, u->step - 1, u->t.steps).tau);
+        drt_log_number(u->log, "gps_moved", s->moved / s->movable);
+    }
     drt_log_number(u->log, "grad_norm", s->grad_norm);
     if (due(u)) {
         snprintf(name, sizeof name, "%016llx", (unsigned long long)drt_params_learned(u->t.m->params));
@@ -217,6 +221,8 @@ static drt_status finish(run *u, drt_error *err) {
     const drt_template *how = drt_recipe_template(u->r);
     u->t.m->preprocess.aspect = u->r->data.aspect;
     u->t.m->config.order = drt_recipe_mixer(u->r);
+    drt_permuter *permuter = u->t.m->extra.permuter;
+    if (permuter) permuter->how = drt_recipe_gps(u->r, u->step, u->t.steps);
     // A caption is no way to talk with the model: after stage 1 it keeps the one that it came with.
     if (how && !how->caption)
         snprintf(u->t.m->config.conversation, sizeof u->t.m->config.conversation, "%s", how->name);
@@ -226,6 +232,7 @@ static drt_status finish(run *u, drt_error *err) {
     if (!status && u->t.bank)
         status = drt_directed_save(u->t.m, u->t.bank, (int)u->r->order.bank, u->t.cells, folder, err);
     if (!status) status = drt_sea_save(u->t.m, folder, err);
+    if (!status && permuter && beside) status = drt_permuter_save(permuter, u->t.m->params, folder, err);
     if (!status) status = beside ? drt_adapter_save(u->t.m, folder, err) : drt_model_save(u->t.m, folder, "F32", err);
     if (!status) status = draw_curves(u, err);
     free(folder);

@@ -18,7 +18,7 @@ static drt_model_options options_of(const drt_recipe *r) {
     // A part that no loss reads learns nothing: its state would be dead weight in every checkpoint.
     if (!(r->objectives.image_order > 0)) o.learns[DRT_ORDER_HEAD] = false;
     if (!o.order_classes || r->order.token == DRT_ORDER_VISUAL) o.learns[DRT_DIRECTED] = false;
-    return o;
+    return o; // o.permuter is the caller's
 }
 
 // Where directed.safetensors is sought: beside the adapter that training goes on with, if it is there.
@@ -59,6 +59,8 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
     // What is saved must be a folder for transformers; an adapter's base stays as it is.
     o.progress = progress;
     o.image_row = !o.lora && !o.adapter;
+    const drt_permuter_shape permuter = drt_recipe_permuter(r);
+    o.permuter = &permuter;
     *bank = NULL;
     *out = NULL;
     drt_status status;

@@ -63,16 +63,21 @@ static drt_tensor *losses(drt_tape *t, const drt_forward *f, const drt_recipe *r
 
 drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
                                const drt_step_data *data, drt_step_report *report, drt_error *err) {
-    bool guided = r->objectives.guided > 0;
+    bool guided = r->objectives.guided > 0, gps = options->mixer.order == DRT_INPUT_GPS;
+    drt_gps_step order = {.how = data->gps, .dropout = (float)r->gps.dropout, .noise = r->gps.noise ? data->noise : 0};
     memset(report, 0, sizeof *report);
     for (int k = 0; k < DRT_OBJECTIVES; k++) report->part[k] = NAN;
     report->rows = data->rows;
     for (int i = 0; i < data->n; i++) {
         drt_forward f = {.model = m, .batch = data->batch[i], .totals = &data->totals, .options = options};
+        if (gps) f.gps = &order;
         drt_tape_begin(t, true);
         if (data->noise)
             drt_tape_set_noise(t, drt_hash((uint64_t[]){data->noise, (uint64_t)i}, 2 * sizeof(uint64_t)) | 1);
         drt_forward_run(t, &f, guided, r->train.recompute);
+        order.first += data->batch[i]->sequences;
+        report->moved += (double)f.places.moved;
+        report->movable += (double)f.places.movable;
         drt_tensor *loss = losses(t, &f, r, report);
         if (loss) report->loss += drt_scalar(loss);
         if (!drt_tape_failed(t, NULL) && loss && isfinite(drt_scalar(loss))) drt_backward(t, loss);

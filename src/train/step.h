@@ -11,6 +11,7 @@ typedef struct {
     double part[DRT_OBJECTIVES]; // each objective's mean over the step; NaN where it had no row
     drt_score score[DRT_OBJECTIVES];
     double grad_norm, lr;
+    double moved, movable; // places of prompts with another row in them, of those that GPS fills
     int64_t rows;
 } drt_step_report;
 

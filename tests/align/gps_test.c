@@ -12,6 +12,7 @@
 
 enum { WIDTH = 12, LAYERS = 3, SETS = 2, ROWS = 12 };
 static int32_t offsets[SETS + 1] = {0, 7, 12};
+static const drt_permuter_shape shape = {WIDTH, 4 * WIDTH, LAYERS};
 
 typedef struct {
     const char *name;
@@ -35,7 +36,7 @@ typedef struct {
     drt_device *dev;
     drt_tape *t;
     drt_params *p;
-    drt_gps *g;
+    drt_permuter *g;
     drt_tensor *x, *plan[SETS];
     float loss;
 } bench;
@@ -64,7 +65,7 @@ static void begin(bench *b, const char *device) {
     check_ok(drt_device_open(&b->dev, device, 1, &err));
     b->t = drt_tape_new(b->dev, &err);
     b->p = drt_params_new();
-    b->g = drt_gps_new(b->p, WIDTH, LAYERS, &err);
+    b->g = drt_permuter_new(b->p, &shape, &err);
     check(b->t && b->g);
     check_ok(drt_params_allocate(b->p, learns, &err));
     int64_t n, total = 0;
@@ -75,11 +76,11 @@ static void begin(bench *b, const char *device) {
         memcpy(to.data, w, (size_t)n * sizeof *w);
         total += n;
     }
-    assert_int_equal(total, drt_gps_numbers(WIDTH, LAYERS));
+    assert_int_equal(total, drt_permuter_numbers(&shape));
 }
 
 static void end(bench *b) {
-    drt_gps_free(b->g);
+    drt_permuter_free(b->g);
     drt_params_free(b->p);
     drt_tape_free(b->t);
     drt_device_close(b->dev);
@@ -98,11 +99,11 @@ static void run(bench *b, const golden_case *c) {
     drt_tape_begin(b->t, true);
     drt_tape_set_noise(b->t, c->noise);
     b->x = drt_tensor_wrap(b->t, drt_mat_f32((float *)numbers(b, NULL, "%s%s", "x", ""), ROWS, WIDTH), true);
-    check(drt_gps_scores(b->t, b->g, b->x, SETS, offsets, c->dropout, scores));
+    check(drt_permuter_scores(b->t, b->g, b->x, SETS, offsets, c->dropout, scores));
     for (uint64_t s = 0; s < SETS; s++) {
         int32_t column[ROWS];
         uint64_t own = c->noise ? drt_hash((uint64_t[]){c->noise, s}, 2 * sizeof(uint64_t)) : 0;
-        b->plan[s] = drt_gps_plan(b->t, b->g, &how, scores[s], own);
+        b->plan[s] = drt_gps_plan(b->t, WIDTH, &how, scores[s], own);
         check(b->plan[s] != NULL);
         check_ok(drt_gps_choose(DRT_GPS_ARGMAX, b->plan[s]->value, column, &err));
         drt_tensor *hard = c->hard ? drt_one_hot(b->t, b->plan[s], column) : NULL;
@@ -197,7 +198,7 @@ static void shapes_refused(void **state) {
     drt_tape_begin(b.t, false);
     float x[ROWS * WIDTH] = {0};
     drt_tensor *narrow = drt_tensor_wrap(b.t, drt_mat_f32(x, ROWS, WIDTH - 1), false);
-    check(!drt_gps_scores(b.t, b.g, narrow, SETS, offsets, 0, scores));
+    check(!drt_permuter_scores(b.t, b.g, narrow, SETS, offsets, 0, scores));
     check_refused(drt_tape_failed(b.t, &err), DRT_EARG, "12 x 11");
     end(&b);
 }

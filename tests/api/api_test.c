@@ -111,7 +111,7 @@ static void refuses(void **state) {
     check_refused(drt_assistant_open(&a, r->clip, NULL, &err), DRT_ECONFIG, "CLIP");
     check_refused(drt_assistant_open(&a, r->model, &(drt_assistant_options){.device = "gpu"}, &err), DRT_EARG, "gpu");
     check_refused(drt_assistant_open(&a, r->model, &(drt_assistant_options){.order = "sort"}, &err), DRT_EARG,
-                  "'sort' is neither none nor token_mixer");
+                  "'sort' is none of none, token_mixer, gps");
     check_refused(drt_assistant_open(&a, r->model, &(drt_assistant_options){.adapter = "no/adapter"}, &err), DRT_EIO,
                   "no/adapter");
     check(drt_assistant_open(&a, "no/such/model", NULL, NULL) == DRT_EIO);

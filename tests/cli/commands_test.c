@@ -180,6 +180,23 @@ static void trained(void **state) {
          0, "");
     says(w, "eval @/start --adapter @/lora/adapter --puzzles --passes 1" EVAL, 0,
          "permutation of a shuffled picture named");
+    // A permuter is used by itself, can be left aside, and goes along; an adapter's is the adapter's.
+    says(w, TRAIN "token_mixer.order=gps gps.layers=2 data.template=v1 out=@/permuted", 0, "");
+    eval_says(w, "eval @/permuted/model" EVAL, "\"order\": \"gps\"");
+    eval_says(w, "eval @/permuted/model --order none" EVAL, "\"order\": \"none\"");
+    says(w, "convert @/permuted/model @/permuted/bf16 --dtype bf16", 0, "read back and compared");
+    says(w, "inspect @/permuted/bf16", 0, "order      gps: 2 blocks of |argmax at temperature 0.1");
+    says(w,
+         "chat @/permuted/bf16 --image " PICTURE " --prompt x --max-new-tokens 1 --threads 1 --order-picture @/x.svg",
+         0, "written: ");
+    says(w, "eval @/start --order gps" EVAL, 1,
+         "has no permuter (gps.safetensors); train it with token_mixer.order=gps");
+    says(w,
+         "train model=@/permuted/model data.file=@/small/pretrain.json train.steps=1 threads=1 token_mixer.order=gps "
+         "out=@/x",
+         1, "set gps.layers and gps.ffn as it was trained with");
+    says(w, TRAIN "token_mixer.order=gps gps.layers=2 lora.targets=q_proj groups.projector=0 out=@/lora-gps", 0, "");
+    eval_says(w, "eval @/start --adapter @/lora-gps/adapter" EVAL, "\"order\": \"gps\"");
     // What transformers computed without it is another model's.
     says(w,
          "train model=" VERIFY "model data.file=@/small/pretrain.json train.steps=3 train.batch=2 threads=1 lr=0.1 "
@@ -191,7 +208,7 @@ static void trained(void **state) {
     says(w, "eval @/start --adapter @/none" EVAL, 1, "/none/adapter_config.json: cannot open");
     says(w, "eval @/start --tau 0.2" EVAL, 2, "--tau says how --order token_mixer works; give both");
     says(w, "chat @/start --image " PICTURE " --prompt x --order-picture @/x.svg", 1,
-         "give --order token_mixer with it");
+         "give --order token_mixer or gps with it");
 }
 
 // SEA from its labels to a drawing, as the README has it, on twelve pictures; labels that do not fit are refused.

@@ -70,6 +70,37 @@ static void patches_and_words(void **state) {
     check(moved[0] == 0 && moved[1] > 0 && moved[1] < moved[2] && moved[2] == TINY_PATCHES);
 }
 
+// Every patch once, every place of the prompt once; what a place shows and what the title counts are the same.
+static void places_of_gps(void **state) {
+    world w = *(const world *)*state;
+    for (int hard = 0; hard < 2; hard++) {
+        const drt_order_question q = {.message = "<b>what & where?\n", .image = w.picture};
+        drt_text svg = {0};
+        drt_error err = {0};
+        int moved = 0, all = 0, lost = 0;
+        w.m = tiny_gps(3, hard);
+        check_ok(drt_order_picture(w.m, w.t, &w.m->config.order, &q, &svg, &err));
+        check_svg(&svg);
+        const char *title = strstr(svg.bytes, "class=\"title\"");
+        check(title && sscanf(strchr(title, '>'), ">%d of %d places", &moved, &all) == 2);
+        check(moved > 0 && moved <= all && all > TINY_PATCHES);
+        assert_int_equal(count(svg.bytes, "<title>"), TINY_PATCHES);
+        check(count(svg.bytes, "<title>nowhere") + count(svg.bytes, "<title>place") == TINY_PATCHES);
+        assert_int_equal(count(svg.bytes, "fill-opacity=\"") - TINY_PATCHES, all + 1); // dots of the matrix, BOS too
+        const char *stand = strstr(svg.bytes, " rows stand nowhere");
+        check((stand != NULL) == hard && (strstr(svg.bytes, "rows are mixed") != NULL) == !hard);
+        if (hard) {
+            while (stand[-1] != '>') stand--;
+            lost = atoi(stand);
+            check(lost >= count(svg.bytes, "<title>nowhere") && lost < all);
+        }
+        drt_text_free(&svg);
+        check_refused(drt_order_picture(((const world *)*state)->m, w.t, &w.m->config.order, &q, &svg, &err),
+                      DRT_ECONFIG, "has no permuter");
+        drt_model_close(w.m);
+    }
+}
+
 static void refusals(void **state) {
     const world *w = *state;
     const drt_token_mixer order = {DRT_INPUT_TOKEN_MIXER, 0, DRT_MIXER_BEFORE};
@@ -88,6 +119,7 @@ static void refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(patches_and_words),
+        cmocka_unit_test(places_of_gps),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -103,6 +103,22 @@ static void turns_add_up(void **state) {
     const drt_token_mixer mixer = {DRT_INPUT_TOKEN_MIXER, 0.1f, DRT_MIXER_BEFORE};
     turns_add_up_with(*state, NULL);
     turns_add_up_with(*state, &mixer);
+    for (int hard = 0; hard < 2; hard++) { // its own order without being told
+        world w = *(const world *)*state;
+        const drt_token_mixer none = {.order = DRT_INPUT_NONE}, gps = {.order = DRT_INPUT_GPS};
+        drt_error err = {0};
+        drt_chat *c;
+        drt_reply r;
+        const drt_generate_options o = {.max_new_tokens = 1, .order = &gps};
+        drt_model *own = w.m;
+        check_ok(drt_chat_new(&c, own, w.t, drt_template_find("v1"), NULL, &err));
+        check_refused(drt_chat_say(c, "x", &o, &r, &err), DRT_ECONFIG, "has no permuter (gps.safetensors)");
+        drt_chat_free(c);
+        w.m = tiny_gps(5, hard);
+        turns_add_up_with(&w, NULL);
+        turns_add_up_with(&w, &none);
+        drt_model_close(w.m);
+    }
 }
 
 static void system_prompt_is_exchanged(void **state) {

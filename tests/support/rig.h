@@ -10,8 +10,9 @@
 //
 // A golden file holds "pixels" [images, 3, side, side] of all samples in their order; of sample S and its pass P
 // "s.S.p.P.ids" and ".labels" (before expansion: -200 an image, -300 the directed token) and ".info" = [kind,
-// permutation] (absent: a plain pass), ".prompt" the ids in front of the first answer; "s.S.pairs" and ".pair_ids" (SEA);
-// "bank" [classes, cells], "directed", "order.weight", "order.bias", "balance", "log_scale" where they matter.
+// permutation] (absent: a plain pass), ".prompt" the ids in front of the first answer; "s.S.pairs" and ".pair_ids"
+// (SEA); "bank" [classes, cells], "directed", "order.weight", "order.bias", "balance", "log_scale", "w.NAME" of the
+// permuter's tensors, where they matter. The permuter is used as the recipe has it in the first step.
 #ifndef DRT_TESTS_RIG_H
 #define DRT_TESTS_RIG_H
 

@@ -17,7 +17,7 @@ static const drt_tower vision = {.family = &drt_clip,
                                  .image = TINY_IMAGE,
                                  .patch = TINY_PATCH};
 
-static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classes) {
+static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classes, const drt_permuter_shape *permuter) {
     drt_error err = {0};
     drt_model *m = NULL;
     drt_tokenizer *tok = NULL;
@@ -26,7 +26,7 @@ static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classe
     c->language.vocab = drt_tokenizer_size(tok) + 5;
     c->language.eos = drt_tokenizer_eos(tok);
     c->image_token = c->language.vocab - 1;
-    const drt_model_options o = {.order_classes = order_classes, .seed = seed};
+    const drt_model_options o = {.order_classes = order_classes, .seed = seed, .permuter = permuter};
     check_ok(drt_model_new(&m, c, &o, &err));
     m->tokenizer = tok;
     drt_rng r;
@@ -41,7 +41,7 @@ static drt_model *open_tiny(drt_model_config *c, uint64_t seed, int order_classe
     return m;
 }
 
-drt_model *tiny_llava(uint64_t seed, int order_classes) {
+static drt_model_config llava(void) {
     drt_model_config c = {.kind = DRT_MODEL_LLAVA, .vision = vision, .select_layer = -2, .projector = 2};
     c.language = (drt_decoder_config){.width = 20,
                                       .layers = 2,
@@ -57,7 +57,21 @@ drt_model *tiny_llava(uint64_t seed, int order_classes) {
                                       .rope_theta = 10000,
                                       .bos = 1,
                                       .pad = 0};
-    return open_tiny(&c, seed, order_classes);
+    return c;
+}
+
+drt_model *tiny_llava(uint64_t seed, int order_classes) {
+    drt_model_config c = llava();
+    return open_tiny(&c, seed, order_classes, NULL);
+}
+
+drt_model *tiny_gps(uint64_t seed, bool hard) {
+    drt_model_config c = llava();
+    c.order.order = DRT_INPUT_GPS;
+    drt_model *m = open_tiny(&c, seed, 0, &(drt_permuter_shape){.hidden = 16, .layers = 2});
+    m->extra.permuter->how.hard = hard;
+    m->extra.permuter->how.tau = 0.25f;
+    return m;
 }
 
 drt_model *tiny_clip(uint64_t seed) {
@@ -74,7 +88,7 @@ drt_model *tiny_clip(uint64_t seed) {
                          .positions = 32,
                          .bos = 1,
                          .eos = 2};
-    return open_tiny(&c, seed, 0);
+    return open_tiny(&c, seed, 0, NULL);
 }
 
 float *tiny_pixels(const drt_model *m, int n, uint64_t seed) {

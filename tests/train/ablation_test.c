@@ -78,7 +78,8 @@ static void committed_files(void **state) {
                 if (!strncmp(title, "shuffled in stage ", 18))
                     assert_true((image || text) == (title[18] == '1' + stage));
                 assert_true((r.objectives.sea > 0) == (strstr(title, "SEA") && !stage));
-                assert_true((r.token_mixer.order != DRT_INPUT_NONE) == (strstr(title, "TokenMixer") && stage));
+                assert_true((r.token_mixer.order == DRT_INPUT_TOKEN_MIXER) == (strstr(title, "TokenMixer") && stage));
+                assert_true((r.token_mixer.order == DRT_INPUT_GPS) == (strstr(title, "GPS") && stage));
                 assert_true(r.objectives.language > 0);
                 drt_recipe_free(&r);
             }

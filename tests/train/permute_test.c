@@ -100,8 +100,9 @@ static void estimate(void **state) {
     begin(&w);
     drt_permute o = small(&w);
     o.tokens = 128, o.width = 128, o.stop = 1;
+    const drt_permuter_shape shape = {128, 4 * 128, o.layers};
     check_ok(drt_permute_run(w.t, &o, &got, &err));
-    double held = (double)drt_tape_peak(w.t) + 16.0 * (double)drt_gps_numbers(128, o.layers);
+    double held = (double)drt_tape_peak(w.t) + 16.0 * (double)drt_permuter_numbers(&shape);
     print_message("estimate %.1f MB, held %.1f MB\n", 1e-6 * drt_permute_bytes(&o), 1e-6 * held);
     check(drt_permute_bytes(&o) > 0.95 * held && drt_permute_bytes(&o) < 1.05 * held);
     end(&w);

@@ -116,7 +116,11 @@ static void faults_name_place_key_and_remedy(void **state) {
     check_yaml_refused("optimizer: {schedule: cosin}\n", "one of cosine, linear, constant (did you mean 'cosine'?)");
     check_yaml_refused("train: {recompute: 1}\n", "true or false");
     check_yaml_refused("token_mixer: {tau: 1.5}\n", "from -1 to 1");
-    check_yaml_refused("task: clip\ntoken_mixer: {order: token_mixer}\n", "token_mixer.order: it puts visual tokens");
+    check_yaml_refused("task: clip\ntoken_mixer: {order: token_mixer}\n", "token_mixer.order: it orders visual tokens");
+    check_yaml_refused("token_mixer: {order: gps}\norder: {token: visual}\nobjectives: {image_order: 1}\n",
+                       "set order.token to end or start");
+    check_yaml_refused("gps: {tau_last: 0}\n", "above 0");
+    check_yaml_refused("gps: {hard: hungarian}\n", "one of argmax, assignment");
     check_yaml_refused("train: {batch: 8, batch: 8}\n", "r.yaml:1:19: train.batch is given twice, first in line 1");
     check_yaml_refused("lr: 1\noptimizer: {lr: 1}\n", "optimizer.lr is given twice");
     check_yaml_refused("train: [1]\n", "r.yaml:1:1: unknown key 'train'");

@@ -87,10 +87,12 @@ static void killed_anywhere(void **state) {
         "dtype=bf16 objectives.guided=1",
         "token_mixer.order=token_mixer data.template=v1 objectives.image_order=1 train.tokens=300",
         "lora.targets=all-linear lora.rank=2 lora.dropout=0.3 groups.language=0 objectives.image_order=1 "
-        "train.accumulate=2 train.recompute=true"};
+        "train.accumulate=2 train.recompute=true",
+        "token_mixer.order=gps data.template=v1 objectives.image_order=1 gps.layers=2 gps.hard_from=0.6 "
+        "train.tokens=300"};
     static const char *const files[][2] = {{"model/model.safetensors", "model/config.json"},
                                            {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}};
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         char whole[20], torn[20], plain[40], pieces[40], once[20];
         drt_rng r;
         snprintf(plain, sizeof plain, "whole-%d", i);
@@ -113,10 +115,16 @@ static void killed_anywhere(void **state) {
         for (int k = 0; k < 2; k++) check(same_file(w, plain, pieces, files[i == 5][k]));
         if (i == 5) check(same_file(w, plain, pieces, "adapter/directed.safetensors"));
         if (i < 2) check(same_file(w, plain, pieces, "model/directed.safetensors"));
+        if (i == 6) check(same_file(w, plain, pieces, "model/gps.safetensors"));
         char hashes[2][400];
         check_log(w, plain, 9, whole, hashes[0]);
         check_log(w, pieces, 9, whole, hashes[1]);
         assert_string_equal(hashes[0], hashes[1]);
+        if (i == 6) { // what is drawn matters
+            snprintf(more, sizeof more, "%s gps.noise=false", ways[i]);
+            world_weights(w, "calm", more, torn);
+            assert_string_not_equal(whole, torn);
+        }
         if (i == 4) { // the order of the input matters
             snprintf(more, sizeof more, "%s token_mixer.order=none", ways[i]);
             world_weights(w, "unmixed", more, torn);
