@@ -37,10 +37,10 @@ def projector(folder, name, layers, v, d):
         vision_config=CLIPVisionConfig(hidden_size=v, intermediate_size=9, num_hidden_layers=2, num_attention_heads=2,
                                        image_size=8, patch_size=4),
         text_config=LlamaConfig(hidden_size=d, intermediate_size=11, num_hidden_layers=1, num_attention_heads=2,
-                                vocab_size=24, max_position_embeddings=64), image_token_index=23)
+                                vocab_size=24, max_position_embeddings=96), image_token_index=23)
     model = LlavaForConditionalGeneration(config)
     model.model.multi_modal_projector = Projector(layers, v, d)
-    path = write_folder(folder, randomize(model, 13))
+    path = write_folder(folder, randomize(model, 16))
     file = os.path.join(path, "config.json")
     c = json.load(open(file))
     c["drt_projector"] = name

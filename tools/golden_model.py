@@ -94,6 +94,8 @@ def llava(folder):
     config = LlavaConfig(vision_config=CLIPVisionConfig(**vision), text_config=LlamaConfig(**text),
                          image_token_index=text["vocab_size"] - 1, **more)
     model = randomize(LlavaForConditionalGeneration(config), 7)
+    if more:  # short words: a tied decoder that hears itself above all repeats one token for ever
+        model.get_input_embeddings().weight.data.mul_(0.2)
     path = write_folder(folder, model, llava_old_name if more else None)
     if more:  # and the config as it was written then
         file = os.path.join(path, "config.json")
@@ -114,15 +116,61 @@ def expand(ids, rows, token):
     return torch.tensor([t for i in ids for t in ([token] * rows if i == IMAGE else [i])])[None]
 
 
+def image_rows(c):
+    """Rows that a picture takes in the decoder."""
+    patches = (c.vision_config.image_size // c.vision_config.patch_size) ** 2
+    return patches + (c.vision_feature_select_strategy == "full" and c.vision_config.model_type == "clip_vision_model")
+
+
+def pictures(side):
+    """Of all samples, in their order."""
+    images = sum(i == IMAGE for ids, _ in SAMPLES for i in ids)
+    return torch.randn(images, 3, side, side, generator=torch.Generator().manual_seed(3))
+
+
+NEW = 64
+
+
+@torch.no_grad()
+def greedy(logits_of, prompts, barred=None):
+    """A prompt and the 64 tokens that follow it, each from a run over everything before it: the first prompt after which
+    no choice is a toss-up, `barred` is not among the tokens, and these are many."""
+    for prompt in prompts:
+        ids, margin = list(prompt), float("inf")
+        while len(ids) < len(prompt) + NEW and margin > 5e-4 and ids[-1] != barred:
+            best = logits_of(ids).topk(2)
+            margin = min(margin, (best.values[0] - best.values[1]).item())
+            ids.append(best.indices[0].item())
+        new = ids[len(prompt):]
+        if len(new) == NEW and margin > 5e-4 and new[-1] != barred and len(set(new)) > 6:
+            print(f"{len(set(new))} different tokens, least margin {margin:.1e}")
+            return {"greedy.prompt": torch.tensor(prompt), "greedy.tokens": torch.tensor(new)}
+    raise SystemExit("no prompt is answered decidedly and with many tokens")
+
+
+def drawn_prompts(vocab, front=()):
+    for seed in range(30):
+        words = torch.randint(0, vocab, (5 - len(front),), generator=torch.Generator().manual_seed(seed)).tolist()
+        yield [*front, *words]
+
+
+def llava_greedy(model, pixels):
+    """About the first picture."""
+    c = model.config
+    words, rows, token = c.text_config.vocab_size - 1, image_rows(c), c.image_token_index
+    assert token == words  # the last: drawn words are others
+
+    def logits_of(ids):
+        return model(input_ids=expand(ids, rows, token), pixel_values=pixels[:1]).logits[0, -1]
+    return greedy(logits_of, drawn_prompts(words, (1, IMAGE)), token)
+
+
 def llava_expected(folder, model=None, side=None, views=lambda pixels: pixels):
     """side: of the pictures, where it is not the tower's; views: what drt hands the tower for them."""
     model = model or llava(folder)
     c = model.config
-    patches = (c.vision_config.image_size // c.vision_config.patch_size) ** 2
-    rows = patches + (c.vision_feature_select_strategy == "full" and c.vision_config.model_type == "clip_vision_model")
-    images = sum(i == IMAGE for ids, _ in SAMPLES for i in ids)
-    side = side or c.vision_config.image_size
-    pixels = torch.randn(images, 3, side, side, generator=torch.Generator().manual_seed(3))
+    rows = image_rows(c)
+    pixels = pictures(side or c.vision_config.image_size)
     out, logits, loss, words, seen = {"pixels": views(pixels)}, [], 0, 0, 0
     for k, (ids, trained) in enumerate(SAMPLES):
         n = sum(i == IMAGE for i in ids)
@@ -139,8 +187,7 @@ def llava_expected(folder, model=None, side=None, views=lambda pixels: pixels):
         out[f"s.{k}.p.0.labels"] = torch.tensor([i if t else IGNORE for i, t in zip(ids, trained)])
     loss = loss / words
     loss.backward()
-    out["logits"] = torch.cat(logits)
-    out["loss"] = loss
+    out |= {"logits": torch.cat(logits), "loss": loss} | llava_greedy(model, pixels)
     gradients(model, out)
     save(folder, out)
 

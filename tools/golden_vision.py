@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/model/{clip_odd,siglip,siglip_odd,llava_siglip,llava_siglip_bare,llava_s2}: tiny random Hugging Face
-folders and what `transformers` computes with them, for tests/model/pair_test.c and llava_test.c; and
+"""Writes tests/golden/model/{clip_odd,siglip,siglip_odd,llava_siglip,llava_siglip_bare,llava_s2,llava_s2_b}: tiny random
+Hugging Face folders and what `transformers` computes with them, for tests/model/pair_test.c and llava_test.c; and
 tests/golden/images/scales.safetensors, the scales of a picture, for image_scales_test.c.
 
     python tools/golden_vision.py            (needs torch, transformers, safetensors; seconds)
@@ -102,31 +102,38 @@ def tiles(pixels, side, scales):
     return out
 
 
-def s2(scales):
+S2 = {  # of two odd sizes: seed, sides in pixels, patches along the tower's own, layers of the decoder
+    "llava_s2": (17, (8, 16, 24), 2, 1, dict(hidden_size=18, intermediate_size=22, num_attention_heads=3, vocab_size=37)),
+    "llava_s2_b": (18, (15, 45), 3, 2, dict(hidden_size=20, intermediate_size=19, num_attention_heads=2, vocab_size=29,
+                                            num_key_value_heads=1)),
+}
+
+
+def s2(folder):
     """A LLaVA whose tower sees several scales, as the S2-Wrapper merges them: no class of transformers has it."""
+    seed, scales, p, layers, more = S2[folder]
     vision = dict(hidden_size=12, intermediate_size=13, num_hidden_layers=3, num_attention_heads=3, image_size=scales[0],
-                  patch_size=scales[0] // 2)
-    text = LlamaConfig(hidden_size=18, intermediate_size=22, num_hidden_layers=1, num_attention_heads=3, vocab_size=37,
-                       max_position_embeddings=96)
+                  patch_size=scales[0] // p)
+    text = LlamaConfig(num_hidden_layers=layers, max_position_embeddings=96, **more)
     model = LlavaForConditionalGeneration(LlavaConfig(vision_config=CLIPVisionConfig(**vision), text_config=text,
-                                                      image_token_index=36))
+                                                      image_token_index=text.vocab_size - 1))
     projector, tower, side = model.model.multi_modal_projector, model.model.vision_tower, scales[0]
-    projector.linear_1 = torch.nn.Linear(12 * len(scales), 18)
+    projector.linear_1 = torch.nn.Linear(12 * len(scales), text.hidden_size)
 
     def features(pixel_values, **_):
         columns = []
         for x in tiles(pixel_values, side, scales):
             b, n = len(x), int(x.shape[1] ** 0.5)
             seen = tower(x.flatten(0, 1), output_hidden_states=True).hidden_states[-2][:, 1:]
-            grid = seen.reshape(b, n, n, 2, 2, 12).permute(0, 5, 1, 3, 2, 4).reshape(b, 12, 2 * n, 2 * n)
-            columns.append(torch.nn.functional.interpolate(grid, size=2, mode="area").flatten(2).transpose(1, 2))
+            grid = seen.reshape(b, n, n, p, p, 12).permute(0, 5, 1, 3, 2, 4).reshape(b, 12, p * n, p * n)
+            columns.append(torch.nn.functional.interpolate(grid, size=p, mode="area").flatten(2).transpose(1, 2))
         return types.SimpleNamespace(pooler_output=list(projector(torch.cat(columns, -1))))
     model.model.get_image_features = features
-    return randomize(model, 17)
+    return randomize(model, seed)
 
 
-def s2_expected(folder, scales):
-    model = s2(scales)
+def s2_expected(folder):
+    model, scales = s2(folder), S2[folder][1]
     path = os.path.join(write_folder(folder, model), "config.json")
     config = json.load(open(path)) | {"drt_s2_scales": ",".join(map(str, scales))}
     json.dump(config, open(path, "w"), indent=2)
@@ -155,5 +162,6 @@ if __name__ == "__main__":
     model = llava(dict(SIGLIP[1][0], vision_use_head=False), -1)
     write_folder("llava_siglip_bare", model, llava_old_name)
     llava_expected("llava_siglip_bare", model)
-    s2_expected("llava_s2", (8, 16, 24))
+    s2_expected("llava_s2")
+    s2_expected("llava_s2_b")
     scales_expected()

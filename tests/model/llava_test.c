@@ -43,9 +43,30 @@ static void llava_siglip(void **state) {
     (void)state;
     parity("model/llava_siglip"), parity("model/llava_siglip_bare");
 }
-static void llava_scales(void **state) { (void)state, parity("model/llava_s2"); }
+static void llava_scales(void **state) {
+    (void)state;
+    parity("model/llava_s2"), parity("model/llava_s2_b");
+}
 static void llama(void **state) { (void)state, parity("model/llama"); }
 static void llama_tied(void **state) { (void)state, parity("model/llama_tied"); }
+
+// 64 greedy tokens about a picture, through the cache.
+static void greedy(void **state) {
+    static const char *const folders[] = {"llava",          "llava_old",    "llava_linear",      "llava_mlp3",
+                                          "llava_identity", "llava_siglip", "llava_siglip_bare", "llava_s2",
+                                          "llava_s2_b"};
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof folders / sizeof *folders; i++) {
+        rig r;
+        char model[100], golden[140];
+        snprintf(model, sizeof model, "model/%s", folders[i / 2]);
+        snprintf(golden, sizeof golden, "%s/expected.safetensors", model);
+        print_message("%s on %s\n", model, devices[i % 2]);
+        rig_open(&r, model, golden, devices[i % 2], 4, everything);
+        rig_greedy(&r);
+        rig_close(&r);
+    }
+}
 
 // Recomputed blocks give the same bits; frozen parts change no gradient of the others; only selected rows, likewise.
 static void ways_agree(void **state) {
@@ -109,8 +130,8 @@ static void cut_steps(void **state) {
 // What drt writes it reads again to the bit, and as bf16 within its rounding.
 static void saved_and_read(void **state) {
     static const char *const folders[] = {
-        "model/llava",  "model/llava_old",    "model/llama_tied",        "model/clip",
-        "model/siglip", "model/llava_siglip", "model/llava_siglip_bare", "model/llava_s2"};
+        "model/llava",        "model/llava_old",         "model/llama_tied", "model/clip",      "model/siglip",
+        "model/llava_siglip", "model/llava_siglip_bare", "model/llava_s2",   "model/llava_s2_b"};
     (void)state;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[300];
@@ -167,17 +188,10 @@ static void transformers_reads_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llava),
-        cmocka_unit_test(llava_old_names),
-        cmocka_unit_test(projectors),
-        cmocka_unit_test(llava_siglip),
-        cmocka_unit_test(llava_scales),
-        cmocka_unit_test(llama),
-        cmocka_unit_test(llama_tied),
-        cmocka_unit_test(ways_agree),
-        cmocka_unit_test(cut_steps),
-        cmocka_unit_test(saved_and_read),
-        cmocka_unit_test(transformers_reads_it),
+        cmocka_unit_test(llava),        cmocka_unit_test(llava_old_names), cmocka_unit_test(projectors),
+        cmocka_unit_test(llava_siglip), cmocka_unit_test(llava_scales),    cmocka_unit_test(greedy),
+        cmocka_unit_test(llama),        cmocka_unit_test(llama_tied),      cmocka_unit_test(ways_agree),
+        cmocka_unit_test(cut_steps),    cmocka_unit_test(saved_and_read),  cmocka_unit_test(transformers_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

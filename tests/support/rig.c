@@ -1,6 +1,7 @@
 #include "support/rig.h"
 
 #include "base/file.h"
+#include "infer/generate.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -328,4 +329,21 @@ float *rig_gradient_copy(const rig *r) {
 
 double rig_gradient_moved(const rig *r, const float *copy) {
     return rig_apart(r->m->params->grads, copy, r->m->params->learning);
+}
+
+void rig_greedy(rig *r) {
+    int64_t n, want;
+    drt_error err = {0};
+    drt_reply reply;
+    const int32_t *tokens = rig_whole(r, "greedy.tokens", &want);
+    drt_prompt prompt = {.id = rig_whole(r, "greedy.prompt", &n), .patches = r->sample[0].patches};
+    prompt.n = (int)n;
+    for (int i = 0; i < prompt.n; i++) prompt.images += prompt.id[i] == DRT_IMAGE_TOKEN;
+    r->m->config.language.eos = -1;
+    const drt_generate_options o = {.max_new_tokens = (int)want};
+    check_ok(drt_generate(r->m, r->t, &prompt, 1, &o, &reply, &err));
+    check(want == 64 && reply.n == want);
+    for (int k = 0; k < want; k++)
+        if (reply.id[k] != tokens[k]) fail_msg("token %d is %d, not %d", k, reply.id[k], tokens[k]);
+    drt_replies_free(&reply, 1);
 }

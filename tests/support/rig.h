@@ -66,6 +66,9 @@ double rig_logit_gap(rig *r);
 // The largest distance of a parameter's gradient from the golden "PREFIX NAME"; a parameter that learns and has no
 // golden gradient must have a zero one, and every golden gradient must be looked at.
 double rig_gradient_gap(rig *r, const char *prefix);
+// The golden "greedy.tokens", 64 of them, must follow "greedy.prompt" when read through the cache; an <image> in it is
+// the first picture. No id ends the answer.
+void rig_greedy(rig *r);
 // All gradients, copied (malloc'ed), and the distance of the present ones from such a copy.
 float *rig_gradient_copy(const rig *r);
 double rig_gradient_moved(const rig *r, const float *copy);
