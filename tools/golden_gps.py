@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from gps_plain import sinkhorn
+
 PATH = Path(__file__).parent.parent / "tests/golden/align/gps.safetensors"
 WIDTH, LAYERS, LENGTHS, ALPHA, BOUND = 12, 3, (7, 5), 0.5, 15.0
 M32, M64 = (1 << 32) - 1, (1 << 64) - 1
@@ -78,13 +80,6 @@ def block(w, layer, x, rate, noise):
     h = drop(F.relu(F.linear(x, p("up.weight"), p("up.bias"))), rate, hash_of(noise, layer))
     x = x + F.linear(h, p("down.weight"), p("down.bias"))
     return F.layer_norm(x, (WIDTH,), p("norm2.weight"), p("norm2.bias")), scores
-
-
-def sinkhorn(z, sweeps):
-    for _ in range(sweeps):
-        z = z - z.logsumexp(1, keepdim=True)
-        z = z - z.logsumexp(0, keepdim=True)
-    return z.exp()
 
 
 def weights():

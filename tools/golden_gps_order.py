@@ -6,9 +6,8 @@ image_order loses, and the gradients of decoder, projector, permuter, directed t
     python tools/golden_gps_order.py            (after tools/golden_model.py)
 
 Every sequence runs alone: its rows are spliced, the prompt's are multiplied by a permutation matrix of their own, marks
-are moved by the largest share. The last block is spelled whole up to its scores.
+are moved by the largest share.
 """
-import math
 import os
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -18,10 +17,11 @@ from safetensors.torch import save_file
 
 import golden_align as plain
 from golden_align import DIRECTED, IGNORE, IMAGE, IMAGE_ORDER, PLAIN, WIDTH, bank, model, pixels
-from golden_gps import gumbel, hash_of, place_hash, sinkhorn
+from golden_gps import gumbel, hash_of, place_hash
+from gps_plain import chosen, plan, scores
 
 BOS, EOS = 1, 2
-LAYERS, HIDDEN, ALPHA, BOUND, SWEEPS, NOISE, DROP = 3, 20, 0.5, 15.0, 6, 91, 0.25
+LAYERS, HIDDEN, ALPHA, SWEEPS, NOISE, DROP = 3, 20, 0.5, 6, 91, 0.25
 ONE = [BOS, 5, IMAGE, 7, 9, 30, 11, 12, EOS]
 # kind, ids, where answers stand, permutation: one picture, two, one behind the first answer, none.
 SAMPLES = [
@@ -60,58 +60,9 @@ def dropped(x, key, first):
 
 
 def plan_of(x, tau, noise, sequence, first):
-    for layer in range(LAYERS):
-        p = lambda name: permuter[f"blocks.{layer}.{name}"]
-        qkv = x @ p("qkv.weight").T
-        q, k = qkv[:, :WIDTH], qkv[:, WIDTH:2 * WIDTH]
-        scores = q @ k.T / math.sqrt(WIDTH)
-        if layer == LAYERS - 1:
-            break
-        x = F.layer_norm(x + scores.softmax(1) @ qkv[:, 2 * WIDTH:], (WIDTH,), p("norm1.weight"), p("norm1.bias"))
-        h = F.relu(F.linear(x, p("up.weight"), p("up.bias")))
-        if noise:  # the batch is the step's first: its own key
-            h = dropped(h, hash_of(hash_of(noise, 0) | 1, layer), first)
-        x = F.layer_norm(x + F.linear(h, p("down.weight"), p("down.bias")), (WIDTH,), p("norm2.weight"), p("norm2.bias"))
-    z = scores.double() + ALPHA * torch.eye(len(x))
-    if noise:
-        z = z + gumbel(hash_of(noise, sequence), len(x))
-    return sinkhorn((z / tau).clamp(-BOUND, BOUND), SWEEPS).float()
-
-
-def assigned(gain):
-    """The best assignment, row by row along cheapest paths; its prices prove that no other is worth more."""
-    n = len(gain)
-    cost, u, v, taker = (-gain).tolist(), [0.0] * n, [0.0] * n, [-1] * n
-    for row in range(n):
-        reach, before, done, i, j = [math.inf] * n, [-1] * n, [False] * n, row, -1
-        while i >= 0:
-            for c in range(n):
-                new = cost[i][c] - u[i] - v[c] + (reach[j] if j >= 0 else 0)
-                if not done[c] and new < reach[c]:
-                    reach[c], before[c] = new, j
-            j = min((c for c in range(n) if not done[c]), key=lambda c: reach[c])
-            done[j], i = True, taker[j]
-        for c in range(n):
-            if done[c] and c != j:
-                u[taker[c]] += reach[j] - reach[c]
-                v[c] -= reach[j] - reach[c]
-        u[row] += reach[j]
-        while j >= 0:
-            taker[j] = taker[before[j]] if before[j] >= 0 else row
-            j = before[j]
-    column = torch.tensor([taker.index(r) for r in range(n)])
-    price = torch.tensor(u, dtype=torch.float64)[:, None] + torch.tensor(v, dtype=torch.float64)
-    assert (-gain - price).min() > -1e-12 and (-gain - price)[range(n), column].abs().max() < 1e-12
-    return column
-
-
-def chosen(plan, hard):
-    """The row that stands, or counts most, at each place."""
-    if hard != "assignment":
-        top = plan.topk(2, dim=1).values
-        assert (top[:, 0] - top[:, 1]).min() > 1e-5, "too close to call"
-        return plan.argmax(1)
-    return assigned(plan.detach().double())
+    # The batch is the step's first: its masks have a key of their own.
+    drop = (lambda h, layer: dropped(h, hash_of(hash_of(noise, 0) | 1, layer), first)) if noise else lambda h, layer: h
+    return plan(scores(permuter, x, drop), ALPHA, tau, SWEEPS, gumbel(hash_of(noise, sequence), len(x)) if noise else 0)
 
 
 class Case:
@@ -125,13 +76,13 @@ class Case:
         self.sequence += 1
         if end - lead < 2 or not any(marks[lead:end]):
             return x, marks, order
-        plan = plan_of(x[lead:end], self.tau, self.noise, self.sequence - 1, self.first)
+        p = plan_of(x[lead:end], self.tau, self.noise, self.sequence - 1, self.first)
         self.first += end - lead
-        column = chosen(plan, self.hard)
+        column = chosen(p, self.hard, x[lead:end])
         if self.hard:
-            plan = F.one_hot(column, len(plan)) + (plan - plan.detach())
+            p = F.one_hot(column, len(p)) + (p - p.detach())
         order[lead:end] = lead + column
-        return torch.cat([x[:lead], plan @ x[lead:end], x[end:]]), marks[order], order
+        return torch.cat([x[:lead], p @ x[lead:end], x[end:]]), marks[order], order
 
 
 def run(case, kind, ids, answer, images):

@@ -4,8 +4,10 @@ towers of CLIP or SigLIP, or a vision tower alone.
 
   python3 tools/golden_verify.py MODEL OUT.safetensors [--image F] [--prompt TEXT] [--dtype float32|bfloat16|float16]
   python3 tools/golden_verify.py      makes tests/golden/verify: a tiny random LLaVA, CLIP and SigLIP, each with its
-                                      golden file and one of the same model with matrices rounded to bf16
+                                      golden file and one of the same model with matrices rounded to bf16; and of
+                                      the LLaVA with three permuters
 
+A LLaVA whose config.json names gps as its order is run in that order (gps_plain.py), which transformers knows nothing of.
 TEXT is the whole prompt as the model is to read it, with <image> where the picture goes; \\n in it is a line end. To
 two towers each line of it is a text to score the picture against. Without a tokenizer in MODEL the words are drawn,
 and without --image the picture. The format is in src/eval/verify.h. Needs torch, transformers, pillow, numpy.
@@ -14,6 +16,8 @@ import argparse
 import io
 import json
 import os
+import shutil
+import tempfile
 
 import numpy as np
 import torch
@@ -23,9 +27,12 @@ from safetensors.torch import save_file
 from transformers import (AutoConfig, AutoTokenizer, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, LlamaConfig,
                           LlavaConfig, SiglipConfig, SiglipTextConfig, SiglipVisionConfig)
 
+from gps_plain import Permuter
+
 IMAGE, NEW = -200, 32
 TOWERS = ("clip", "siglip", "clip_vision_model", "siglip_vision_model")
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden")
+LLAVA_PROMPT = "USER: <image>\nWhat is the color of the ring? ASSISTANT:"
 
 
 def load(folder, dtype):
@@ -98,6 +105,17 @@ class Stages:
 
     def out(self, module, name):
         module.register_forward_hook(lambda m, a, value: self.keep(name, value))
+
+
+def permute_prompt(model, permuter, lead):
+    """The spliced rows of a prompt in the permuter's order before the decoder reads them, those in front of `lead` aside."""
+    def hook(module, args, more):
+        x = more["inputs_embeds"]
+        if x.shape[1] > 1:
+            more = more | {"inputs_embeds": torch.cat([x[:, :lead], permuter(x[0, lead:])[None]], 1)}
+        return args, more
+    body = next(m for k, m in model.named_modules() if k.endswith("language_model"))
+    body.register_forward_pre_hook(hook, with_kwargs=True)
 
 
 def run(model, ids, pixels):
@@ -199,6 +217,11 @@ def make_decoder(model, folder, pixels, prompt, about):
         c = getattr(model.config, "text_config", model.config)
         ids = torch.randint(c.vocab_size - 1, (11,), generator=torch.Generator().manual_seed(5)).tolist()
         ids[4:5] = [IMAGE] if pixels is not None else ids[4:5]
+    order = json.load(open(os.path.join(folder, "config.json"), encoding="utf-8")).get("drt_order", {}).get("name")
+    if order == "gps" and pixels is not None:
+        about["order"] = order
+        bos = AutoTokenizer.from_pretrained(folder).bos_token_id if has_tokenizer(folder) else None
+        permute_prompt(model, Permuter(folder), int(ids[0] == bos))
     kept, greedy, margins = run(model, ids, pixels)
     return {"ids": torch.tensor(ids), "greedy": torch.tensor(greedy), "greedy_margin": torch.tensor(margins)} | \
         {f"stage.{k}": v for k, v in kept.items()}
@@ -301,6 +324,14 @@ def tiny_siglip(vocab):
     return transformers.SiglipModel(SiglipConfig(text_config=text.to_dict(), vision_config=vision.to_dict()))
 
 
+def a_picture():
+    rng = np.random.default_rng(3)
+    rough = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((41, 30), Image.Resampling.BICUBIC)
+    picture = io.BytesIO()
+    rough.save(picture, "PNG")
+    return picture.getvalue()
+
+
 def tiny(folder, build, side, prompt, before, behind, **how):
     """A model of a few thousand weights with tokenizer and preprocessor, and its golden files."""
     torch.manual_seed(11)
@@ -310,18 +341,41 @@ def tiny(folder, build, side, prompt, before, behind, **how):
     preprocessor_file(model_folder, side, **how)
     alive(build(vocab)).save_pretrained(model_folder)
     os.path.exists(x := os.path.join(model_folder, "generation_config.json")) and os.remove(x)
-    rng = np.random.default_rng(3)
-    rough = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((41, 30), Image.Resampling.BICUBIC)
-    picture = io.BytesIO()
-    rough.save(picture, "PNG")
     for halves in (False, True):
         make(model_folder, os.path.join(folder, "golden_bf16.safetensors" if halves else "golden.safetensors"),
-             picture.getvalue(), prompt, "float32", halves)
+             a_picture(), prompt, "float32", halves)
+
+
+def tiny_gps(folder, hard):
+    """The same model with a permuter: gps/HARD has what is beside its files, and their golden file."""
+    own = os.path.join(folder, "gps", hard)
+    os.makedirs(own, exist_ok=True)
+    g, d, h = torch.Generator().manual_seed(29), 18, 16
+    draw = lambda *shape: torch.randn(*shape, generator=g)
+    w = {"blocks.0.qkv.weight": draw(3 * d, d) * 0.3, "blocks.0.norm1.weight": 1 + 0.2 * draw(d),
+         "blocks.0.norm1.bias": 0.2 * draw(d), "blocks.0.up.weight": draw(h, d) * 0.3, "blocks.0.up.bias": 0.2 * draw(h),
+         "blocks.0.down.weight": draw(d, h) * 0.3, "blocks.0.down.bias": 0.2 * draw(d),
+         "blocks.0.norm2.weight": 1 + 0.2 * draw(d), "blocks.0.norm2.bias": 0.2 * draw(d),
+         "blocks.1.qkv.weight": draw(2 * d, d) * 0.3}
+    save_file(w, os.path.join(own, "gps.safetensors"), {
+        "layers": "2", "hidden": str(h), "alpha": "0.5", "tau": "0.5" if hard == "soft" else "0.2", "sweeps": "20",
+        "tolerance": "0", "hard": hard})
+    with tempfile.TemporaryDirectory() as whole:
+        shutil.copytree(os.path.join(folder, "model"), whole, dirs_exist_ok=True)
+        shutil.copy(os.path.join(own, "gps.safetensors"), whole)
+        path = os.path.join(whole, "config.json")
+        with open(path, encoding="utf-8") as f:
+            config = json.load(f) | {"drt_order": {"name": "gps"}}
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        make(whole, os.path.join(own, "golden.safetensors"), a_picture(), LLAVA_PROMPT, "float32")
 
 
 def all_tiny(folder):
-    tiny(folder, tiny_llava, 23, "USER: <image>\nWhat is the color of the ring? ASSISTANT:", ["<s>"], [],
+    tiny(folder, tiny_llava, 23, LLAVA_PROMPT, ["<s>"], [],
          image_aspect_ratio="pad")
+    for hard in ("argmax", "assignment", "soft"):
+        tiny_gps(folder, hard)
     texts = "a red ring\nthe ring on a small box\ntwo"
     tiny(os.path.join(folder, "clip"), tiny_clip, 17, texts, ["<s>"], ["</s>"])
     tiny(os.path.join(folder, "siglip"), tiny_siglip, 19, texts, [], ["</s>"], siglip=True)

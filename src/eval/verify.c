@@ -95,6 +95,15 @@ static void compare(drt_verify_run *r, drt_certificate_stage *s, const drt_weigh
     free(want);
 }
 
+// The sums that a permuter adds to rows that it mixes: a plan's come through its blocks, divided by the temperature.
+// What is chosen is moved as it is.
+static double permuter(const drt_verify_run *r) {
+    const drt_permuter *g = r->permuted ? r->m->extra.permuter : NULL;
+    if (!g || g->how.hard) return 0;
+    double d = (double)g->shape.width, block = 4 * d + 2 * (double)g->shape.hidden + (double)r->rows;
+    return (g->shape.layers * block + 2.0 * g->how.sinkhorn.sweeps * (double)r->rows) / (g->how.tau * g->how.tau);
+}
+
 // Adds the sums and the stored tensors between a stage and the one before it.
 static void walk(drt_verify_run *r, const char *stage, int index) {
     const drt_tower *v = &r->m->config.vision, *t = &r->m->config.text;
@@ -115,7 +124,7 @@ static void walk(drt_verify_run *r, const char *stage, int index) {
         {"text.pooled", t->width, 1},
         {"text.joint", (double)t->width + t->joint, 2},
         {"projector", (double)v->width + d->width, 3},
-        {"splice", 1, 1}, // a weight as it is stored
+        {"splice", 1 + permuter(r), 1}, // a weight as it is stored
         {"decoder", 4.0 * d->width + d->ffn + (double)r->rows, 10},
         {"final", d->width, 1},
         {"logits", towers ? t->joint : d->width, 1},

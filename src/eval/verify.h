@@ -8,7 +8,8 @@
 //
 // A golden file is a safetensors file (tools/golden_verify.py makes them from any folder that `transformers` loads):
 //   metadata       prompt (the text with its <image>; to two towers every line of it is a text), dtype (of the run:
-//                  float32, bfloat16, float16), made_by
+//                  float32, bfloat16, float16), made_by, order (gps: the prompt's rows in the permuter's order; absent:
+//                  as they are spliced, whatever the folder was trained with)
 //   picture        U8 [n]: the bytes of a picture file; absent without one
 //   ids            I64 [n]: the prompt, -200 where the image goes; texts one behind the other, with what goes around
 //                  them, and lengths I64 [texts]

@@ -1,4 +1,5 @@
 // drt_verify of a LLaVA or a decoder: the prompt with its picture, all stages up to the logits, then greedy tokens.
+#include "align/gps.h"
 #include "eval/verify_parts.h"
 #include "infer/session.h"
 
@@ -41,6 +42,12 @@ static drt_status forward(drt_verify_run *r) {
         seen = drt_visual_tokens(r->t, m, drt_mat_f32(r->pixels, drt_patches(v), 3LL * v->patch * v->patch), false);
     const drt_splice splice = {r->rows, p.token, p.visual};
     drt_tensor *x = drt_splice_rows(r->t, m, &splice, seen);
+    if (r->permuted) {
+        const int32_t prompt = p.offsets[1];
+        const drt_mixer_rows all = {1, p.offsets, &prompt, p.token, p.visual};
+        drt_gps_places places;
+        x = drt_gps_arrange(r->t, m, NULL, &all, x, &places);
+    }
     const drt_decoder_rows rows = {.sequences = 1,
                                    .offsets = p.offsets,
                                    .position = p.position,
@@ -58,6 +65,11 @@ static drt_status forward(drt_verify_run *r) {
 static drt_status read_prompt(drt_verify_run *r) {
     drt_status status = drt_verify_ids(r, r->m->config.language.vocab, true);
     if (status) return status;
+    const char *order = drt_weights_metadata(r->golden, "order");
+    r->permuted = order && !strcmp(order, drt_input_order_names[DRT_INPUT_GPS]);
+    if (order && !r->permuted) return drt_verify_bad(r, "is of an order of the input that drt verify does not know");
+    if (r->permuted && !r->m->extra.permuter)
+        return drt_verify_bad(r, "is of a model with a permuter, which this one has not (gps.safetensors)");
     if (r->images > 1) return drt_verify_bad(r, "more than one picture");
     if (r->images && r->m->config.kind != DRT_MODEL_LLAVA)
         return drt_verify_bad(r, "shows a picture, and this model has no eyes");
@@ -94,8 +106,10 @@ static drt_status continue_greedily(drt_verify_run *r, const drt_weight *greedy,
     drt_session *s;
     drt_mat logits;
     drt_feed feed = {0, r->id, r->n, r->pixels, 0};
+    const drt_token_mixer order = {.order = r->permuted ? DRT_INPUT_GPS : DRT_INPUT_NONE};
     drt_status status = drt_session_new(&s, r->m, r->t, 1, r->rows + n, r->err);
     if (status) return status;
+    status = drt_session_order(s, &order, r->err);
     for (*parted = 0; *parted < n && !status; ++*parted) {
         status = drt_session_feed(s, &feed, 1, &logits, r->err);
         if (status) break;

@@ -21,6 +21,7 @@ typedef struct {
     int64_t rows;  // of the prompt, its image laid out
     float *pixels; // [drt_picture_size]; NULL: no picture
     int room;      // of out->stage
+    bool permuted; // the golden run was in the permuter's order
 } drt_verify_run;
 
 // A stage of the certificate, in order so far; NULL: r->status says why.

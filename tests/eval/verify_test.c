@@ -67,6 +67,64 @@ static void the_certificate_holds(void **state) {
     }
 }
 
+static void copy(const char *from, const char *to, const char *name, const char *part, const char *with) {
+    drt_error err = {0};
+    char *source = drt_path_join(from, name), *target = drt_path_join(to, name), *bytes;
+    size_t size;
+    check_ok(drt_file_read(&bytes, &size, source, 0, &err));
+    char *at = part ? strstr(bytes, part) : NULL;
+    drt_text text = {0};
+    if (at) drt_text_add(&text, bytes, (size_t)(at - bytes)), drt_text_puts(&text, with);
+    drt_text_add(&text, at ? at + strlen(part) : bytes, at ? strlen(at + strlen(part)) : size);
+    check(!part || at);
+    check_ok(drt_file_write(target, text.bytes, text.size, &err));
+    drt_text_free(&text);
+    free(source), free(target), free(bytes);
+}
+
+// A LLaVA with a permuter is held against a run in its order where the golden file is of one, and plainly where not.
+static void a_learned_order(void **state) {
+    (void)state;
+    static const char *const hard[] = {"argmax", "assignment", "soft"}, *const files[] = {"model.safetensors",
+                                                                                          "preprocessor_config.json",
+                                                                                          "tokenizer.json",
+                                                                                          "tokenizer_config.json"};
+    for (int i = 0; i < 6; i++) {
+        char own[200], golden[240], *folder = test_folder("permuted");
+        world w;
+        drt_error err = {0};
+        drt_certificate c;
+        drt_text table = {0};
+        snprintf(own, sizeof own, HERE "gps/%s", hard[i / 2]);
+        snprintf(golden, sizeof golden, "%s/golden.safetensors", own);
+        for (int k = 0; k < 4; k++) copy(FOLDER, folder, files[k], NULL, NULL);
+        copy(FOLDER, folder, "config.json", "{\n", "{\n  \"drt_order\": {\"name\": \"gps\"},\n");
+        copy(own, folder, "gps.safetensors", NULL, NULL);
+        open_kept(&w, folder, i % 2 ? "cpu" : "ref", DRT_KEEP_F32);
+        check_ok(drt_verify(w.m, w.t, golden, &c, &err));
+        drt_certificate_table(&c, &table);
+        if (c.first) fail_msg("%s: %s", hard[i / 2], table.bytes);
+        assert_int_equal(c.n, 15);
+        for (int k = 1; k < c.n - 1; k++) assert_true(c.stage[k].tolerance < 1e-3);
+        drt_certificate_free(&c);
+        check_ok(drt_verify(w.m, w.t, GOLDEN, &c, &err)); // spliced as transformers does
+        assert_null(c.first);
+        drt_certificate_free(&c);
+        // Another temperature is another order.
+        w.m->extra.permuter->how.tau *= 1.5f;
+        w.m->extra.permuter->how.alpha = 0;
+        check_ok(drt_verify(w.m, w.t, golden, &c, &err));
+        check(c.first && !strcmp(c.first->name, "splice"));
+        drt_certificate_free(&c);
+        close_world(&w);
+        open_world(&w, "cpu");
+        check_refused(drt_verify(w.m, w.t, golden, &c, &err), DRT_EDATA, "of a model with a permuter");
+        close_world(&w);
+        drt_text_free(&table);
+        free(folder);
+    }
+}
+
 // Products of bf16 weights round their other operand: they are held to the tolerance of that, which f32 does not need.
 static void in_bf16(const char *folder, const char *exact, const char *rounded) {
     world w;
@@ -327,6 +385,7 @@ static void other_towers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_certificate_holds),
+        cmocka_unit_test(a_learned_order),
         cmocka_unit_test(towers_hold),
         cmocka_unit_test(other_towers),
         cmocka_unit_test(weights_in_bf16),
