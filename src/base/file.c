@@ -1,7 +1,5 @@
 #include "base/file.h"
 
-#include "base/rng.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -61,15 +59,6 @@ drt_status drt_map_open(drt_map *map, const char *path, drt_error *err) {
     close(fd);
     if (p == MAP_FAILED) return drt_fail(err, DRT_EIO, "%s: cannot map: %s", path, strerror(cause));
     map->bytes = p;
-    return DRT_OK;
-}
-
-drt_status drt_file_hash(const char *path, uint64_t *hash, drt_error *err) {
-    drt_map map;
-    drt_status status = drt_map_open(&map, path, err);
-    if (status) return status;
-    *hash = drt_hash_much(map.bytes, map.size);
-    drt_map_close(&map);
     return DRT_OK;
 }
 

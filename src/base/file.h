@@ -21,9 +21,6 @@ typedef struct {
 drt_status drt_map_open(drt_map *map, const char *path, drt_error *err);
 void drt_map_close(drt_map *map);
 
-// A 64-bit hash of a file's bytes, at the speed of memory. It tells files apart, and is no signature.
-drt_status drt_file_hash(const char *path, uint64_t *hash, drt_error *err);
-
 // Atomic writing: to `path`.tmp-PID, synced, renamed over `path`, folder synced. Until drt_writer_commit returns
 // DRT_OK the old file stands untouched. A short write or a full disk names the file and the bytes missing.
 //   drt_writer w;

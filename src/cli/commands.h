@@ -5,6 +5,7 @@
 
 int drt_cli_shapes(int argc, char **argv);
 int drt_cli_train(int argc, char **argv);
+int drt_cli_data(int argc, char **argv);
 int drt_cli_runs(int argc, char **argv);
 int drt_cli_chat(int argc, char **argv);
 int drt_cli_eval(int argc, char **argv);

@@ -15,6 +15,7 @@ static const struct {
     {"demo", drt_cli_demo, "the whole method on a small world, with a report"},
     {"ablate", drt_cli_ablate, "a recipe and its variations, several seeds, one table"},
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
+    {"data", drt_cli_data, "what is wrong with a data set, and what a model sees of it"},
     {"train", drt_cli_train, "train a model as a recipe says"},
     {"replay", drt_cli_replay, "the first step and tensor at which two runs part"},
     {"runs", drt_cli_runs, "the history of trainings: list, show, compare, plot"},

@@ -288,6 +288,7 @@ int32_t drt_dataset_size(const drt_dataset *ds) { return ds->n; }
 int32_t drt_dataset_skipped(const drt_dataset *ds) { return ds->skipped; }
 int32_t drt_dataset_quarantined(const drt_dataset *ds) { return ds->quarantined; }
 const char *drt_dataset_path(const drt_dataset *ds) { return ds->index.sources.path; }
+uint64_t drt_dataset_digest(const drt_dataset *ds) { return drt_index_digest(&ds->index); }
 const char *drt_dataset_notes(const drt_dataset *ds) { return ds->notes.size ? ds->notes.bytes : ""; }
 const int32_t *drt_dataset_lengths(const drt_dataset *ds) { return ds->length; }
 

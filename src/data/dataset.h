@@ -71,6 +71,7 @@ int32_t drt_dataset_size(const drt_dataset *ds);        // samples that can be u
 int32_t drt_dataset_skipped(const drt_dataset *ds);     // bad samples left out
 int32_t drt_dataset_quarantined(const drt_dataset *ds); // samples left out because the quarantine names them
 const char *drt_dataset_path(const drt_dataset *ds);
+uint64_t drt_dataset_digest(const drt_dataset *ds); // of the files' content (drt_index_digest)
 const char *drt_dataset_notes(const drt_dataset *ds); // what a person should know, a line each; ""
 // LLaVA's lengths (LLAVA.md 4.1), [size]: words of all turns split at white space ("<image>" is a word), at least 1;
 // negative for samples without images. What drt_sampler groups by.

@@ -34,7 +34,7 @@ void drt_image_free(drt_image *image) {
 
 // --- reading: the first bytes tell the format, whatever the file is called ---
 
-typedef drt_status decoder(drt_image *, const unsigned char *, size_t, int64_t, drt_error *);
+typedef drt_status decoder(drt_image *, const unsigned char *, size_t, int64_t, drt_image_health *, drt_error *);
 
 typedef struct {
     const char *name;
@@ -65,14 +65,15 @@ static const signature *recognise(const unsigned char *bytes, size_t size) {
 }
 
 drt_status drt_image_decode_at_most(drt_image *image, const void *bytes, size_t size, const char *name,
-                                    int64_t most_pixels, drt_error *err) {
+                                    int64_t most_pixels, drt_image_health *health, drt_error *err) {
     *image = (drt_image){0};
+    *health = (drt_image_health){.cut_off = !size};
     if (!size) return drt_fail(err, DRT_EFORMAT, "%s: the file is empty", name);
     const signature *s = recognise(bytes, size);
     if (!s || !s->decode)
         return drt_fail(err, DRT_EFORMAT, "%s: %s%s; JPEG, PNG and WebP files are read: convert it to one of them",
                         name, s ? "this is " : "not a picture that is known here", s ? s->name : "");
-    drt_status status = s->decode(image, bytes, size, most_pixels, err);
+    drt_status status = s->decode(image, bytes, size, most_pixels, health, err);
     if (!status) return DRT_OK;
     drt_image_free(image);
     drt_fail_in(err, "%s: %s", name, s->name);
@@ -80,7 +81,13 @@ drt_status drt_image_decode_at_most(drt_image *image, const void *bytes, size_t 
 }
 
 drt_status drt_image_decode(drt_image *image, const void *bytes, size_t size, const char *name, drt_error *err) {
-    return drt_image_decode_at_most(image, bytes, size, name, DRT_IMAGE_MOST_PIXELS, err);
+    drt_image_health health;
+    return drt_image_examine(image, bytes, size, name, &health, err);
+}
+
+drt_status drt_image_examine(drt_image *image, const void *bytes, size_t size, const char *name,
+                             drt_image_health *health, drt_error *err) {
+    return drt_image_decode_at_most(image, bytes, size, name, DRT_IMAGE_MOST_PIXELS, health, err);
 }
 
 drt_status drt_image_read(drt_image *image, const char *path, drt_error *err) {
@@ -115,8 +122,8 @@ drt_status drt_image_write(const drt_image *image, const char *path, drt_error *
         return drt_fail(err, DRT_EARG, "%s: pictures are written as .png, .jpg or .jpeg; end the name so", path);
     unsigned char *bytes = NULL;
     size_t size = 0;
-    drt_status status = png ? drt_image_encode_png(image, &bytes, &size, err)
-                            : drt_image_encode_jpeg(image, 95, &bytes, &size, err);
+    drt_status status =
+        png ? drt_image_encode_png(image, &bytes, &size, err) : drt_image_encode_jpeg(image, 95, &bytes, &size, err);
     if (status) {
         drt_fail_in(err, "%s", path);
         return status;

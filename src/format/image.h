@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,14 @@ void drt_image_free(drt_image *image); // NULL and an empty picture are allowed;
 // before anything is allocated. Damage inside a JPEG that libjpeg reads over is read over, as PIL does.
 drt_status drt_image_read(drt_image *image, const char *path, drt_error *err);
 drt_status drt_image_decode(drt_image *image, const void *bytes, size_t size, const char *name, drt_error *err);
+
+// The same, and what a reader of the data should know beside the pixels.
+typedef struct {
+    bool cut_off;     // decoding failed because the file ends too early (else its bytes are damaged)
+    char passed[200]; // damage that was read over (JPEG), in libjpeg's words; "": none
+} drt_image_health;
+drt_status drt_image_examine(drt_image *image, const void *bytes, size_t size, const char *name,
+                             drt_image_health *health, drt_error *err);
 
 // Encoders. *bytes is malloc'ed, the caller frees it. The bytes depend on nothing but the pixels (and `quality`, 1 to
 // 100; JPEG with 4:2:0 colour): same seed, same file.

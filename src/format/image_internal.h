@@ -12,16 +12,16 @@
 drt_status drt_image_check_size(int64_t width, int64_t height, int64_t most, drt_error *err);
 
 // Decoders of one format. They check the header's size against most_pixels before they allocate the picture. When one
-// fails, *image may already hold pixels: the caller frees it.
+// fails, *image may already hold pixels: the caller frees it. *health is zeroed by the caller.
 drt_status drt_image_decode_png(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
-                                drt_error *err);
+                                drt_image_health *health, drt_error *err);
 drt_status drt_image_decode_jpeg(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
-                                 drt_error *err);
+                                 drt_image_health *health, drt_error *err);
 drt_status drt_image_decode_webp(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
-                                 drt_error *err);
+                                 drt_image_health *health, drt_error *err);
 // drt_image_decode with another limit, so that a fuzzer does not spend its hours on empty giants.
 drt_status drt_image_decode_at_most(drt_image *image, const void *bytes, size_t size, const char *name,
-                                    int64_t most_pixels, drt_error *err);
+                                    int64_t most_pixels, drt_image_health *health, drt_error *err);
 
 // The end of an encoder: the bytes go to the caller or, after a failure, are released.
 drt_status drt_image_hand_over(drt_text *out, unsigned char **bytes, size_t *size, drt_status status, drt_error *err);

@@ -12,7 +12,7 @@
 typedef struct {
     struct jpeg_error_mgr base; // first: libjpeg's pointer to it is a pointer to this struct
     jmp_buf back;
-    char text[JMSG_LENGTH_MAX];
+    char text[JMSG_LENGTH_MAX], first[JMSG_LENGTH_MAX]; // of the failure; of the first damage that was read over
 } errors;
 
 static void on_error(j_common_ptr jpeg) {
@@ -22,7 +22,9 @@ static void on_error(j_common_ptr jpeg) {
 }
 
 static void on_message(j_common_ptr jpeg, int level) {
-    if (level < 0) jpeg->err->num_warnings++; // libjpeg's own handler would print it
+    if (level >= 0) return;
+    errors *e = (errors *)jpeg->err;
+    if (!e->base.num_warnings++) e->base.format_message(jpeg, e->first); // libjpeg's own handler would print it
 }
 
 static struct jpeg_error_mgr *errors_init(errors *e) {
@@ -42,6 +44,7 @@ typedef struct {
     size_t size;
     drt_image *image;
     int64_t most_pixels;
+    bool cut_off;
 } reader;
 
 static void stop(reader *r, const char *message) {
@@ -49,13 +52,13 @@ static void stop(reader *r, const char *message) {
     longjmp(r->errors.back, 1);
 }
 
-static void nothing(j_decompress_ptr jpeg) {
-    (void)jpeg;
-}
+static void nothing(j_decompress_ptr jpeg) { (void)jpeg; }
 
 // libjpeg's own memory source would invent an end marker here and fill the rest with grey.
 static boolean need_more(j_decompress_ptr jpeg) {
-    stop(jpeg->client_data, "the file is cut off here; copy it again");
+    reader *r = jpeg->client_data;
+    r->cut_off = !r->errors.base.num_warnings; // damage can lead behind the end, too
+    stop(r, "the file is cut off here; copy it again");
     return FALSE;
 }
 
@@ -90,7 +93,8 @@ static void cmyk_to_rgb(uint8_t *rgb, const uint8_t *stored, int n) {
 static drt_status check_header(reader *r, drt_error *err) {
     drt_status status = drt_image_check_size(r->jpeg.image_width, r->jpeg.image_height, r->most_pixels, err);
     if (status) return status;
-    if (!r->jpeg.arith_code && (size_t)r->jpeg.image_width * r->jpeg.image_height / (64 * 8 * 4) > r->size)
+    r->cut_off = !r->jpeg.arith_code && (size_t)r->jpeg.image_width * r->jpeg.image_height / (64 * 8 * 4) > r->size;
+    if (r->cut_off)
         return drt_fail(err, DRT_EFORMAT, "%u x %u pixels cannot be in %zu bytes; the file is cut off or damaged",
                         r->jpeg.image_width, r->jpeg.image_height, r->size);
     int colours = r->jpeg.num_components;
@@ -130,7 +134,7 @@ static drt_status read_all(reader *r, drt_error *err) {
 }
 
 drt_status drt_image_decode_jpeg(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
-                                 drt_error *err) {
+                                 drt_image_health *health, drt_error *err) {
     reader r = {.size = size, .image = image, .most_pixels = most_pixels};
     r.jpeg.err = errors_init(&r.errors);
     r.from = (struct jpeg_source_mgr){.next_input_byte = bytes,
@@ -143,6 +147,8 @@ drt_status drt_image_decode_jpeg(drt_image *image, const unsigned char *bytes, s
     r.progress.progress_monitor = on_progress;
     drt_status status = read_all(&r, err);
     jpeg_destroy_decompress(&r.jpeg);
+    health->cut_off = status && r.cut_off;
+    snprintf(health->passed, sizeof health->passed, "%s", r.errors.first);
     return status;
 }
 
@@ -161,9 +167,7 @@ static void buffer_reset(writer *w) {
     w->to.free_in_buffer = sizeof w->buffer;
 }
 
-static void put_begin(j_compress_ptr jpeg) {
-    buffer_reset(jpeg->client_data);
-}
+static void put_begin(j_compress_ptr jpeg) { buffer_reset(jpeg->client_data); }
 
 static boolean put(j_compress_ptr jpeg) {
     writer *w = jpeg->client_data;

@@ -24,6 +24,7 @@ typedef struct {
     const unsigned char *bytes;
     size_t size, at;
     int row; // being decoded
+    bool cut_off;
     drt_image *image;
     int64_t most_pixels;
     char text[200]; // libpng's last error
@@ -33,6 +34,7 @@ static void get(png_structp png, png_bytep to, size_t n) {
     reader *r = png_get_io_ptr(png);
     if (n > r->size - r->at) {
         r->at = r->size;
+        r->cut_off = true;
         png_error(png, "the file is cut off here; copy it again");
     }
     memcpy(to, r->bytes + r->at, n);
@@ -45,7 +47,8 @@ static drt_status check_header(reader *r, drt_error *err) {
     png_uint_32 width = png_get_image_width(r->png, r->info), height = png_get_image_height(r->png, r->info);
     drt_status status = drt_image_check_size(width, height, r->most_pixels, err);
     if (status) return status;
-    if (png_get_rowbytes(r->png, r->info) * (size_t)height / 1032 > r->size)
+    r->cut_off = png_get_rowbytes(r->png, r->info) * (size_t)height / 1032 > r->size;
+    if (r->cut_off)
         return drt_fail(err, DRT_EFORMAT, "%u x %u pixels cannot be in %zu bytes; the file is cut off or damaged",
                         width, height, r->size);
     return DRT_OK;
@@ -74,8 +77,7 @@ static void grey_to_rgb(uint8_t *row, int n, int bytes) {
 }
 
 static drt_status read_all(reader *r, drt_error *err) {
-    if (setjmp(png_jmpbuf(r->png)))
-        return drt_fail(err, DRT_EFORMAT, "byte %zu, row %d: %s", r->at, r->row, r->text);
+    if (setjmp(png_jmpbuf(r->png))) return drt_fail(err, DRT_EFORMAT, "byte %zu, row %d: %s", r->at, r->row, r->text);
     png_set_read_fn(r->png, r, get);
     png_set_user_limits(r->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); // ours is checked below
     // Texts, profiles and dates do not change a pixel; not reading them is the safest way of reading them.
@@ -100,12 +102,13 @@ static drt_status read_all(reader *r, drt_error *err) {
 }
 
 drt_status drt_image_decode_png(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
-                                drt_error *err) {
+                                drt_image_health *health, drt_error *err) {
     reader r = {.bytes = bytes, .size = size, .image = image, .most_pixels = most_pixels};
     r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r.text, on_error, on_warning);
     r.info = r.png ? png_create_info_struct(r.png) : NULL;
     drt_status status = r.info ? read_all(&r, err) : drt_fail(err, DRT_ENOMEM, "no memory for the decoder");
     png_destroy_read_struct(&r.png, &r.info, NULL);
+    health->cut_off = r.cut_off;
     return status;
 }
 
@@ -124,9 +127,7 @@ static void put(png_structp png, png_bytep bytes, size_t n) {
     if (w->out.failed) png_error(png, "out of memory");
 }
 
-static void flush_nothing(png_structp png) {
-    (void)png;
-}
+static void flush_nothing(png_structp png) { (void)png; }
 
 static drt_status write_all(writer *w, const drt_image *image, drt_error *err) {
     if (setjmp(png_jmpbuf(w->png))) return drt_fail(err, DRT_EIO, "PNG encoder: %s", w->text);
@@ -138,8 +139,7 @@ static drt_status write_all(writer *w, const drt_image *image, drt_error *err) {
     png_set_compression_level(w->png, 6);
     png_set_filter(w->png, PNG_FILTER_TYPE_BASE, PNG_ALL_FILTERS);
     png_write_info(w->png, w->info);
-    for (int y = 0; y < image->height; y++)
-        png_write_row(w->png, image->rgb + (size_t)y * (size_t)image->width * 3);
+    for (int y = 0; y < image->height; y++) png_write_row(w->png, image->rgb + (size_t)y * (size_t)image->width * 3);
     png_write_end(w->png, NULL);
     return DRT_OK;
 }

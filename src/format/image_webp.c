@@ -11,10 +11,11 @@ static drt_status refuse(VP8StatusCode code, size_t size, drt_error *err) {
 }
 
 drt_status drt_image_decode_webp(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,
-                                 drt_error *err) {
+                                 drt_image_health *health, drt_error *err) {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config)) return drt_fail(err, DRT_EFORMAT, "libwebp is older than its header");
     VP8StatusCode code = WebPGetFeatures(bytes, size, &config.input);
+    health->cut_off = code == VP8_STATUS_NOT_ENOUGH_DATA;
     if (code != VP8_STATUS_OK) return refuse(code, size, err);
     if (config.input.has_animation)
         return drt_fail(err, DRT_EFORMAT, "an animation; only stills are read: extract a frame");
@@ -29,5 +30,6 @@ drt_status drt_image_decode_webp(drt_image *image, const unsigned char *bytes, s
     config.output.u.RGBA.size = 3 * (size_t)width * (size_t)height;
     code = WebPDecode(bytes, size, &config);
     WebPFreeDecBuffer(&config.output);
+    health->cut_off = code == VP8_STATUS_NOT_ENOUGH_DATA;
     return code == VP8_STATUS_OK ? DRT_OK : refuse(code, size, err);
 }

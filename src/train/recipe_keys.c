@@ -33,7 +33,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     CHOICE(weights, "fixed", "fixed|learned", "learned: one log-variance per objective scales its weight"),
     CHOICE(passes, "all", "all|sampled", "every pass for every sample, or one puzzle drawn per sample"),
 
-    STRING(data.file, "", "samples: JSON of LLaVA's schema, JSON lines, tar shards; or their folder"),
+    STRING(data.file, "", "samples: JSON of LLaVA's schema, JSON lines, or a folder of JSON lines"),
     STRING(data.images, "", "folder that image names start from (empty: the folder of data.file)"),
     STRING(data.quarantine, "", "samples to leave out (drt data check); empty: the list beside the data; none"),
     CHOICE(data.template, "plain", "plain|auto|v0|v1|llama_2|llama_3|chatml|gemma|phi3|mpt",

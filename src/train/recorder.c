@@ -32,11 +32,8 @@ static void check_history(drt_recorder *rec, drt_status status, const drt_error 
 static void open_history(drt_recorder *rec, const drt_recorder_facts *f, const char *recipe) {
     const drt_recipe *r = rec->r;
     drt_error err = {0};
-    char *path = NULL, hash[20] = "";
-    uint64_t h;
-    // A folder of shards has no one content; its name must do.
-    if (drt_file_exists(r->data.file) && !drt_file_hash(r->data.file, &h, NULL))
-        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)h);
+    char *path = NULL, hash[20];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)f->data);
     const drt_history_entry entry = {.folder = r->out,
                                      .recipe = recipe,
                                      .data = r->data.file,

@@ -15,6 +15,7 @@
 typedef struct {
     int64_t step; // done before, by a run that goes on
     int64_t samples, steps, threads;
+    uint64_t data; // digest of the data's content
 } drt_recorder_facts;
 
 typedef struct drt_recorder drt_recorder;

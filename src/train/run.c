@@ -89,7 +89,8 @@ static drt_status open_all(run *u, drt_error *err) {
     const drt_recorder_facts facts = {.step = u->step,
                                       .samples = drt_dataset_size(drt_loader_dataset(u->t.loader)),
                                       .steps = u->t.steps,
-                                      .threads = u->t.dev->threads};
+                                      .threads = u->t.dev->threads,
+                                      .data = drt_dataset_digest(drt_loader_dataset(u->t.loader))};
     u->recorder = drt_recorder_open(r, &facts, u->hooks->say, u->hooks->say_user);
     drt_log_listen(u->log, drt_recorder_listen, u->recorder);
     for (const char *line = drt_dataset_notes(drt_loader_dataset(u->t.loader)); *line;) {

@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     drt_error err = {0};
     drt_image image, out;
     // Few pixels, so that the hours go into the parsers and not into large empty pictures.
-    if (drt_image_decode_at_most(&image, bytes, size, "fuzz", 1 << 15, &err)) {
+    drt_image_health health;
+    if (drt_image_decode_at_most(&image, bytes, size, "fuzz", 1 << 15, &health, &err)) {
         if (!err.text[0] || image.rgb) abort();
         return 0;
     }

@@ -1,0 +1,173 @@
+// drt data: what is wrong with a dataset, and what a model sees of it.
+#include "cli/commands.h"
+#include "cli/open.h"
+#include "cli/options.h"
+
+#include "base/file.h"
+#include "eval/data_report.h"
+#include "format/hf_config.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] = "drt data check DATA [--images DIR] [--model DIR] [--eval FILE,FILE] [--out DIR]\n"
+                           "\n"
+                           "  check      reads every sample, decodes every picture, says by name what is wrong\n"
+                           "\n"
+                           "drt data check --help tells more.\n";
+
+static const char check_help[] =
+    "drt data check DATA [--images DIR] [--model DIR] [--eval FILE,FILE] [--out DIR]\n"
+    "\n"
+    "Reads every sample and decodes every picture, on all cores, and says by name what is wrong: samples that are\n"
+    "malformed, answers that are empty, <image> that disagree with pictures, pictures that are missing, truncated or\n"
+    "corrupt, duplicates (the same bytes, or the same to the eye), what evaluation files ask, too. With a model, also\n"
+    "samples that are too long once pictures are put in. Samples that cannot be trained on go on a list beside the\n"
+    "data, DATA.quarantine.jsonl, which training leaves out unasked. The exit status is 0 if the list is empty,\n"
+    "else 1.\n"
+    "\n"
+    "  DATA            JSON of LLaVA's schema, JSON lines, or a folder of JSON lines\n"
+    "  --images DIR    folder that names of pictures start from; default: the folder of DATA\n"
+    "  --model DIR     a model's folder: its tokenizer, template and rows of a picture; weights are not read\n"
+    "  --template T    how conversations are written: plain for stage 1; default: the model's own\n"
+    "  --context N     rows of a sequence at most; default 2048, or what the model has\n"
+    "  --eval FILES    evaluation files, separated by commas: JSON lines of questions, or LLaVA's schema\n"
+    "  --out DIR       report.html and report.json; default: DATA.check\n"
+    "  --quarantine F  write the list to another file\n"
+    "  --threads N     default: all cores\n"
+    "\n"
+    "  drt data check out/demo/world/finetune.json --model out/demo/stage1/model --eval "
+    "out/demo/world/eval/color.jsonl\n";
+
+typedef struct {
+    const char *data, *images, *model, *how, *context, *eval, *out, *quarantine, *threads;
+    long long rows;
+} asked;
+
+// What a model makes of a sample, from its small files alone.
+typedef struct {
+    drt_tokenizer *tokenizer;
+    drt_dataset_rows rows;
+    const drt_template *how;
+} reader;
+
+static drt_status open_reader(reader *q, const asked *a, drt_error *err) {
+    drt_model_config config;
+    if (!a->model) return DRT_OK;
+    drt_status status = drt_model_config_read(&config, a->model, err);
+    if (!status && !drt_has_decoder(&config))
+        status = drt_fail(err, DRT_ECONFIG, "%s has no decoder, hence no rows", a->model);
+    if (!status) status = drt_tokenizer_open(&q->tokenizer, a->model, err);
+    if (!status && !q->how) status = drt_template_choose(&q->how, config.conversation, a->model, err);
+    if (!status && !q->how)
+        status = drt_fail(err, DRT_ECONFIG, "%s has a chat template that drt does not know; name one (--template)",
+                          a->model);
+    if (!status) status = drt_template_check(q->how, q->tokenizer, err);
+    if (status) return status;
+    int most = drt_decoder_context(&config.language);
+    q->rows = (drt_dataset_rows){.tokenizer = q->tokenizer,
+                                 .context = a->rows < most ? (int)a->rows : most,
+                                 .image_rows = config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&config) : 0};
+    return DRT_OK;
+}
+
+static drt_status write_report(const drt_data_check *c, const char *folder, drt_error *err) {
+    drt_status status = drt_make_folders(folder, err);
+    for (int page = 0; !status && page < 2; page++) {
+        drt_text text = {0};
+        if (page) drt_data_html(c, &text);
+        else drt_data_json(c, &text);
+        char *path = drt_path_join(folder, page ? "report.html" : "report.json");
+        status = !path || text.failed ? drt_fail(err, DRT_ENOMEM, "no memory for the report")
+                                      : drt_file_write(path, text.bytes, text.size, err);
+        if (!status) printf("written: %s\n", path);
+        free(path);
+        drt_text_free(&text);
+    }
+    return status;
+}
+
+static drt_status check(const asked *a, drt_data_check_options *o, bool *clean, drt_error *err) {
+    reader q = {.how = o->how};
+    drt_data_check c = {0};
+    char *out = a->out ? strdup(a->out) : drt_beside(a->data, ".check");
+    drt_status status =
+        out ? drt_data_check_may_save(a->data, a->quarantine, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) status = open_reader(&q, a, err);
+    o->how = q.how;
+    o->rows = q.tokenizer ? &q.rows : NULL;
+    if (!status) status = drt_data_check_run(&c, a->data, o, err);
+    if (!status) {
+        drt_text text = {0};
+        drt_data_table(&c, 10, &text);
+        fputs(text.failed ? "" : text.bytes, stdout);
+        drt_text_free(&text);
+        status = drt_data_check_save(&c, a->quarantine, err);
+    }
+    if (!status) status = write_report(&c, out, err);
+    *clean = !c.quarantined;
+    drt_data_check_free(&c);
+    drt_tokenizer_close(q.tokenizer);
+    free(out);
+    return status;
+}
+
+// "a,b" -> its parts, in a copy that *copy owns.
+static bool split(const char *list, char **copy, const char ***out, int *n) {
+    *n = 0;
+    *copy = strdup(list ? list : "");
+    *out = calloc(strlen(list ? list : "") / 2 + 2, sizeof **out);
+    if (!*copy || !*out) return false;
+    for (char *rest = *copy, *part; (part = strsep(&rest, ","));)
+        if (*part) (*out)[(*n)++] = part;
+    return true;
+}
+
+static int data_check(int argc, char **argv) {
+    asked a = {.context = "2048"};
+    const drt_option options[] = {
+        {"--images", &a.images, NULL, false},
+        {"--model", &a.model, NULL, false},
+        {"--template", &a.how, NULL, false},
+        {"--context", &a.context, NULL, false},
+        {"--eval", &a.eval, NULL, false},
+        {"--out", &a.out, NULL, false},
+        {"--quarantine", &a.quarantine, NULL, false},
+        {"--threads", &a.threads, NULL, false},
+    };
+    int n_rest = 1,
+        rc = drt_options_parse(argc, argv, options, sizeof options / sizeof *options, &a.data, &n_rest, check_help);
+    long long threads = 0;
+    if (rc) return rc == 1 ? 0 : rc;
+    if (!n_rest) {
+        fputs("drt data check: which data? Name a file or a folder.\nTry: drt data check --help\n", stderr);
+        return 2;
+    }
+    drt_progress bar = {.report = drt_progress_terminal, .user = stderr};
+    drt_data_check_options o = {.images = a.images, .progress = &bar};
+    if (!drt_option_number("data check", "--context", a.context, 1, 1 << 24, &a.rows) ||
+        (a.threads && !drt_option_number("data check", "--threads", a.threads, 1, 4096, &threads)) ||
+        (a.how && !drt_cli_template("data check", a.how, &o.how)))
+        return 2;
+    if (threads) omp_set_num_threads((int)threads);
+    char *names;
+    const char **eval;
+    drt_error err = {0};
+    bool clean = false;
+    drt_status status = split(a.eval, &names, &eval, &o.n_eval) ? DRT_OK : drt_fail(&err, DRT_ENOMEM, "no memory");
+    o.eval = eval;
+    if (!status) status = check(&a, &o, &clean, &err);
+    free(names), free(eval);
+    if (status) fprintf(stderr, "drt data check: %s\n", err.text);
+    return status || !clean ? 1 : 0;
+}
+
+int drt_cli_data(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "check")) return data_check(argc - 1, argv + 1);
+    bool asked = argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h");
+    if (!asked) fprintf(stderr, "drt data: no such thing as '%s'\n", argv[1]);
+    fputs(help, asked ? stdout : stderr);
+    return asked && argc > 1 ? 0 : 2;
+}

@@ -1,0 +1,239 @@
+// A dataset with one of every defect: each is found, by name, and nothing else is.
+#include "support/check.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "data/check.h"
+#include "data/quarantine.h"
+#include "format/image.h"
+#include "format/image_print.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+
+typedef struct {
+    char *folder, *data, *eval;
+} place;
+
+static char *in(const place *p, const char *name) { return drt_path_join(p->folder, name); }
+
+// Soft blobs of a seed: pictures of different seeds look different, one seed's at two sizes the same.
+static drt_image blobs(uint64_t seed, int width, int height) {
+    drt_error err = {0};
+    drt_image m;
+    drt_rng r;
+    double x[12], y[12], size[12];
+    int light[12];
+    drt_rng_init(&r, seed, 7);
+    for (int b = 0; b < 12; b++) {
+        x[b] = drt_rng_uniform(&r), y[b] = drt_rng_uniform(&r), size[b] = 0.05 + 0.1 * drt_rng_uniform(&r);
+        light[b] = (int)drt_rng_below(&r, 200) - 100;
+    }
+    check_ok(drt_image_new(&m, width, height, &err));
+    for (int i = 0; i < width * height; i++) {
+        double v = 128, px = (i % width + 0.5) / width, py = (i / width + 0.5) / height;
+        for (int b = 0; b < 12; b++)
+            v += light[b] * exp(-((px - x[b]) * (px - x[b]) + (py - y[b]) * (py - y[b])) / (2 * size[b] * size[b]));
+        for (int c = 0; c < 3; c++) m.rgb[3 * i + c] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+    }
+    return m;
+}
+
+enum { WHOLE, CUT, DAMAGED, SPOILED };
+
+static void put_picture(const place *p, const char *name, uint64_t seed, int width, int height, int quality, int how) {
+    drt_error err = {0};
+    drt_image m = blobs(seed, width, height);
+    unsigned char *bytes;
+    size_t size;
+    char *path = in(p, name);
+    if (strstr(name, ".png")) check_ok(drt_image_encode_png(&m, &bytes, &size, &err));
+    else check_ok(drt_image_encode_jpeg(&m, quality, &bytes, &size, &err));
+    if (how == CUT) size = size * 2 / 3;
+    if (how == DAMAGED) memset(bytes + size / 2, 0x55, 40); // in the coefficients: libjpeg reads over it
+    if (how == SPOILED) bytes[size / 2] ^= 0x10;            // a PNG's checksum
+    check_ok(drt_file_write(path, bytes, size, &err));
+    drt_image_free(&m);
+    free(bytes), free(path);
+}
+
+#define HUMAN(text) "{\"from\":\"human\",\"value\":\"" text "\"}"
+#define GPT(text) "{\"from\":\"gpt\",\"value\":\"" text "\"}"
+#define SEE(id, image)                                                                                                 \
+    "{\"id\":\"" id "\",\"image\":\"" image                                                                            \
+    "\",\"conversations\":[" HUMAN("<image>\\nwhat is it") "," GPT("a picture") "]}"
+
+static place build(void) {
+    drt_error err = {0};
+    place p = {.folder = test_folder("check")};
+    p.data = in(&p, "data.json");
+    p.eval = in(&p, "eval.jsonl");
+    put_picture(&p, "a.jpg", 1, 320, 240, 90, WHOLE);
+    put_picture(&p, "b.jpg", 2, 320, 240, 90, WHOLE);
+    put_picture(&p, "c.png", 3, 200, 200, 0, WHOLE);
+    put_picture(&p, "same.jpg", 1, 320, 240, 90, WHOLE);
+    put_picture(&p, "near.jpg", 2, 240, 180, 60, WHOLE);
+    put_picture(&p, "cut.jpg", 4, 320, 240, 90, CUT);
+    put_picture(&p, "cut.png", 5, 200, 200, 0, CUT);
+    put_picture(&p, "damaged.jpg", 6, 320, 240, 90, DAMAGED);
+    put_picture(&p, "spoiled.png", 7, 200, 200, 0, SPOILED);
+    put_picture(&p, "asked.jpg", 8, 320, 240, 90, WHOLE);
+    put_picture(&p, "asked-too.jpg", 8, 320, 240, 90, WHOLE); // what the evaluation shows
+    put_picture(&p, "like.jpg", 9, 320, 240, 90, WHOLE);
+    put_picture(&p, "liked.png", 9, 160, 120, 0, WHOLE); // the evaluation's
+    put_picture(&p, "d.jpg", 10, 300, 300, 90, WHOLE);
+    static const char
+        data[] =
+            "[" SEE("good-1", "a.jpg") "," SEE("good-2", "b.jpg") "," SEE(
+                "good-3",
+                "c.png") ",\n"
+                         "{\"id\":\"good-4\",\"conversations\":[" HUMAN(
+                             "hi") "," GPT("hello") "]},\n"
+                                                    "{\"id\":\"good-5\",\"image\":[\"a.jpg\",\"d.jpg\"],"
+                                                    "\"conversations\":[" HUMAN(
+                                                        "<image> or <image>") "," GPT("both") "]},\n"
+                                                                                              "{\"id\":\"malformed\","
+                                                                                              "\"conversations\":"
+                                                                                              "[" HUMAN(
+                                                                                                  "x") "]},\n"
+                                                                                                       "{\"id\":\"no-"
+                                                                                                       "turns\"},\n"
+                                                                                                       "{\"id\":"
+                                                                                                       "\"empty\","
+                                                                                                       "\"conversations"
+                                                                                                       "\":[" HUMAN(
+                                                                                                           "x") "," GPT(" \\n") "]},\n"
+                                                                                                                                "{\"id\":\"none\",\"image\":\"a.jpg\",\"conversations\":[" HUMAN("x") "," GPT("y") "]},\n"
+                                                                                                                                                                                                                   "{\"id\":\"lost\",\"conversations\":[" HUMAN("<image>\\nx") "," GPT("y") "]},\n"
+                                                                                                                                                                                                                                                                                            "{\"id\":\"two\",\"image\":[\"a.jpg\",\"b.jpg\"],\"conversations\":[" HUMAN("<image>") "," GPT("y") "]},\n" SEE("missing", "gone.jpg") "," SEE("cut-1",
+                                                                                                                                                                                                                                                                                                                                                                                                                                           "cut.jpg") "," SEE("cut-2",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                              "cut.png") ",\n" SEE("damaged", "damaged.jpg") "," SEE("spoiled", "spoiled.png") ",\n" SEE("same", "same.jpg") "," SEE("near", "near.jpg") "," SEE("asked", "asked.jpg") "," SEE("like",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "like.jpg") ",\n"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           "{\"id\":\"question\",\"conversations\":[" HUMAN("How many  legs has a spider?") "," GPT(
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "eight") "]},\n"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        "{\"id\":\"long\",\"conversations\":[" HUMAN("x") "," GPT(
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            "one two three four five six seven eight nine ten eleven "
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            "twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty one two three four five six") "]},\n"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "{\"id\":\"drowned\",\"image\":[\"a.jpg\",\"b.jpg\",\"c.png\"],\"conversations\":[" HUMAN("<image><image><image>") "," GPT("y") "]},\n" SEE("cut-again",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   "cut.jpg") "]";
+    static const char eval[] =
+        "{\"question_id\":1,\"image\":\"asked-too.jpg\",\"text\":\"what is it\",\"answer\":\"a\"}\n"
+        "{\"question_id\":2,\"image\":\"liked.png\",\"text\":\"what is it\",\"answer\":\"a\"}\n"
+        "{\"question_id\":3,\"text\":\"How many legs has a spider?\",\"answer\":\"8\"}\n"
+        "{\"question_id\":4,\"image\":\"nowhere.jpg\",\"text\":\"x\",\"answer\":\"a\"}\n";
+    check_ok(drt_file_write(p.data, data, sizeof data - 1, &err));
+    check_ok(drt_file_write(p.eval, eval, sizeof eval - 1, &err));
+    return p;
+}
+
+static const struct {
+    const char *id, *part;
+    drt_find_kind kind;
+} wanted[] = {
+    {"malformed", "no answer to train on", DRT_FIND_MALFORMED},
+    {"no-turns", "'conversations' must be", DRT_FIND_MALFORMED},
+    {"empty", "turn 2: the answer is empty", DRT_FIND_EMPTY},
+    {"none", "1 image, but 0 turns", DRT_FIND_PLACEHOLDERS},
+    {"lost", "no picture, but the placeholder", DRT_FIND_PLACEHOLDERS},
+    {"two", "2 images, but 1 placeholders", DRT_FIND_PLACEHOLDERS},
+    {"missing", "gone.jpg: there is no such picture", DRT_FIND_MISSING},
+    {"cut-1", "cut.jpg: JPEG", DRT_FIND_TRUNCATED},
+    {"cut-2", "cut.png: PNG", DRT_FIND_TRUNCATED},
+    {"damaged", "damaged.jpg: ", DRT_FIND_CORRUPT},
+    {"spoiled", "spoiled.png: PNG", DRT_FIND_CORRUPT},
+    {"same", "same.jpg has the same bytes as ", DRT_FIND_SAME},
+    {"near", "near.jpg looks like ", DRT_FIND_NEAR},
+    {"asked", "its picture is the evaluation's ", DRT_FIND_EVALUATION},
+    {"like", "like.jpg looks like the evaluation's ", DRT_FIND_NEAR_EVALUATION},
+    {"question", "turn 1 is a question of an evaluation file", DRT_FIND_EVALUATION},
+    {"long", "trained tokens are cut off", DRT_FIND_OVERLONG},
+    {"drowned", "no token is trained on", DRT_FIND_UNTRAINED},
+    {"cut-again", "cut.jpg: JPEG", DRT_FIND_TRUNCATED},
+};
+enum { WANTED = sizeof wanted / sizeof *wanted, QUARANTINED = 15 };
+
+static void each_defect_is_found_and_nothing_else(void **state) {
+    (void)state;
+    place p = build();
+    drt_error err = {0};
+    drt_tokenizer *tok;
+    check_ok(drt_tokenizer_open(&tok, "tests/golden/data/byte_level", &err));
+    const drt_dataset_rows rows = {.tokenizer = tok, .context = 90, .image_rows = 20};
+    const char *eval[] = {p.eval};
+    const drt_data_check_options o = {.how = drt_template_find("v1"), .rows = &rows, .eval = eval, .n_eval = 1};
+    int most = omp_get_max_threads();
+    for (int threads = 1; threads <= 3; threads++) {
+        drt_data_check c;
+        omp_set_num_threads(threads);
+        check_ok(drt_data_check_run(&c, p.data, &o, &err));
+        for (int i = 0; i < c.n || i < WANTED; i++) {
+            if (i >= c.n) fail_msg("%s was not found", wanted[i].id);
+            const drt_finding *f = &c.finding[i];
+            if (i >= WANTED || strcmp(f->id, wanted[i].id) || f->kind != wanted[i].kind ||
+                !strstr(f->text, wanted[i].part))
+                fail_msg("finding %d: sample %d (%s), %s: %s", i, f->sample, f->id, drt_find_about_kind[f->kind].name,
+                         f->text);
+        }
+        assert_int_equal(c.quarantined, QUARANTINED);
+        assert_int_equal(c.pictures, 13);
+        assert_true(c.eval_questions == 4 && c.eval_pictures == 3 && c.eval_missing == 1);
+        assert_true(c.failed == 4);
+        if (threads == 3) check_ok(drt_data_check_save(&c, NULL, &err));
+        drt_data_check_free(&c);
+    }
+    omp_set_num_threads(most);
+    // Training that honours the list finds nothing to complain of, and does not decode anything again.
+    char *list = drt_quarantine_path(p.data);
+    drt_dataset *ds;
+    const drt_dataset_options use = {.images = DRT_IMAGES_DECODE, .how = o.how, .rows = &rows, .quarantine = list};
+    check_ok(drt_dataset_open(&ds, p.data, NULL, &use, NULL, &err));
+    assert_int_equal(drt_dataset_quarantined(ds), QUARANTINED);
+    assert_int_equal(drt_dataset_size(ds), 24 - QUARANTINED);
+    drt_dataset_close(ds);
+    check_ok(drt_data_check_may_save(p.data, NULL, &err));
+    check_ok(drt_file_write(list, "{\"id\": \"a\"}\n", 12, &err));
+    check_refused(drt_data_check_may_save(p.data, NULL, &err), DRT_ECONFIG, "written by hand");
+    drt_tokenizer_close(tok);
+    check_ok(drt_remove_tree(p.folder, &err));
+    free(list), free(p.folder), free(p.data), free(p.eval);
+}
+
+static void prints_know_a_picture_again(void **state) {
+    (void)state;
+    drt_image_print p[40];
+    for (int i = 0; i < 40; i++) {
+        drt_image large = blobs(100 + (uint64_t)i, 400, 300), small = blobs(100 + (uint64_t)i, 133, 100);
+        drt_image_print again = drt_image_print_of(&small);
+        p[i] = drt_image_print_of(&large);
+        if (!drt_image_print_near(&p[i], &again))
+            fail_msg("picture %d: %d bits differ", i, drt_image_print_distance(&p[i], &again));
+        for (int k = 0; k < i; k++)
+            if (drt_image_print_near(&p[i], &p[k])) fail_msg("pictures %d and %d look alike", i, k);
+        drt_image_free(&large), drt_image_free(&small);
+    }
+    // Every bit is in one band, so that prints that differ in fewer bits than there are bands share one.
+    for (int bit = 0; bit < 128; bit++) {
+        drt_image_print q = p[0];
+        int bands = 0;
+        q.bits[bit / 64] ^= (uint64_t)1 << bit % 64;
+        for (int b = 0; b < DRT_PRINT_BANDS; b++)
+            bands += drt_image_print_band(&q, b) != drt_image_print_band(&p[0], b);
+        assert_int_equal(bands, 1);
+        assert_int_equal(drt_image_print_distance(&q, &p[0]), 1);
+    }
+    drt_error err = {0};
+    drt_image black;
+    check_ok(drt_image_new(&black, 5, 3, &err));
+    drt_image_print flat = drt_image_print_of(&black);
+    assert_true(flat.flat && !drt_image_print_near(&flat, &flat));
+    drt_image_free(&black);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_defect_is_found_and_nothing_else),
+        cmocka_unit_test(prints_know_a_picture_again),
+    };
+    return cmocka_run_group_tests_name("check", tests, NULL, NULL);
+}
