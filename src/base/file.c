@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static drt_status open_regular(int *fd, size_t *size, const char *path, drt_error *err) {
@@ -184,6 +185,11 @@ drt_status drt_remove_tree(const char *path, drt_error *err) {
         if (status) return status;
     }
     return remove(path) ? drt_fail(err, DRT_EIO, "%s: cannot remove: %s", path, strerror(errno)) : DRT_OK;
+}
+
+int64_t drt_disk_free(const char *path) {
+    struct statvfs fs;
+    return statvfs(path, &fs) ? -1 : (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
 }
 
 bool drt_file_exists(const char *path) {

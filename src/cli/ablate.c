@@ -81,5 +81,5 @@ int drt_cli_ablate(int argc, char **argv) {
                plan.e.out);
     if (plan.arena) free(plan.command), drt_ablation_plan_free(&plan);
     drt_text_free(&table);
-    return status ? 1 : 0;
+    return drt_interrupt_status(status);
 }

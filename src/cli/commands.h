@@ -1,5 +1,5 @@
 // The commands of drt, one file each. A command gets its own name as argv[0] and returns the exit status:
-// 0 done, 1 failed, 2 wrong usage.
+// 0 done, 1 failed, 2 wrong usage; a training that a signal stopped gives 128 and the signal's number.
 #ifndef DRT_CLI_COMMANDS_H
 #define DRT_CLI_COMMANDS_H
 

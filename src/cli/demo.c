@@ -65,5 +65,5 @@ int drt_cli_demo(int argc, char **argv) {
                "Ask the model just made: build/drt chat %s/direct/stage2/model --image PICTURE\n",
                table.bytes ? table.bytes : "", out, out);
     drt_text_free(&table);
-    return status ? 1 : 0;
+    return drt_interrupt_status(status);
 }

@@ -4,16 +4,23 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted; // the signal
 
 static void on_signal(int signal) {
+    static const char line[] = "\nstopping as soon as what is done is saved; once more to leave at once\n";
     if (interrupted) _Exit(128 + signal);
-    interrupted = 1;
+    interrupted = signal;
+    if (write(2, line, sizeof line - 1) < 0) return; // nobody reads it
 }
 
 void drt_interrupt_install(void) {
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
+}
+
+int drt_interrupt_status(drt_status status) {
+    if (status == DRT_ESTOP && interrupted) return 128 + interrupted;
+    return status ? 1 : 0;
 }
 
 static int asked_to_stop(void *user) {

@@ -33,7 +33,8 @@ typedef struct {
 
 // A sample ready to be packed. Memory is the step's arena.
 typedef struct {
-    int32_t index; // in the dataset
+    int32_t index;  // in the dataset
+    const char *id; // "" if it has none
     int images;
     float *patches; // [images * views * P, patch numbers], intact
     drt_pass pass[DRT_PASS_KINDS];

@@ -115,6 +115,22 @@ static drt_status remove_old(const char *run, int64_t keep, drt_error *err) {
     return status;
 }
 
+int64_t drt_checkpoint_bytes(const drt_params *p) {
+    enum { HEADER = 4096 }; // of the file, its folder aside
+    return 3 * p->learning * (int64_t)sizeof(float) + HEADER;
+}
+
+drt_status drt_checkpoint_room(const drt_params *p, const char *run, int64_t step, drt_error *err) {
+    int64_t free_bytes = drt_disk_free(run), need = drt_checkpoint_bytes(p);
+    char *whole = folder_of(run, step, "");
+    bool there = whole && drt_is_folder(whole);
+    free(whole);
+    if (there || free_bytes < 0 || free_bytes >= need) return DRT_OK;
+    return drt_fail(err, DRT_EIO,
+                    "%s: the checkpoint after step %lld takes %.4g MB and %.4g MB are free; it is not begun. Make room",
+                    run, (long long)step, 1e-6 * (double)need, 1e-6 * (double)free_bytes);
+}
+
 drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err) {
     char *part = folder_of(run, step, ".part"), *whole = folder_of(run, step, "");
     drt_status status = part && whole ? drt_remove_tree(part, err) : drt_fail(err, DRT_ENOMEM, "no memory");

@@ -10,6 +10,10 @@
 
 // Writes step-`step` and removes all but the newest `keep` (at least 1).
 drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err);
+// What a checkpoint takes on the disk.
+int64_t drt_checkpoint_bytes(const drt_params *p);
+// Whether step-`step` has room there, or is there already. DRT_EIO, naming both sizes, before anything is begun.
+drt_status drt_checkpoint_room(const drt_params *p, const char *run, int64_t step, drt_error *err);
 // The newest whole checkpoint of the run: *step, or -1 if there is none.
 drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err);
 // The steps of all whole checkpoints, ascending, malloc'ed; *n: how many.

@@ -133,6 +133,11 @@ static drt_status make_passes(const drt_loader *l, const drt_record *rec, int64_
     return DRT_OK;
 }
 
+static const char *copied(drt_arena *arena, const char *text) {
+    char *copy = drt_arena_array(arena, (int64_t)strlen(text) + 1, 1);
+    return copy ? strcpy(copy, text) : "";
+}
+
 static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, int place, drt_arena *arena,
                               drt_sample **out, drt_error *err) {
     drt_record *rec = NULL;
@@ -141,6 +146,7 @@ static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, 
     drt_status status = drt_dataset_at(l->data, index, &rec, err);
     if (status) return status;
     s->index = rec->index;
+    s->id = copied(arena, rec->id);
     status = load_images(l, rec, arena, s, err);
     if (!status)
         status =
@@ -152,43 +158,11 @@ static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, 
     return status;
 }
 
-// Cuts the samples into `accumulate` equal parts, and each part further where it has more rows than train.tokens.
-static drt_status pack_all(const drt_loader *l, drt_step_data *d, drt_sample **s, int n, drt_error *err) {
-    int parts = (int)l->r->train.accumulate, from = 0;
-    d->batch = drt_arena_array(d->arena, n, sizeof *d->batch);
-    if (!d->batch) return drt_fail(err, DRT_ENOMEM, "no memory for batches");
-    while (from < n) {
-        int part = (int)((int64_t)from * parts / n), end = (int)(((int64_t)(part + 1) * n + parts - 1) / parts),
-            to = from;
-        int64_t rows = 0;
-        for (; to < end && to < n; to++) {
-            int64_t more = drt_sample_rows(s[to], &l->pack);
-            if (to > from && l->r->train.tokens && rows + more > l->r->train.tokens) break;
-            rows += more;
-        }
-        drt_batch *b = drt_batch_pack(d->arena, (const drt_sample *const *)(s + from), to - from, &l->pack, err);
-        if (!b) return DRT_ENOMEM;
-        d->batch[d->n++] = b;
-        d->rows += b->rows;
-        for (int k = 0; k < DRT_PASS_KINDS; k++) d->totals.words[k] += b->words[k].n;
-        d->totals.orders += b->orders;
-        d->totals.guided += b->guided;
-        d->totals.samples += to - from;
-        d->totals.captions += b->captions;
-        d->totals.pairs += b->pairs;
-        from = to;
-    }
-    return DRT_OK;
-}
-
 static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err) {
     drt_loader *l = user;
     drt_step_data *d = slot;
     int n = drt_sampler_batch(l->sampler);
     drt_arena_reset(d->arena);
-    d->n = 0;
-    d->rows = 0;
-    d->totals = (drt_totals){0};
     d->gps = drt_recipe_gps(l->r, step, l->steps);
     d->noise = drt_hash((int64_t[]){l->r->seed, step}, 2 * sizeof(int64_t)) | 1;
     drt_sample **s = drt_arena_array(d->arena, n, sizeof *s);
@@ -196,7 +170,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
     drt_status status = drt_sampler_at(l->sampler, step, l->index, err);
     for (int i = 0; !status && i < n; i++) status = make_sample(l, l->index[i], step, i, d->arena, &s[i], err);
     if (!status && l->sea) status = drt_sea_source_thin(l->sea, step, s, n, d->arena, err);
-    return status ? status : pack_all(l, d, s, n, err);
+    return status ? status : drt_step_pack(d, s, n, l->r, &l->pack, err);
 }
 
 // The list that data.quarantine names, or the one beside the data if there is one; NULL: none. malloc'ed.
@@ -248,38 +222,33 @@ static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progres
     return status;
 }
 
-static drt_status options_of(drt_loader *l, const int32_t *bank, drt_error *err) {
-    const drt_recipe *r = l->r;
-    const drt_model *m = l->m;
-    l->clip = m->config.kind == DRT_MODEL_CLIP;
-    l->pack = drt_pack_options_of(m, bank, 1);
-    int side = l->pack.patches_side, grid = r->order.grid ? (int)r->order.grid : side;
+drt_status drt_loader_settings(const drt_recipe *r, const drt_model *m, const int32_t *bank, drt_align_options *o,
+                               drt_pack_options *pack, drt_error *err) {
+    *pack = drt_pack_options_of(m, bank, 1);
+    int side = pack->patches_side, grid = r->order.grid ? (int)r->order.grid : side;
     if ((bank || r->data.shuffled > 0) && (grid < 1 || side % grid))
         return drt_fail(err, DRT_ECONFIG, "order.grid: %d does not divide the patch grid of %d x %d", grid, side, side);
-    l->pack.grid = grid;
-    l->pack.select_all = !r->train.select_rows;
-    l->pack.read_visual = r->order.token == DRT_ORDER_VISUAL;
-    l->preprocess = m->preprocess;
-    l->preprocess.aspect = r->data.aspect;
+    pack->grid = grid;
+    pack->select_all = !r->train.select_rows;
+    pack->read_visual = r->order.token == DRT_ORDER_VISUAL;
     int context = (int)r->data.context;
     int most = drt_decoder_context(&m->config.language);
-    if (!l->clip && context > most) context = most;
-    l->options = (drt_align_options){.order_token = r->order.token,
-                                     .reduce = r->guided.reduce,
-                                     .context = context,
-                                     .image_rows = m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0,
-                                     .classes = (int)r->order.bank,
-                                     .mixer = drt_recipe_mixer(r)};
-    drt_status status = drt_model_template(m, drt_recipe_template(r), &l->options.how, err);
-    if (!status) l->options.ask = l->options.how;
-    if (!status && l->options.how->caption && r->objectives.text_order > 0)
-        status = drt_model_template(m, NULL, &l->options.ask, err);
+    if (m->config.kind != DRT_MODEL_CLIP && context > most) context = most;
+    *o = (drt_align_options){.order_token = r->order.token,
+                             .reduce = r->guided.reduce,
+                             .context = context,
+                             .image_rows = m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0,
+                             .classes = (int)r->order.bank,
+                             .mixer = drt_recipe_mixer(r)};
+    drt_status status = drt_model_template(m, drt_recipe_template(r), &o->how, err);
+    if (!status) o->ask = o->how;
+    if (!status && o->how->caption && r->objectives.text_order > 0) status = drt_model_template(m, NULL, &o->ask, err);
     if (status) return status;
-    if (l->options.image_rows >= context - 1)
+    if (o->image_rows >= context - 1)
         return drt_fail(err, DRT_ECONFIG,
                         "%s: one image takes %d rows and the context has %d, so no sample with a picture fits; raise "
                         "data.context%s",
-                        r->data.file, l->options.image_rows, context,
+                        r->data.file, o->image_rows, context,
                         context < r->data.context ? " (the decoder itself has no more positions)" : "");
     return DRT_OK;
 }
@@ -292,7 +261,10 @@ drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_mode
     if (!l) return drt_fail(err, DRT_ENOMEM, "no memory for a loader");
     l->r = r;
     l->m = m;
-    drt_status status = options_of(l, bank, err);
+    l->clip = m->config.kind == DRT_MODEL_CLIP;
+    l->preprocess = m->preprocess;
+    l->preprocess.aspect = r->data.aspect;
+    drt_status status = drt_loader_settings(r, m, bank, &l->options, &l->pack, err);
     if (!status) status = open_data(l, steps, progress, bad, err);
     if (!status) l->index = malloc((size_t)drt_sampler_batch(l->sampler) * sizeof *l->index);
     if (!status && !l->index) status = drt_fail(err, DRT_ENOMEM, "no memory for a batch of samples");
@@ -335,4 +307,5 @@ void drt_loader_close(drt_loader *l) {
 
 const drt_dataset *drt_loader_dataset(const drt_loader *l) { return l->data; }
 const drt_align_options *drt_loader_options(const drt_loader *l) { return &l->options; }
+const drt_pack_options *drt_loader_pack(const drt_loader *l) { return &l->pack; }
 double drt_loader_waited(const drt_loader *l) { return l->prefetch ? drt_prefetch_waited(l->prefetch) : 0; }

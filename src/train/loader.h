@@ -6,17 +6,7 @@
 #include "data/dataset.h"
 #include "data/prefetch.h"
 #include "data/sampler.h"
-#include "train/recipe.h"
-
-typedef struct {
-    drt_arena *arena;
-    drt_batch **batch; // micro-batches
-    int n;
-    drt_totals totals;
-    int64_t rows;
-    uint64_t noise;  // key of the step's dropout and Gumbel noise
-    drt_gps_how gps; // how the permuter is used in this step
-} drt_step_data;
+#include "train/step_data.h"
 
 typedef struct drt_loader drt_loader;
 
@@ -31,8 +21,13 @@ void drt_loader_release(drt_loader *l);
 void drt_loader_close(drt_loader *l);
 const drt_dataset *drt_loader_dataset(const drt_loader *l);
 const drt_align_options *drt_loader_options(const drt_loader *l);
+const drt_pack_options *drt_loader_pack(const drt_loader *l);
 double drt_loader_waited(const drt_loader *l); // seconds that training waited for data
 
+// How the recipe makes passes of samples, and rows of passes. DRT_ECONFIG: the picture and the context, or the grid and
+// the patches, do not go together.
+drt_status drt_loader_settings(const drt_recipe *r, const drt_model *m, const int32_t *bank, drt_align_options *o,
+                               drt_pack_options *pack, drt_error *err);
 // Numbers of the packer for a model and a bank of `grid` x `grid` cells.
 drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid);
 

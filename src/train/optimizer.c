@@ -38,13 +38,15 @@ static int64_t padded(const drt_param *q) { return (q->tensor.value.rows * q->te
 // Vectors (norms, biases) and scalars do not decay; an adapter of rank 1 is no vector.
 static bool is_matrix(const drt_param *q) { return q->tensor.value.rows > 1 || q->group == DRT_ADAPTER; }
 
-drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *r, double lr, int64_t update,
-                              double *norm, drt_error *err) {
+double drt_gradient_norm(drt_device *dev, const drt_params *p) {
     double squares = 0;
     dev->k->sum_squares(dev, drt_mat_f32(p->grads, 1, p->learning), &squares);
-    *norm = sqrt(squares);
-    if (!isfinite(*norm)) return drt_fail(err, DRT_ENUMERIC, "the gradient is not finite");
-    double clip = r->optimizer.clip, scale = clip > 0 && *norm > clip ? clip / *norm : 1;
+    return sqrt(squares);
+}
+
+drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *r, double lr, int64_t update,
+                              double norm, drt_error *err) {
+    double clip = r->optimizer.clip, scale = clip > 0 && norm > clip ? clip / norm : 1;
     drt_adamw c = {
         .beta1 = (float)r->optimizer.beta1, .beta2 = (float)r->optimizer.beta2, .eps = (float)r->optimizer.eps};
     c.correction1 = (float)(1 - pow(r->optimizer.beta1, (double)(update + 1)));
@@ -56,8 +58,7 @@ drt_status drt_optimizer_step(drt_device *dev, drt_params *p, const drt_recipe *
         int64_t from = drt_param_grad_offset(p, q), n = 0;
         bool decays = is_matrix(q);
         int j = i;
-        for (; j < p->n && p->at[j]->group == q->group && is_matrix(p->at[j]) == decays; j++)
-            n += padded(p->at[j]);
+        for (; j < p->n && p->at[j]->group == q->group && is_matrix(p->at[j]) == decays; j++) n += padded(p->at[j]);
         i = j;
         if (from < 0) continue;
         c.lr = (float)(lr * drt_group_factor(r, q->group));

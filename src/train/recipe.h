@@ -134,6 +134,9 @@ typedef struct {
         bool resume;
     } checkpoint;
     struct {
+        double spike; // spreads above the median that make a spike (train/spike.h), 0: nobody looks
+    } guard;
+    struct {
         int64_t every;      // steps between lines of the run log
         char *history;      // file of the run history; "": as drt_history_path says
         bool tensorboard;   // event files beside the run log

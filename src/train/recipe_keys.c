@@ -116,6 +116,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     INT(checkpoint.every, "0", 0, MOST_INT, "steps between checkpoints; 0: only at the end"),
     INT(checkpoint.keep, "2", 1, 1 << 20, "newest checkpoints to keep"),
     FLAG(checkpoint.resume, "false", "continue from the newest checkpoint in the run folder"),
+    FACTOR(guard.spike, "8", "spreads (MAD) above the median of 100 steps that make a spike; 0: off"),
     INT(log.every, "1", 1, MOST_INT, "steps between lines of run.jsonl"),
     STRING(log.history, "", "file of the run history; empty: $DRT_RUNS or out/runs.sqlite; none: none"),
     FLAG(log.tensorboard, "true", "event files for TensorBoard in tensorboard/ of the run folder"),

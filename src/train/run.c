@@ -4,8 +4,8 @@
 #include "eval/curves.h"
 #include "eval/log_read.h"
 #include "train/checkpoint.h"
+#include "train/guard.h"
 #include "train/recorder.h"
-#include "train/training.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -19,6 +19,7 @@ typedef struct {
     double counted; // arithmetic before this step
     drt_log *log;
     drt_recorder *recorder;
+    drt_guard guard;
     int64_t step, end; // done; to do (train.stop)
     double loss;
 } run;
@@ -26,7 +27,7 @@ typedef struct {
 static void say(const run *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(const run *u, const char *format, ...) {
     if (!u->hooks->say) return;
-    char line[600];
+    char line[1500];
     va_list args;
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
@@ -63,6 +64,24 @@ static drt_status write_recipe(const drt_recipe *r, drt_error *err) {
     drt_status status = in_folder(r, "recipe.yaml", yaml.bytes, yaml.size, err);
     drt_text_free(&yaml);
     return status;
+}
+
+// What a person should find later, too: said, and kept in the history.
+static void note(const run *u, int64_t step, const char *kind, const char *text) {
+    say(u, "step %lld: %s: %s", (long long)step, kind, text);
+    drt_recorder_note(u->recorder, step, kind, text);
+}
+
+// At the start: whether all checkpoints that will be kept, the one being written beside them, and the model have room.
+static void warn_of_disk(const run *u) {
+    const drt_params *p = u->t.m->params;
+    int64_t free = drt_disk_free(u->r->out), model = (u->t.m->adapter.n ? p->learning : p->size) * 4;
+    double need = (double)drt_checkpoint_bytes(p) * (double)(u->r->checkpoint.keep + 1) + (double)model;
+    char line[200];
+    if (free < 0 || (double)free >= need) return;
+    snprintf(line, sizeof line, "the run may need %.3g GB (%lld checkpoints and the model), %.3g GB are free",
+             1e-9 * need, (long long)u->r->checkpoint.keep + 1, 1e-9 * (double)free);
+    note(u, u->step, "disk", line);
 }
 
 static drt_status open_all(run *u, drt_error *err) {
@@ -104,6 +123,8 @@ static drt_status open_all(run *u, drt_error *err) {
         (long long)drt_dataset_size(drt_loader_dataset(u->t.loader)), (long long)u->t.steps, (long long)r->train.batch,
         1e-6 * (double)u->t.m->params->size, 1e-6 * (double)u->t.m->params->learning, u->t.dev->threads);
     if (u->step) say(u, "going on after step %lld", (long long)u->step);
+    if (u->step) drt_guard_remember(&u->guard, r->out);
+    warn_of_disk(u);
     return DRT_OK;
 }
 
@@ -113,7 +134,7 @@ static bool due(const run *u) {
     return u->step == u->end || (every && u->step % every == 0);
 }
 
-static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt_error *err) {
+static drt_status log_step(run *u, const drt_step_report *s, double seconds, const char *spike, drt_error *err) {
     char name[80];
     drt_log_begin(u->log, u->step);
     drt_log_number(u->log, "lr", s->lr);
@@ -142,6 +163,7 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
         snprintf(name, sizeof name, "%016llx", (unsigned long long)drt_params_learned(u->t.m->params));
         drt_log_text(u->log, "weights", name);
     }
+    if (spike) drt_log_text(u->log, "spike", spike);
     drt_log_number(u->log, "rows", (double)s->rows);
     drt_log_number(u->log, "flops", u->t.count.flops - u->counted);
     drt_log_number(u->log, "seconds", seconds);
@@ -151,10 +173,40 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, drt
 }
 
 static drt_status save(run *u, int64_t keep, drt_error *err) {
-    drt_status status = drt_checkpoint_save(u->t.m->params, u->r->out, u->step, keep, err);
+    drt_status status = drt_checkpoint_room(u->t.m->params, u->r->out, u->step, err);
+    if (!status) status = drt_checkpoint_save(u->t.m->params, u->r->out, u->step, keep, err);
     if (!status)
         say(u, "checkpoint after step %lld, weights %016llx", (long long)u->step,
             (unsigned long long)drt_params_learned(u->t.m->params));
+    return status;
+}
+
+// A checkpoint in the middle of a run. One that has no room is not begun: the run goes on, and tries again when the
+// next one is due.
+static drt_status save_midway(run *u, drt_error *err) {
+    drt_error low = {0};
+    if (!drt_checkpoint_room(u->t.m->params, u->r->out, u->step, &low)) return save(u, u->r->checkpoint.keep, err);
+    note(u, u->step, "disk", low.text);
+    return DRT_OK;
+}
+
+static drt_status one_step(run *u, drt_error *err) {
+    drt_step_report report;
+    drt_text spike = {0};
+    double start = drt_clock();
+    u->counted = u->t.count.flops;
+    drt_status status = drt_training_measure(&u->t, u->step, &report, err);
+    if (status == DRT_ENUMERIC && err) drt_guard_keep(&u->t, u->r->out, u->step, err);
+    if (!status) status = drt_guard_judge(&u->guard, &u->t, u->step, &report, &spike, err);
+    if (!status) status = drt_training_update(&u->t, u->step, &report, err);
+    if (!status) {
+        u->step++;
+        u->loss = report.loss;
+        drt_recorder_gradients(u->recorder, u->t.dev, u->t.m->params, u->step);
+        if (spike.size) note(u, u->step, "spike", spike.bytes);
+        status = log_step(u, &report, drt_clock() - start, spike.size ? spike.bytes : NULL, err);
+    }
+    drt_text_free(&spike);
     return status;
 }
 
@@ -167,15 +219,8 @@ static drt_status steps_run(run *u, drt_error *err) {
                           : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume",
                                      (long long)u->step, (long long)u->end);
         }
-        drt_step_report report;
-        double start = drt_clock();
-        u->counted = u->t.count.flops;
-        if ((status = drt_training_step(&u->t, u->step, &report, err))) break;
-        u->step++;
-        u->loss = report.loss;
-        drt_recorder_gradients(u->recorder, u->t.dev, u->t.m->params, u->step);
-        status = log_step(u, &report, drt_clock() - start, err);
-        if (!status && due(u) && u->step < u->end) status = save(u, u->r->checkpoint.keep, err);
+        status = one_step(u, err);
+        if (!status && due(u) && u->step < u->end) status = save_midway(u, err);
     }
     if (status && status != DRT_EIO) { // worth keeping, though the trouble may be in it already: older ones stay, too
         drt_error second = {0};

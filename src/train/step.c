@@ -86,9 +86,9 @@ drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, c
     return DRT_OK;
 }
 
-drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
-                          const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report,
-                          drt_error *err) {
+drt_status drt_train_measure(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                             const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report,
+                             drt_error *err) {
     char names[300] = "";
     drt_params_zero_grads(m->params);
     drt_status status = drt_train_gradients(t, m, r, options, data, report, err);
@@ -100,12 +100,25 @@ drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const 
                         "step %lld: the loss is %s (samples %s); nothing was updated. Lower lr, set optimizer.clip, "
                         "or look at these samples",
                         (long long)step + 1, isnan(report->loss) ? "NaN" : "infinite", names);
-    status = drt_optimizer_step(drt_tape_device(t), m->params, r, report->lr, step, &report->grad_norm, err);
-    if (status == DRT_ENUMERIC)
-        return drt_fail(err, status,
+    report->grad_norm = drt_gradient_norm(drt_tape_device(t), m->params);
+    if (!isfinite(report->grad_norm))
+        return drt_fail(err, DRT_ENUMERIC,
                         "step %lld: the gradient is not finite (samples %s); nothing was updated. Lower lr or set "
                         "optimizer.clip",
                         (long long)step + 1, names);
-    drt_sea_clamp(m);
+    return DRT_OK;
+}
+
+drt_status drt_train_update(drt_device *dev, drt_model *m, const drt_recipe *r, int64_t step,
+                            const drt_step_report *report, drt_error *err) {
+    drt_status status = drt_optimizer_step(dev, m->params, r, report->lr, step, report->grad_norm, err);
+    if (!status) drt_sea_clamp(m);
     return status;
+}
+
+drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                          const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report,
+                          drt_error *err) {
+    drt_status status = drt_train_measure(t, m, r, options, data, step, steps, report, err);
+    return status ? status : drt_train_update(drt_tape_device(t), m, r, step, report, err);
 }

@@ -15,8 +15,15 @@ typedef struct {
     int64_t rows;
 } drt_step_report;
 
-// Forward, backward and update of step `step` (0-based) of `steps`. A loss or gradient that is not finite is
-// DRT_ENUMERIC, naming the samples; nothing is updated then.
+// Step `step` (0-based) of `steps`, without its update: losses, gradients and their norm. A loss or gradient that is
+// not finite is DRT_ENUMERIC, naming the samples.
+drt_status drt_train_measure(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                             const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report,
+                             drt_error *err);
+// The update of a step that was measured.
+drt_status drt_train_update(drt_device *dev, drt_model *m, const drt_recipe *r, int64_t step,
+                            const drt_step_report *report, drt_error *err);
+// Both.
 drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
                           const drt_step_data *data, int64_t step, int64_t steps, drt_step_report *report,
                           drt_error *err);

@@ -20,13 +20,16 @@ drt_status drt_training_data(drt_training *t, int64_t first, drt_progress *progr
     return drt_loader_open(&t->loader, t->r, t->m, t->bank, first, &t->steps, progress, bad, err);
 }
 
-drt_status drt_training_step(drt_training *t, int64_t step, drt_step_report *report, drt_error *err) {
-    drt_step_data *data;
-    drt_status status = drt_loader_next(t->loader, &data, err);
+drt_status drt_training_measure(drt_training *t, int64_t step, drt_step_report *report, drt_error *err) {
+    if (t->data) drt_loader_release(t->loader);
+    t->data = NULL;
+    drt_status status = drt_loader_next(t->loader, &t->data, err);
     if (status) return status;
-    status = drt_train_step(t->tape, t->m, t->r, drt_loader_options(t->loader), data, step, t->steps, report, err);
-    drt_loader_release(t->loader);
-    return status;
+    return drt_train_measure(t->tape, t->m, t->r, drt_loader_options(t->loader), t->data, step, t->steps, report, err);
+}
+
+drt_status drt_training_update(drt_training *t, int64_t step, const drt_step_report *report, drt_error *err) {
+    return drt_train_update(t->dev, t->m, t->r, step, report, err);
 }
 
 void drt_training_close(drt_training *t) {

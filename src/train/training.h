@@ -4,7 +4,10 @@
 //   drt_training t;
 //   drt_status status = drt_training_open(&t, &recipe, NULL, &err);
 //   if (!status) status = drt_training_data(&t, 0, NULL, NULL, &err);
-//   for (int64_t i = 0; !status && i < t.steps; i++) status = drt_training_step(&t, i, &report, &err);
+//   for (int64_t i = 0; !status && i < t.steps; i++) {
+//       status = drt_training_measure(&t, i, &report, &err);
+//       if (!status) status = drt_training_update(&t, i, &report, &err);
+//   }
 //   drt_training_close(&t);                            // also after a failure
 #ifndef DRT_TRAIN_TRAINING_H
 #define DRT_TRAIN_TRAINING_H
@@ -21,15 +24,17 @@ typedef struct {
     int32_t *bank; // [order.bank, cells]; NULL: no order objective
     int cells;
     drt_loader *loader;
-    int64_t steps; // of the schedule
+    drt_step_data *data; // of the step that was measured last; NULL before the first
+    int64_t steps;       // of the schedule
 } drt_training;
 
 // Device, model and tape; progress (may be NULL) sees the weights being read. The recipe must outlive *t.
 drt_status drt_training_open(drt_training *t, const drt_recipe *r, drt_progress *progress, drt_error *err);
 // The data from step `first` on, and t->steps. bad: as for drt_loader_open.
 drt_status drt_training_data(drt_training *t, int64_t first, drt_progress *progress, drt_text *bad, drt_error *err);
-// Step `step`, which is the one that the data stand at.
-drt_status drt_training_step(drt_training *t, int64_t step, drt_step_report *report, drt_error *err);
+// Losses and gradients of step `step` (0-based), which is the one that the data stand at; and its update.
+drt_status drt_training_measure(drt_training *t, int64_t step, drt_step_report *report, drt_error *err);
+drt_status drt_training_update(drt_training *t, int64_t step, const drt_step_report *report, drt_error *err);
 void drt_training_close(drt_training *t);
 
 #endif

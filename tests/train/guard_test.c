@@ -1,0 +1,373 @@
+// What watches over a run: the rule for spikes, who made them, steps that are not finite and can be done again,
+// signals, and a disk that runs full.
+#include "support/check.h"
+#include "support/shell.h"
+#include "support/small_world.h"
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "train/blame.h"
+#include "train/checkpoint.h"
+#include "train/guard.h"
+#include "train/replay_step.h"
+#include "train/step_file.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void rule(void **state) {
+    (void)state;
+    drt_spike_window w = {0};
+    drt_spike s;
+    // Too few values judge nothing.
+    for (int i = 0; i < DRT_SPIKE_LEAST; i++) check(!drt_spike_judge(&w, i == 10 ? 1000 : 2, 8, &s));
+    // A still series: a spread is a fiftieth of its median.
+    check(!drt_spike_judge(&w, 2.3, 8, &s));
+    check(fabs(s.median - 2) < 1e-12 && fabs(s.spreads - 0.3 / 0.04) < 1e-9);
+    check(drt_spike_judge(&w, 2.4, 8, &s));
+    check(!drt_spike_judge(&w, -50, 8, &s)); // only upwards
+    check(!drt_spike_judge(&w, NAN, 8, &s) && !drt_spike_judge(&w, INFINITY, 8, &s));
+    // Values 1 ... 100: median 50.5, median distance 25.
+    w = (drt_spike_window){0};
+    for (int i = 0; i < 100; i++) drt_spike_judge(&w, (i * 37) % 100 + 1, 1e9, &s);
+    check(!drt_spike_judge(&w, 50.5 + 2.99 * 1.4826 * 25, 3, &s) && s.of == 100);
+    check(fabs(s.median - 50.5) < 1e-12 && fabs(s.spreads - 2.99) < 1e-9);
+    // A third of the values are wild; the rule still sees a spike, as a mean and its deviation would not.
+    w = (drt_spike_window){0};
+    for (int i = 0; i < 99; i++) drt_spike_judge(&w, i % 3 ? 1 : 1000, 1e9, &s);
+    check(drt_spike_judge(&w, 900, 8, &s));
+    // What stays is no spike any more.
+    int spikes = 0;
+    for (int i = 0; i < 100; i++) spikes += drt_spike_judge(&w, 1000, 8, &s);
+    check(spikes > 10 && spikes < 40);
+}
+
+static const char sample[] = "{\"id\": \"%s\", \"image\": \"images/train/000000.png\", \"conversations\": "
+                             "[{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": "
+                             "\"%s\"}]}%s\n";
+
+// Thirty samples that are alike, and one that is not.
+static void write_odd(const small_world *w) {
+    drt_text t = {0};
+    drt_text_puts(&t, "[");
+    for (int i = 0; i < 30; i++) drt_text_printf(&t, sample, "plain", "a red square", ",");
+    drt_text_printf(&t, sample, "the odd one", "zyx QQ 7 ## wvut & zz 9 $$ kkk ?? jjj", "]");
+    check(!t.failed);
+    small_file(w, "world/odd.json", t.bytes);
+    drt_text_free(&t);
+}
+
+static void spikes_name_their_samples(void **state) {
+    (void)state;
+    small_world w;
+    char hash[3][20], more[300];
+    int rc;
+    if (!small_world_make(&w, "guard_spike")) skip();
+    write_odd(&w);
+    static const char keys[] = "data.file=world/odd.json train.batch=2 train.steps=46 train.epochs=9 lr=3e-2";
+    char *said = small_train(&w, &rc, "watched", keys), *at = strstr(said, ": spike: loss ");
+    if (rc || !at || !strstr(at, "spreads above the median") || !strstr(at, "Most of it: sample 30 (id 'the odd one')"))
+        fail_msg("status %d: %s", rc, said);
+    print_message("%.300s\n", at);
+    free(said);
+    said = shell(&rc, "grep -c '\"spike\":\"loss .*the odd one' %s/watched/run.jsonl", w.folder);
+    check(atoi(said) >= 1);
+    free(said);
+    said = shell(&rc, "cd %s; DRT_RUNS=runs.sqlite %s runs show watched", w.folder, w.drt);
+    check(strstr(said, ", spike: loss ") && strstr(said, "the odd one"));
+    free(said);
+    // Looking changes nothing, dropout and pieces included.
+    static const char *const ways[] = {"",
+                                       "train.accumulate=2 lora.targets=all-linear lora.dropout=0.2 groups.language=0"};
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 2; k++) {
+            char name[20];
+            snprintf(name, sizeof name, "way-%d-%d", i, k);
+            snprintf(more, sizeof more, "%s %s guard.spike=%s", keys, ways[i], k ? "0" : "2");
+            small_weights(&w, name, more, hash[k]);
+            if (k) assert_string_equal(hash[0], hash[1]);
+            said = shell(&rc, "grep -c '\"spike\"' %s/%s/run.jsonl", w.folder, name);
+            check(k ? atoi(said) == 0 : atoi(said) > 0);
+            free(said);
+        }
+    small_world_free(&w);
+}
+
+static void open_training(const small_world *w, drt_recipe *r, drt_training *t, const char *more) {
+    drt_error err = {0};
+    char key[3][700];
+    snprintf(key[0], sizeof key[0], "model=%s/model", w->folder);
+    snprintf(key[1], sizeof key[1], "data.file=%s/world/pretrain.json", w->folder);
+    snprintf(key[2], sizeof key[2], "out=%s/run", w->folder);
+    const char *const keys[] = {key[0],
+                                key[1],
+                                key[2],
+                                "train.batch=4",
+                                "train.steps=3",
+                                "threads=1",
+                                "groups.language=1",
+                                "order.bank=7",
+                                "order.grid=2",
+                                "objectives.image_order=1",
+                                "objectives.text_order=0.5",
+                                "objectives.guided=0.5",
+                                more};
+    check_ok(drt_recipe_load(r, NULL, 13, keys, &err));
+    check_ok(drt_training_open(t, r, NULL, &err));
+    check_ok(drt_training_data(t, 0, NULL, NULL, &err));
+}
+
+// The parts add up to the step, losses and gradients, however the step is cut.
+static void parts_make_the_whole(void **state) {
+    (void)state;
+    small_world w;
+    drt_error err = {0};
+    if (!small_world_make(&w, "guard_parts")) skip();
+    static const char *const ways[] = {"train.accumulate=1", "train.accumulate=2"};
+    for (int i = 0; i < 2; i++) {
+        drt_recipe r;
+        drt_training t;
+        drt_step_report step;
+        drt_blame b[4];
+        double loss = 0, squares = 0;
+        open_training(&w, &r, &t, ways[i]);
+        check_ok(drt_training_measure(&t, 0, &step, &err));
+        check(t.data->samples == 4 && drt_blame_possible(&r));
+        const drt_blame_with who = {t.tape, t.m, &r, drt_loader_options(t.loader), drt_loader_pack(t.loader)};
+        check_ok(drt_blame_samples(&who, t.data, b, &err));
+        for (int k = 0; k < 4; k++) {
+            check(!*b[k].where && b[k].loss > 0 && b[k].gradient > 0 && (!k || b[k].gradient <= b[k - 1].gradient));
+            loss += b[k].loss, squares += b[k].gradient;
+        }
+        check(fabs(loss / step.loss - 1) < 1e-5); // f32 sums of a few thousand terms
+        check(squares >= step.grad_norm);         // the triangle's inequality
+        drt_training_close(&t);
+        drt_recipe_free(&r);
+    }
+    small_world_free(&w);
+}
+
+// A step in its file is the step: the same batches, the same loss; of a poisoned one, the poisoned sample is named.
+static void steps_can_be_kept(void **state) {
+    (void)state;
+    small_world w;
+    drt_error err = {0};
+    drt_recipe r;
+    drt_training t;
+    drt_step_report report, again;
+    drt_step_data d = {.arena = drt_arena_new(0)};
+    int64_t step;
+    if (!small_world_make(&w, "guard_keep")) skip();
+    open_training(&w, &r, &t, "seed=5");
+    check_ok(drt_training_measure(&t, 0, &report, &err));
+    char *path = drt_path_join(w.folder, "run/replay/step.safetensors"), *run = drt_path_join(w.folder, "run"), *bytes;
+    size_t size;
+    check_ok(drt_make_folders(run, &err));
+    free(run);
+    run = drt_path_join(w.folder, "run/replay");
+    check_ok(drt_make_folders(run, &err));
+    const drt_pack_options *pack = drt_loader_pack(t.loader);
+    check_ok(drt_step_file_write(path, t.data, pack, 0, 3, &err));
+    check_ok(drt_step_file_read(path, &r, pack, &d, &step, &err));
+    check(step == 0 && d.n == t.data->n && d.rows == t.data->rows && d.noise == t.data->noise && d.samples == 4);
+    check_ok(drt_train_measure(t.tape, t.m, &r, drt_loader_options(t.loader), &d, 0, 3, &again, &err));
+    check(again.loss == report.loss && again.grad_norm == report.grad_norm);
+    for (int i = 0; i < 4; i++) assert_string_equal(d.sample[i]->id, t.data->sample[i]->id);
+
+    drt_text yaml = {0};
+    drt_recipe_write(&r, &yaml);
+    char *recipe = drt_path_join(w.folder, "run/recipe.yaml");
+    check_ok(drt_file_write(recipe, yaml.bytes, yaml.size, &err));
+    drt_text_free(&yaml);
+    drt_step_replay found;
+    check_ok(drt_replay_step(path, 0, NULL, NULL, &found, &err));
+    check(found.finite && found.step == 1 && found.samples == 4 && found.bad == 0);
+    check(found.report.loss == report.loss && strstr(found.text.bytes, "step 1 again: loss "));
+    drt_step_replay_free(&found);
+
+    d.sample[2]->patches[7] = NAN;
+    check_ok(drt_step_file_write(path, &d, pack, 0, 3, &err));
+    check_ok(drt_replay_step(path, 1, (const char *const[]){"device=ref"}, NULL, &found, &err));
+    char name[60];
+    snprintf(name, sizeof name, "sample %d (id '%s'): not finite from stage ", (int)d.sample[2]->index,
+             d.sample[2]->id);
+    if (found.finite || found.bad != 1 || !strstr(found.text.bytes, name)) fail_msg("%s", found.text.bytes);
+    drt_step_replay_free(&found);
+
+    check_ok(drt_file_read(&bytes, &size, path, 0, &err));
+    bytes[size - 100] ^= 1;
+    check_ok(drt_file_write(path, bytes, size, &err));
+    check_refused(drt_replay_step(path, 0, NULL, NULL, &found, &err), DRT_EFORMAT, "damaged");
+    check_ok(drt_file_write(path, bytes, size / 2, &err));
+    check_refused(drt_replay_step(path, 0, NULL, NULL, &found, &err), DRT_EFORMAT, "step.safetensors");
+    free(bytes);
+    check_ok(drt_step_file_write(path, &d, pack, 2, 3, &err)); // of which there is no checkpoint
+    check_refused(drt_replay_step(path, 0, NULL, NULL, &found, &err), DRT_EIO, "step-000000002");
+    drt_pack_options larger = *pack;
+    larger.patches_side++;
+    check_refused(drt_step_file_read(path, &r, &larger, &d, &step, &err), DRT_ECONFIG, "another size");
+    char *weights = drt_path_join(w.folder, "model/model.safetensors");
+    check_refused(drt_step_file_read(weights, &r, pack, &d, &step, &err), DRT_EFORMAT, "no step of a run");
+    drt_training_close(&t);
+    drt_recipe_free(&r);
+    drt_arena_free(d.arena);
+    free(path), free(run), free(recipe), free(weights);
+    small_world_free(&w);
+}
+
+static void nan_leaves_its_step(void **state) {
+    (void)state;
+    small_world w;
+    int rc;
+    if (!small_world_make(&w, "guard_nan")) skip();
+    char *said = small_train(&w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0"),
+         *at = strstr(said, "drt train --replay-batch nan/replay/step-000000002.safetensors");
+    if (rc != 1 || !at || !strstr(said, "nothing was updated") || !strstr(said, "not finite from stage "))
+        fail_msg("status %d: %s", rc, said);
+    free(said);
+    said = shell(&rc, "cd %s; %s train --replay-batch nan/replay/step-000000002.safetensors 2>&1", w.folder, w.drt);
+    int named = 0;
+    for (at = said; (at = strstr(at, "\n  sample ")); at++) named++;
+    if (rc || named != 4 || !strstr(said, "step 2: the loss is ")) fail_msg("status %d: %s", rc, said);
+    free(said);
+    said = shell(&rc, "cd %s; %s train --replay-batch none.safetensors 2>&1", w.folder, w.drt);
+    check(rc == 1 && strstr(said, "none.safetensors: no such file"));
+    free(said);
+    said = shell(&rc, "cd %s; %s train x.yaml --replay-batch none.safetensors 2>&1", w.folder, w.drt);
+    check(rc == 2 && strstr(said, "leave 'x.yaml' out"));
+    free(said);
+    small_world_free(&w);
+}
+
+// Starts a training with its messages in FOLDER/said; the child's id.
+static pid_t start(const small_world *w, const char *out, const char *more) {
+    char command[3000], log[600];
+    snprintf(command, sizeof command,
+             "cd %s; DRT_RUNS=none exec %s train model=model data.file=world/pretrain.json data.template=plain "
+             "train.batch=4 threads=1 groups.language=1 order.bank=7 order.grid=2 optimizer.lr=1e-2 out=%s %s",
+             w->folder, w->drt, out, more);
+    snprintf(log, sizeof log, "%s/said", w->folder);
+    pid_t child = fork();
+    check(child >= 0);
+    if (child) return child;
+    int file = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    dup2(file, 1), dup2(file, 2);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+static void wait_ms(int ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL); }
+
+// Until run.jsonl of the run has a line.
+static void wait_for_step(const small_world *w, const char *out) {
+    char path[600], *text;
+    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
+    for (int i = 0; i < 3000; i++, wait_ms(10)) {
+        size_t size = 0;
+        if (drt_file_read(&text, &size, path, 0, NULL)) continue;
+        free(text);
+        if (size) return;
+    }
+    fail_msg("no step in half a minute");
+}
+
+static char *said_by(const small_world *w) {
+    char path[600], *text;
+    drt_error err = {0};
+    snprintf(path, sizeof path, "%s/said", w->folder);
+    check_ok(drt_file_read(&text, NULL, path, 0, &err));
+    return text;
+}
+
+static void signals_save_and_leave(void **state) {
+    (void)state;
+    small_world w;
+    int status, rc;
+    char hash[2][20];
+    if (!small_world_make(&w, "guard_signal")) skip();
+    static const char keys[] = "train.steps=150 train.epochs=99 checkpoint.every=0";
+    small_weights(&w, "whole", keys, hash[0]);
+    static const int signals[] = {SIGTERM, SIGINT};
+    for (int i = 0; i < 2; i++) {
+        char out[20], more[200];
+        snprintf(out, sizeof out, "signal-%d", i);
+        // Slow by the plain kernels of ref? No: the same device, or the bits differ. So stop it as soon as it has
+        // begun.
+        pid_t child = start(&w, out, keys);
+        wait_for_step(&w, out);
+        kill(child, signals[i]);
+        waitpid(child, &status, 0);
+        char *said = said_by(&w);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 128 + signals[i] || !strstr(said, "stopped after step ") ||
+            !strstr(said, "once more to leave at once"))
+            fail_msg("status %x: %s", (unsigned)status, said);
+        free(said);
+        said = shell(&rc, "ls %s/%s/checkpoints", w.folder, out);
+        check(!strncmp(said, "step-", 5));
+        free(said);
+        snprintf(more, sizeof more, "%s --resume", keys);
+        small_weights(&w, out, more, hash[1]);
+        assert_string_equal(hash[0], hash[1]);
+    }
+    // A step of many seconds: the first signal waits for its end, the second does not.
+    pid_t child = start(&w, "slow", "device=ref train.batch=3000 train.epochs=999 train.steps=9");
+    wait_ms(1500); // it has begun: data of a step takes this long alone
+    kill(child, SIGINT);
+    wait_ms(300);
+    check(waitpid(child, &status, WNOHANG) == 0);
+    double began = drt_clock();
+    kill(child, SIGTERM);
+    waitpid(child, &status, 0);
+    check(drt_clock() - began < 2);
+    char *said = said_by(&w);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 128 + SIGTERM || strstr(said, "stopped after step"))
+        fail_msg("status %x: %s", (unsigned)status, said);
+    free(said);
+    small_world_free(&w);
+}
+
+// On a file system of its own, which few may make.
+static void low_disk_is_noticed(void **state) {
+    (void)state;
+    small_world w;
+    int rc;
+    if (!small_world_make(&w, "guard_disk")) skip();
+    free(shell(&rc, "unshare -rm sh -c 'mount -t tmpfs -o size=1m t /mnt' 2>/dev/null"));
+    if (rc) skip();
+    // A checkpoint takes 180 kB. In 480 kB there is room for two, and none for the third or the model.
+    char *said =
+        shell(&rc,
+              "cd %s; mkdir small; unshare -rm sh -c 'mount -t tmpfs -o size=%dk t small && "
+              "DRT_RUNS=none %s train model=model data.file=world/pretrain.json train.batch=4 train.steps=9 "
+              "checkpoint.every=2 threads=1 groups.language=1 log.tensorboard=false out=small/run; echo status $?; "
+              "ls small/run/checkpoints; ls small/run' 2>&1",
+              w.folder, 480, w.drt);
+    print_message("%s", said);
+    const char *at = strstr(said, "the run may need ");
+    check(at && strstr(at, "checkpoint after step 2"));
+    at = strstr(said, "disk: small/run: the checkpoint after step 6 takes ");
+    check(at && strstr(at, "it is not begun. Make room"));
+    at = strstr(said, "drt train: small/run: the checkpoint after step 9 takes ");
+    check(at && strstr(at, "status 1\nstep-000000002\nstep-000000004\n"));
+    check(!strstr(said, ".part") && !strstr(said, "No space"));
+    free(said);
+    small_world_free(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rule),
+        cmocka_unit_test(spikes_name_their_samples),
+        cmocka_unit_test(parts_make_the_whole),
+        cmocka_unit_test(steps_can_be_kept),
+        cmocka_unit_test(nan_leaves_its_step),
+        cmocka_unit_test(signals_save_and_leave),
+        cmocka_unit_test(low_disk_is_noticed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
