@@ -96,8 +96,11 @@ def hf_answers(tok, texts):
 
 
 def siglip_answers(tok, texts):
+    """Ids of the class, text of SentencePiece: drt decodes a file of SentencePiece as SentencePiece does, whichever class
+    names it. (The class writes <unk> for " \u2047 ", and puts spaces around special tokens.)"""
     for text in texts:
-        yield tok(text, add_special_tokens=False)["input_ids"], None
+        ids = tok(text, add_special_tokens=False)["input_ids"]
+        yield ids, tok.sp_model.decode(ids)
 
 
 def spm_answers(model, texts):

@@ -3,110 +3,133 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Words up to this many symbols are merged by looking for the best pair again and again; longer ones with a heap.
-enum { SHORT_WORD = 48 };
+// Words are merged WINDOW symbols at a time, of which the next window makes the last OVERLAP pieces again.
+enum { WINDOW = 256, OVERLAP = 8 };
 
 // ---- merging ----
 
-static void look_up(const tok_bpe *b, int32_t left, int32_t right, uint32_t *rank, uint32_t *id) {
-    const tok_merge *m = drt_tok_merge_slot(b, (uint32_t)left, (uint32_t)right);
-    *rank = m->rank;
-    *id = m->id;
-}
-
-static int32_t merge_short(const tok_bpe *b, int32_t *id, int32_t *end, int32_t n) {
-    uint32_t rank[SHORT_WORD], into[SHORT_WORD];
-    for (int32_t i = 0; i + 1 < n; i++) look_up(b, id[i], id[i + 1], &rank[i], &into[i]);
-    while (n > 1) {
-        int32_t best = 0;
-        for (int32_t i = 1; i + 1 < n; i++)
-            if (rank[i] < rank[best]) best = i;
-        if (rank[best] == TOK_NO_RANK) break;
-        id[best] = (int32_t)into[best];
-        n--;
-        for (int32_t i = best; i < n; i++) {
-            end[i] = end[i + 1];
-            if (i > best) id[i] = id[i + 1], rank[i] = rank[i + 1], into[i] = into[i + 1];
-        }
-        if (best > 0) look_up(b, id[best - 1], id[best], &rank[best - 1], &into[best - 1]);
-        if (best + 1 < n) look_up(b, id[best], id[best + 1], &rank[best], &into[best]);
-    }
-    return n;
-}
-
-// A heap of pairs by rank, then place; entries that a merge has made stale are skipped when they come up.
+// A tree of minima over pairs of neighbours: leaf n + i is rank << 32 | i of the pair that symbol i begins, so that the
+// root is the best pair, of equals the leftmost. Its work does not depend on the data: a heap mispredicts at each
+// level.
 typedef struct {
-    uint64_t *heap; // rank << 32 | symbol
-    int32_t size;
-    int32_t *before, *after; // neighbours of a symbol, -1: none
-    uint32_t *rank, *into;   // of the pair (symbol, the next), TOK_NO_RANK: no merge
-} long_word;
+    uint64_t *tree;
+    int32_t *before, *after; // neighbours of a symbol; after the last: n
+    uint32_t *into;          // what the pair that it begins becomes
+    int32_t n;
+} merging;
 
-static void heap_push(long_word *w, uint64_t key) {
-    int32_t i = w->size++;
-    for (; i > 0 && w->heap[(i - 1) / 2] > key; i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
-    w->heap[i] = key;
-}
+#define NO_PAIR UINT64_MAX
 
-static uint64_t heap_pop(long_word *w) {
-    uint64_t top = w->heap[0], key = w->heap[--w->size];
-    int32_t i = 0;
-    for (;;) {
-        int32_t child = 2 * i + 1;
-        if (child >= w->size) break;
-        if (child + 1 < w->size && w->heap[child + 1] < w->heap[child]) child++;
-        if (w->heap[child] >= key) break;
-        w->heap[i] = w->heap[child];
-        i = child;
-    }
-    w->heap[i] = key;
-    return top;
-}
-
-static void set_pair(const tok_bpe *b, long_word *w, const int32_t *id, int32_t i) {
-    w->rank[i] = TOK_NO_RANK;
-    if (w->after[i] < 0) return;
-    look_up(b, id[i], id[w->after[i]], &w->rank[i], &w->into[i]);
-    if (w->rank[i] != TOK_NO_RANK) heap_push(w, (uint64_t)w->rank[i] << 32 | (uint32_t)i);
-}
-
-static bool long_room(tok_scratch *s, long_word *w, int32_t n) {
-    size_t entry = 3 * sizeof *w->heap + 4 * sizeof(int32_t); // at most n - 1 pairs, and two more for each merge
-    if (n > s->heap_room) {
-        void *grown = realloc(s->heap, (size_t)n * entry);
+static bool merging_room(tok_scratch *s, merging *m, int32_t n) {
+    if (n > 1 << 30) return false; // leaves are counted up to 2 n
+    if (n > s->merging_room) {
+        void *grown = realloc(s->merging, (size_t)n * (2 * sizeof *m->tree + 3 * sizeof(int32_t)));
         if (!grown) return false;
-        s->heap = grown;
-        s->heap_room = n;
+        s->merging = grown;
+        s->merging_room = n;
     }
-    w->heap = s->heap;
-    w->size = 0;
-    w->before = (int32_t *)(w->heap + 3 * (size_t)n);
-    w->after = w->before + n;
-    w->rank = (uint32_t *)(w->after + n);
-    w->into = w->rank + n;
+    m->tree = s->merging;
+    m->before = (int32_t *)(m->tree + 2 * (size_t)n);
+    m->after = m->before + n;
+    m->into = (uint32_t *)(m->after + n);
+    m->n = n;
     return true;
 }
 
-static int32_t merge_long(const tok_bpe *b, tok_scratch *s, int32_t *id, int32_t *end, int32_t n) {
-    long_word w;
-    if (!long_room(s, &w, n)) return -1;
-    for (int32_t i = 0; i < n; i++) w.before[i] = i - 1, w.after[i] = i + 1 < n ? i + 1 : -1;
-    for (int32_t i = 0; i < n; i++) set_pair(b, &w, id, i);
-    while (w.size) {
-        uint64_t top = heap_pop(&w);
-        int32_t i = (int32_t)(top & 0xffffffff), right = w.after[i];
-        if (w.rank[i] != (uint32_t)(top >> 32)) continue;
-        id[i] = (int32_t)w.into[i];
+static void set_pair(const tok_bpe *b, merging *m, const int32_t *id, int32_t i) {
+    int32_t next = m->after[i];
+    m->tree[m->n + i] = NO_PAIR;
+    if (next == m->n) return;
+    uint32_t pair = drt_tok_pair_hash((uint32_t)id[i], (uint32_t)id[next]) & b->mergeable_mask;
+    if (!(b->mergeable[pair / 64] >> pair % 64 & 1)) return;
+    const tok_merge *found = drt_tok_merge_slot(b, (uint32_t)id[i], (uint32_t)id[next]);
+    if (found->rank != TOK_NO_RANK) m->tree[m->n + i] = (uint64_t)found->rank << 32 | (uint32_t)i;
+    m->into[i] = found->id;
+}
+
+static void set_minimum(uint64_t *tree, int32_t at) {
+    uint64_t left = tree[2 * at], right = tree[2 * at + 1];
+    tree[at] = left < right ? left : right;
+}
+
+// Merges until no pair is left that merges; how many pieces, -1: no memory.
+static int32_t merge(const tok_bpe *b, tok_scratch *s, int32_t *id, int32_t *end, int32_t n) {
+    merging m;
+    if (n < 2) return n;
+    if (!merging_room(s, &m, n)) return -1;
+    for (int32_t i = 0; i < n; i++) m.before[i] = i - 1, m.after[i] = i + 1;
+    for (int32_t i = 0; i < n; i++) set_pair(b, &m, id, i);
+    for (int32_t i = n - 1; i > 0; i--) set_minimum(m.tree, i);
+    while (m.tree[1] != NO_PAIR) {
+        int32_t i = (int32_t)(m.tree[1] & 0xffffffff), right = m.after[i], left = m.before[i] < 0 ? i : m.before[i];
+        id[i] = (int32_t)m.into[i];
         end[i] = end[right];
-        w.after[i] = w.after[right];
-        if (w.after[i] >= 0) w.before[w.after[i]] = i;
-        w.rank[right] = TOK_NO_RANK;
-        set_pair(b, &w, id, i);
-        if (w.before[i] >= 0) set_pair(b, &w, id, w.before[i]);
+        m.after[i] = m.after[right];
+        if (m.after[i] < n) m.before[m.after[i]] = i;
+        m.tree[n + right] = NO_PAIR;
+        set_pair(b, &m, id, i);
+        set_pair(b, &m, id, left);
+        for (int32_t x = (n + left) / 2, y = (n + i) / 2, z = (n + right) / 2; z; x /= 2, y /= 2, z /= 2) {
+            if (x) set_minimum(m.tree, x);
+            if (y) set_minimum(m.tree, y);
+            set_minimum(m.tree, z);
+        }
     }
     int32_t out = 0;
-    for (int32_t i = 0; i >= 0; i = w.after[i]) id[out] = id[i], end[out++] = end[i];
+    for (int32_t i = 0; i < n; i = m.after[i]) id[out] = id[i], end[out++] = end[i];
     return out;
+}
+
+// ---- words without end ----
+// A window is merged as if the word ended with it, so that its last pieces may be wrong. But where two windows overlap
+// and both have made one piece of the same symbols, the pieces of the first up to there, followed by those of the
+// second, are the pieces of both together. For suppose they were not: then some merge crosses a border between two of
+// these pieces. Until the first such merge nothing reaches over any border, so that the pair of pieces beside that
+// border is merged as it is alone, and as it was in the window in which the two stood side by side; there, too, the
+// merge would have crossed. This holds for any table of merges.
+
+typedef struct {
+    int32_t id[WINDOW], end[WINDOW], n; // end: symbols of the word up to here
+} window;
+
+// The first piece that a->id[*i..) and b->id[*k..), which begin at the same symbol, have in common. False: none.
+static bool meet(const window *a, const window *b, int32_t *i, int32_t *k) {
+    bool together = true;
+    while (*i < a->n && *k < b->n) {
+        int32_t a_end = a->end[*i], b_end = b->end[*k];
+        if (together && a_end == b_end) return true;
+        *i += a_end <= b_end;
+        *k += b_end <= a_end;
+        together = a_end == b_end;
+    }
+    return false;
+}
+
+// Appends the pieces w->id[from, to) to id and end, whose entries behind *n still are symbols.
+static void put(const window *w, int32_t from, int32_t to, int32_t *id, int32_t *end, int32_t *n) {
+    for (int32_t i = from; i < to; i++) id[*n] = w->id[i], end[(*n)++] = end[w->end[i] - 1];
+}
+
+// How many pieces; 0: two windows have none in common, and symbols are lost; -1: no memory.
+static int32_t merge_windows(const tok_bpe *b, tok_scratch *s, int32_t *id, int32_t *end, int32_t n) {
+    window windows[2];
+    int32_t out = 0, kept = 0; // kept: pieces of the window before that are put
+    for (int32_t at = 0, turn = 0;; turn = !turn) {
+        window *now = &windows[turn], *before = &windows[!turn];
+        int32_t size = n - at < WINDOW ? n - at : WINDOW, first = 0, last = kept;
+        for (int32_t i = 0; i < size; i++) now->id[i] = id[at + i], now->end[i] = at + i + 1;
+        now->n = merge(b, s, now->id, now->end, size);
+        if (now->n < 0) return -1;
+        if (at) {
+            if (!meet(before, now, &last, &first)) return 0;
+            put(before, kept, last, id, end, &out);
+        }
+        kept = at + size < n ? now->n - OVERLAP : now->n;
+        if (kept <= first) return 0;
+        put(now, first, kept, id, end, &out);
+        if (kept == now->n) return out;
+        at = now->end[kept - 1];
+    }
 }
 
 // ---- a word ----
@@ -170,6 +193,19 @@ static drt_status put_stretch(const drt_tokenizer *tok, tok_scratch *s, const un
     return status;
 }
 
+static int32_t put_symbols(const drt_tokenizer *tok, const unsigned char *w, int32_t from, int32_t to, int32_t size,
+                           int32_t *id, int32_t *end) {
+    int32_t count = 0;
+    for (int32_t i = from, step; i < to; i += step, count++) {
+        int32_t code = 0;
+        bool cut;
+        step = tok->bpe.byte_level ? 1 : drt_tok_utf8(w + i, to - i, &code, &cut);
+        id[count] = symbol(tok, w + i, step, code, i + step == size);
+        end[count] = i + step;
+    }
+    return count;
+}
+
 // Appends the pieces of w[from, to).
 static drt_status stretch(const drt_tokenizer *tok, tok_scratch *s, const unsigned char *w, int32_t from, int32_t to,
                           int32_t size, int32_t *n, bool *open, drt_error *err) {
@@ -178,15 +214,9 @@ static drt_status stretch(const drt_tokenizer *tok, tok_scratch *s, const unsign
     int32_t whole = b->ignore_merges ? -1 : find_word(b, hash, w + from, to - from);
     if (whole >= 0) s->ids[*n] = whole, s->ends[(*n)++] = to;
     if (whole >= 0 || drt_tok_cache_get(s, hash, w, from, to, n)) return *open = false, DRT_OK;
-    int32_t *id = s->ids + *n, *end = s->ends + *n, count = 0, unknown = 0;
-    for (int32_t i = from, step; i < to; i += step, count++) {
-        int32_t code = 0;
-        bool cut;
-        step = b->byte_level ? 1 : drt_tok_utf8(w + i, to - i, &code, &cut);
-        id[count] = symbol(tok, w + i, step, code, i + step == size);
-        end[count] = i + step;
-    }
-    count = count <= SHORT_WORD ? merge_short(b, id, end, count) : merge_long(b, s, id, end, count);
+    int32_t *id = s->ids + *n, *end = s->ends + *n, unknown = 0, symbols = put_symbols(tok, w, from, to, size, id, end);
+    int32_t count = symbols <= WINDOW ? merge(b, s, id, end, symbols) : merge_windows(b, s, id, end, symbols);
+    if (!count) count = merge(b, s, id, end, put_symbols(tok, w, from, to, size, id, end));
     if (count < 0) return drt_tok_no_memory(tok->name, err);
     for (int32_t i = 0; i < count; i++) unknown += id[i] < 0 || id[i] >= tok->size;
     if (!unknown) {

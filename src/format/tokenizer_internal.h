@@ -84,8 +84,8 @@ typedef struct {
     tok_ranges first, second, words, next; // added tokens of the two passes; words, and words being made of them
     pcre2_match_data *match;
     pcre2_match_context *limits;
-    void *heap; // of the merge loop for long words
-    int32_t heap_room;
+    void *merging; // of the merge loop
+    int32_t merging_room;
     void *path; // of the best path through a word
     int64_t path_room;
     tok_cached *cache;   // what words became; NULL: the text is short
@@ -268,6 +268,10 @@ typedef struct {
 typedef struct {
     tok_merge *merges; // a hash table
     uint32_t mask;
+    // Bit hash(left, right) is set if there may be such a merge. Most pairs have none, and this lies in the cache where
+    // the table does not.
+    uint64_t *mergeable;
+    uint32_t mergeable_mask;
     int32_t byte_id[256], last_byte_id[256]; // ids of single bytes, inside a word and at its end; -1: none
     tok_char *chars;                         // symbols of single characters; a hash table
     uint32_t char_mask;
@@ -290,6 +294,10 @@ drt_status drt_tok_bpe_from_scores(drt_tokenizer *tok, const double *scores, drt
 // Pieces of one word into s->ids and s->ends; *n of them.
 drt_status drt_tok_bpe_word(const drt_tokenizer *tok, tok_scratch *s, const unsigned char *w, int32_t size, int32_t *n,
                             drt_error *err);
+static inline uint32_t drt_tok_pair_hash(uint32_t left, uint32_t right) {
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(h >> 32 ^ h >> 15);
+}
 tok_merge *drt_tok_merge_slot(const tok_bpe *b, uint32_t left, uint32_t right);
 tok_char *drt_tok_char_slot(const tok_bpe *b, int32_t code);
 uint32_t drt_tok_joins_bit(const tok_bpe *b, int32_t left, int32_t right);

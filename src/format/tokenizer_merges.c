@@ -7,27 +7,22 @@
 
 // ---- tables ----
 
-static uint32_t pair_hash(uint32_t left, uint32_t right) {
-    uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(h >> 32 ^ h >> 15);
-}
-
 tok_merge *drt_tok_merge_slot(const tok_bpe *b, uint32_t left, uint32_t right) {
-    for (uint32_t i = pair_hash(left, right) & b->mask;; i = (i + 1) & b->mask) {
+    for (uint32_t i = drt_tok_pair_hash(left, right) & b->mask;; i = (i + 1) & b->mask) {
         tok_merge *m = &b->merges[i];
         if (m->rank == TOK_NO_RANK || (m->left == left && m->right == right)) return m;
     }
 }
 
 tok_char *drt_tok_char_slot(const tok_bpe *b, int32_t code) {
-    for (uint32_t i = pair_hash((uint32_t)code, 1) & b->char_mask;; i = (i + 1) & b->char_mask) {
+    for (uint32_t i = drt_tok_pair_hash((uint32_t)code, 1) & b->char_mask;; i = (i + 1) & b->char_mask) {
         tok_char *c = &b->chars[i];
         if (c->id == TOK_UNKNOWN || c->code == code) return c;
     }
 }
 
 uint32_t drt_tok_joins_bit(const tok_bpe *b, int32_t left, int32_t right) {
-    return pair_hash((uint32_t)left, (uint32_t)right) & b->joins_mask;
+    return drt_tok_pair_hash((uint32_t)left, (uint32_t)right) & b->joins_mask;
 }
 
 static uint32_t power_above(size_t n) { // n < 2^31
@@ -41,11 +36,13 @@ static drt_status make_merges(drt_tokenizer *tok, size_t n, drt_error *err) {
     if (n > 1u << 28) return drt_fail(err, DRT_EFORMAT, "%s: %zu merges are too many", tok->name, n);
     uint32_t room = power_above(2 * n), bits = 4 * power_above(4 * (n > 1u << 26 ? 1u << 26 : n));
     b->merges = drt_arena_array(tok->arena, room, sizeof *b->merges);
+    b->mergeable_mask = power_above(16 * (n > 1u << 26 ? 1u << 26 : n)) - 1;
+    b->mergeable = drt_arena_zalloc(tok->arena, (b->mergeable_mask + 1) / 8);
     // Characters are cut apart only where words are characters and the last is not another symbol than in the middle.
     bool cuts = !b->byte_level && !b->suffix_size;
     b->joins_mask = bits - 1;
     b->joins = cuts ? drt_arena_zalloc(tok->arena, bits / 8) : NULL;
-    if (!b->merges || (cuts && !b->joins)) return drt_tok_no_memory(tok->name, err);
+    if (!b->merges || !b->mergeable || (cuts && !b->joins)) return drt_tok_no_memory(tok->name, err);
     for (uint32_t i = 0; i < room; i++) b->merges[i].rank = TOK_NO_RANK;
     b->mask = room - 1;
     return DRT_OK;
@@ -53,6 +50,8 @@ static drt_status make_merges(drt_tokenizer *tok, size_t n, drt_error *err) {
 
 static void put_merge(tok_bpe *b, tok_merge m, const char *left, size_t left_size, const char *right) {
     *drt_tok_merge_slot(b, m.left, m.right) = m; // of a pair listed twice the last counts
+    uint32_t pair = drt_tok_pair_hash(m.left, m.right) & b->mergeable_mask;
+    b->mergeable[pair / 64] |= (uint64_t)1 << pair % 64;
     if (!b->joins) return;
     int32_t x, y;
     bool cut;

@@ -138,6 +138,6 @@ void drt_tok_scratch_free(tok_scratch *s) {
     free(s->first.at), free(s->second.at), free(s->words.at), free(s->next.at);
     pcre2_match_data_free(s->match);
     pcre2_match_context_free(s->limits);
-    free(s->heap), free(s->path), free(s->cache), free(s->ids), free(s->ends), free(s->out);
+    free(s->merging), free(s->path), free(s->cache), free(s->ids), free(s->ends), free(s->out);
     memset(s, 0, sizeof *s);
 }

@@ -49,9 +49,15 @@ static bool is_new(int32_t c) {
     return listed(new_in_normal_forms, sizeof new_in_normal_forms / sizeof *new_in_normal_forms, c);
 }
 
+// Most characters are looked up once here and spared what follows.
+static bool decomposes(int32_t c) {
+    bool hangul = c >= 0xac00 && c <= 0xd7a3;
+    return hangul || (utf8proc_get_property(c)->decomp_seqindex != UINT16_MAX && !is_new(c));
+}
+
 int drt_tok_decompose(int32_t c, bool compatible, int32_t out[DRT_TOK_PARTS]) {
     int unused = 0, options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0), n = 0;
-    if (!is_new(c)) n = (int)utf8proc_decompose_char(c, out, DRT_TOK_PARTS, options, &unused);
+    if (decomposes(c)) n = (int)utf8proc_decompose_char(c, out, DRT_TOK_PARTS, options, &unused);
     if (n > 0 && n <= DRT_TOK_PARTS) return n;
     out[0] = c;
     return 1;
