@@ -2,7 +2,7 @@
 """Writes folders under tests/golden/model that tools/golden_model.py does not: llava_{linear,mlp3,identity}, LLaVAs with
 the projectors that transformers lacks, and what PyTorch computes with them; llava_original, the weights of llava as the
 original LLaVA's program saves them (pytorch_model.bin, the tower in a folder of its own), and llava_stage1, what its first
-stage saves (mm_projector.bin).
+stage saves (mm_projector.bin); tinyllava, those of llava_siglip_cut as TinyLLaVA Factory saves them.
 
     python tools/golden_layouts.py          (needs what tools/golden_model.py needs)
 """
@@ -87,8 +87,41 @@ def original():
     os.chmod(file, 0o644)
 
 
+def tinyllava():
+    """Names and keys of TinyLLaVA Factory's TinyLlavaForConditionalGeneration."""
+    source, out = os.path.join(OUT, "llava_siglip_cut"), os.path.join(OUT, "tinyllava")
+    weights, c = load_file(os.path.join(source, "model.safetensors")), json.load(open(os.path.join(source, "config.json")))
+    rename = {"language_model.": "language_model.", "vision_tower.vision_model.": "vision_tower._vision_tower.vision_model.",
+              "vision_tower.": "vision_tower._vision_tower.vision_model.",
+              "multi_modal_projector.linear_1.": "connector._connector.0.",
+              "multi_modal_projector.linear_2.": "connector._connector.2."}
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(out)
+    model = {}
+    for name, value in weights.items():
+        old = next(k for k in rename if name.startswith(k))
+        model[rename[old] + name[len(old):]] = value
+    file = os.path.join(out, "model.safetensors")
+    save_file(model, file, metadata={"format": "pt"})
+    os.chmod(file, 0o644)
+    text, vision = dict(c["text_config"]), c["vision_config"]
+    text |= {"rope_theta": text.pop("rope_parameters")["rope_theta"]}
+    config = dict(architectures=["TinyLlavaForConditionalGeneration"], model_type="tinyllava", connector_type="mlp2x_gelu",
+                  llm_model_name_or_path="TinyLlama/TinyLlama-1.1B-Chat-v1.0", tokenizer_name_or_path="somebody/words",
+                  vision_model_name_or_path="google/siglip-so400m-patch14-384", vision_model_name_or_path2="",
+                  hidden_size=text["hidden_size"], vocab_size=text["vocab_size"], vision_hidden_size=vision["hidden_size"],
+                  ignore_index=-100, image_token_index=-200, image_aspect_ratio="square", num_queries=128, resampler_hidden_size=768,
+                  num_resampler_layers=3, pad_token="<unk>", tokenizer_model_max_length=2048, tokenizer_padding_side="right",
+                  tokenizer_use_fast=False, tune_type_connector="full", tune_type_llm="full", tune_type_vision_tower="frozen",
+                  tune_vision_tower_from_layer=0, use_cache=True, vision_feature_layer=-2,
+                  vision_feature_select_strategy="patch", text_config=text,
+                  vision_config=vision | dict(model_name_or_path="google/siglip-so400m-patch14-384", model_name_or_path2=""))
+    json.dump(config, open(os.path.join(out, "config.json"), "w"), indent=2)
+
+
 if __name__ == "__main__":
     original()
+    tinyllava()
     projector("llava_linear", "linear", 1, 12, 8)
     projector("llava_mlp3", "mlp3x_gelu", 3, 12, 8)
     projector("llava_identity", "identity", 0, 8, 8)

@@ -119,7 +119,8 @@ def expand(ids, rows, token):
 def image_rows(c):
     """Rows that a picture takes in the decoder."""
     patches = (c.vision_config.image_size // c.vision_config.patch_size) ** 2
-    return patches + (c.vision_feature_select_strategy == "full" and c.vision_config.model_type == "clip_vision_model")
+    # "default" cuts off the first row, whatever it is
+    return patches + (c.vision_config.model_type == "clip_vision_model") - (c.vision_feature_select_strategy == "default")
 
 
 def pictures(side):

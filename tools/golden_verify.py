@@ -128,7 +128,7 @@ def run(model, ids, pixels):
         token = getattr(c, "image_token_id", None) or c.image_token_index
         side = c.vision_config.image_size // c.vision_config.patch_size
         classes = any(k.endswith("class_embedding") for k, _ in model.named_parameters())
-        rows = side * side + (c.vision_feature_select_strategy == "full" and classes)
+        rows = side * side + classes - (c.vision_feature_select_strategy == "default")
         at = ids.index(IMAGE)
         words = torch.tensor(ids[:at] + [token] * rows + ids[at + 1:])
         args["pixel_values"] = pixels.to(model.dtype)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/model/{clip_odd,siglip,siglip_odd,llava_siglip,llava_siglip_bare,llava_s2,llava_s2_b}: tiny random
-Hugging Face folders and what `transformers` computes with them, for tests/model/pair_test.c and llava_test.c; and
-tests/golden/images/scales.safetensors, the scales of a picture, for image_scales_test.c.
+"""Writes tests/golden/model/{clip_odd,siglip,siglip_odd,llava_siglip,llava_siglip_bare,llava_siglip_cut,llava_s2,
+llava_s2_b}: tiny random Hugging Face folders and what `transformers` computes with them, for tests/model/pair_test.c and
+llava_test.c; and tests/golden/images/scales.safetensors, the scales of a picture, for image_scales_test.c.
 
     python tools/golden_vision.py            (needs torch, transformers, safetensors; seconds)
 
@@ -84,12 +84,12 @@ SIGLIP = [  # of two odd sizes; in both the patches leave pixels over, as 384 / 
 ]
 
 
-def llava(vision, layer):
+def llava(vision, layer, strategy="full"):
     text = LlamaConfig(hidden_size=18, intermediate_size=22, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1,
                        vocab_size=37, max_position_embeddings=96)
     return randomize(LlavaForConditionalGeneration(LlavaConfig(
         vision_config=SiglipVisionConfig(**vision), text_config=text, image_token_index=36, vision_feature_layer=layer,
-        vision_feature_select_strategy="full")), 13)
+        vision_feature_select_strategy=strategy)), 13)
 
 
 def tiles(pixels, side, scales):
@@ -162,6 +162,9 @@ if __name__ == "__main__":
     model = llava(dict(SIGLIP[1][0], vision_use_head=False), -1)
     write_folder("llava_siglip_bare", model, llava_old_name)
     llava_expected("llava_siglip_bare", model)
+    model = llava(SIGLIP[1][0], -2, "default")  # without the first patch, as TinyLLaVA's
+    write_folder("llava_siglip_cut", model)
+    llava_expected("llava_siglip_cut", model)
     s2_expected("llava_s2")
     s2_expected("llava_s2_b")
     scales_expected()

@@ -10,7 +10,7 @@ typedef struct {
 } packer;
 
 static int patches_of(const drt_pack_options *o) { return o->patches_side * o->patches_side; }
-static int image_rows(const drt_pack_options *o) { return patches_of(o) + o->class_row; }
+static int image_rows(const drt_pack_options *o) { return patches_of(o) + o->front; }
 
 static int64_t pass_rows(const drt_pass *p, const drt_pack_options *o) {
     int64_t rows = 0;
@@ -180,7 +180,7 @@ static void add_pairs(packer *k, const drt_sample *s, int first) {
     for (int i = 0; i < s->pairs; i++, k->pair++) {
         const drt_word_pair *p = &s->pair[i];
         int32_t from = b->pair_from[k->pair];
-        b->pair_row[k->pair] = (first + p->image) * image_rows(k->o) + k->o->class_row + p->patch;
+        b->pair_row[k->pair] = (first + p->image) * image_rows(k->o) + k->o->front + p->patch;
         memcpy(b->pair_token + from, p->token, (size_t)p->tokens * sizeof *p->token);
         b->pair_from[k->pair + 1] = from + p->tokens;
     }

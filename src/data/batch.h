@@ -54,7 +54,7 @@ typedef struct {
     int patch_numbers; // 3 * patch * patch
     // S²: a picture is its scales one after the other, each cut into multiple^2 tiles of P patches; 0: one tile
     int scales, multiple[4];
-    bool class_row;      // the tower's class row is kept, in front of the patches
+    int front; // visual rows of an image in front of its first patch: 1 the class row; -1: that patch has none
     const int32_t *bank; // [classes, cells]: cell i of the shuffled image shows cell bank[k][i] of the original
     int grid;            // cells along one side, a divisor of patches_side
     bool select_all;     // every row is selected (train.select_rows: false)

@@ -108,7 +108,7 @@ static void order_read(reader *r, const json_t *o, drt_token_mixer *out) {
                              r->name);
 }
 
-static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
+static void halves_read(reader *r, const json_t *o, drt_model_config *c) {
     const json_t *vision = json_object_get(o, "vision_config"), *text = json_object_get(o, "text_config");
     const char *tower = word(vision, "model_type", "clip_vision_model");
     bool siglip = !strcmp(tower, "siglip_vision_model");
@@ -118,27 +118,48 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
                              r->name, tower);
     vision_read(r, vision, "vision_config.", siglip ? &drt_siglip : &drt_clip, &c->vision);
     drt_decoder_config_parse(r, text, "text_config.", word(text, "model_type", "llama"), &c->language);
+    r->part = "";
+    c->kind = DRT_MODEL_LLAVA;
+}
+
+// What is left of a picture's rows: all, or all but the first, which is the class row where there is one.
+static void rows_read(drt_model_config *c, bool all) {
+    const bool class_row = c->vision.family->class_row;
+    c->keep_class = all && class_row;
+    c->drop_first = !all && !class_row;
+}
+
+static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
+    halves_read(r, o, c);
     c->language.tied |= truth(o, "tie_word_embeddings", false); // as transformers: either may say so
     // Its LLaVA has an output projection of its own, without bias whatever the decoder: Phi's survives under our key.
-    c->language.head_bias &= truth(text, "drt_head_bias", false);
-    r->part = "";
+    c->language.head_bias &= truth(json_object_get(o, "text_config"), "drt_head_bias", false);
     if (json_array_size(json_object_get(o, "vision_feature_layer")) > 1 && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG,
                              "%s: vision_feature_layer lists several layers; this version reads one", r->name);
     c->select_layer = whole(r, o, "vision_feature_layer", -2);
-    bool full = !strcmp(word(o, "vision_feature_select_strategy", "default"), "full");
-    c->keep_class = full && c->vision.family->class_row;
-    // transformers would cut off the first patch of each picture.
-    if (!full && !c->vision.family->class_row && !r->status)
-        r->status = drt_fail(r->err, DRT_ECONFIG,
-                             "%s: vision_feature_select_strategy \"default\" drops the class row, and a %s has none; "
-                             "it must be \"full\"",
-                             r->name, tower);
+    rows_read(c, !strcmp(word(o, "vision_feature_select_strategy", "default"), "full"));
     if (!r->status) r->status = drt_scales_parse(c, word(o, "drt_s2_scales", ""), r->name, "drt_s2_scales", r->err);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
     projector_read(r, word(o, "drt_projector", "mlp2x_gelu"), "drt_projector", c);
     if (act(r, o, "projector_hidden_act", DRT_ACT_GELU) != DRT_ACT_GELU && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG, "%s: projector_hidden_act must be gelu", r->name);
+}
+
+// TinyLLaVA Factory: the halves as in llava-hf, the rest under names of its own. Its images are spliced in by place.
+static void tinyllava_read(reader *r, const json_t *o, drt_model_config *c) {
+    const char *feature = word(o, "vision_feature_select_strategy", "patch");
+    halves_read(r, o, c);
+    if (c->language.family == DRT_GEMMA) // with transformers 4, which it is written for
+        refuse(r,
+               "TinyLLaVA multiplies the visual tokens of Gemma by the root of its width, too; this version does not");
+    if (strcmp(feature, "patch") && strcmp(feature, "cls_patch"))
+        refuse(r, "vision_feature_select_strategy \"%s\" is neither patch nor cls_patch", feature);
+    rows_read(c, !strcmp(feature, "cls_patch"));
+    c->select_layer = whole(r, o, "vision_feature_layer", -2);
+    c->pad = !strcmp(word(o, "image_aspect_ratio", "square"), "pad");
+    c->image_token = -1;
+    projector_read(r, word(o, "connector_type", "?"), "connector_type", c);
 }
 
 drt_status drt_model_config_parse(drt_model_config *c, const char *json, const char *name, drt_error *err) {
@@ -154,8 +175,9 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
         return status;
     }
     if (!strcmp(type, "llava") && json_object_get(o, "text_config")) {
-        c->kind = DRT_MODEL_LLAVA;
         llava_read(&r, o, c);
+    } else if (!strcmp(type, "tinyllava")) {
+        tinyllava_read(&r, o, c);
     } else if (!strcmp(type, "clip") || !strcmp(type, "siglip")) {
         pair_read(&r, o, *type == 's' ? &drt_siglip : &drt_clip, c);
     } else if (!strcmp(type, "clip_vision_model") || !strcmp(type, "siglip_vision_model")) {
@@ -166,8 +188,8 @@ drt_status drt_model_config_parse(drt_model_config *c, const char *json, const c
         drt_decoder_config_parse(&r, o, "", type, &c->language);
     } else
         r.status = drt_fail(err, DRT_ECONFIG,
-                            "%s: model_type \"%s\" is not one of llava, clip, clip_vision_model, siglip, "
-                            "siglip_vision_model, " DRT_DECODERS,
+                            "%s: model_type \"%s\" is not one of llava, tinyllava, clip, clip_vision_model, "
+                            "siglip, siglip_vision_model, " DRT_DECODERS,
                             name, type);
     order_read(&r, json_object_get(o, "drt_order"), &c->order);
     snprintf(c->conversation, sizeof c->conversation, "%s", word(o, "drt_template", ""));
@@ -212,8 +234,9 @@ static drt_status tower_check(const drt_tower *v, bool vision, const char *name,
 
 static drt_status scales_check(const drt_model_config *c, const char *name, drt_error *err) {
     int own = c->vision.image;
-    if (c->scales && c->keep_class)
-        return drt_fail(err, DRT_ECONFIG, "%s: scales are merged patch by patch; a class row cannot be kept", name);
+    if (c->scales && drt_visual_front(c))
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s: scales are merged patch by patch; a class row cannot be kept, nor a patch left out", name);
     for (int i = 0; i < c->scales; i++) {
         int side = c->scale[i];
         if (side % own || (i ? side <= c->scale[i - 1] : side != own) || side > 16 * own)
@@ -240,6 +263,10 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
         WITHIN("vision_feature_layer", layer, 0, c->vision.layers);
         if (!status && c->keep_class && !c->vision.family->class_row)
             status = drt_fail(err, DRT_ECONFIG, "%s: a class row is to be kept, but this tower has none", name);
+        if (!status && drt_visual_rows(c) < 1)
+            status =
+                drt_fail(err, DRT_ECONFIG,
+                         "%s: vision_feature_select_strategy leaves out the first patch, and there is no other", name);
         WITHIN("projector layers", c->projector, 0, DRT_PROJECTOR_LAYERS);
         if (!status) status = scales_check(c, name, err);
         if (!status && !c->projector && drt_feature_width(c) != c->language.width)
@@ -252,7 +279,8 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
 
 int drt_patches(const drt_tower *v) { return (v->image / v->patch) * (v->image / v->patch); }
 int drt_tower_rows(const drt_tower *v) { return drt_patches(v) + v->family->class_row; }
-int drt_visual_rows(const drt_model_config *c) { return drt_patches(&c->vision) + c->keep_class; }
+int drt_visual_rows(const drt_model_config *c) { return drt_patches(&c->vision) + drt_visual_front(c); }
+int drt_visual_front(const drt_model_config *c) { return c->keep_class - c->drop_first; }
 
 int drt_projector_layers(const char *name) {
     if (!strcmp(name, "identity")) return 0;

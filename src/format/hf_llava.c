@@ -107,6 +107,10 @@ drt_status drt_original_llava_write(const drt_model_config *c, const char *tower
     drt_text text = {0};
     char projector[16];
     decoder.kind = DRT_MODEL_LANGUAGE;
+    if (c->drop_first)
+        return drt_fail(err, DRT_ECONFIG,
+                        "the original LLaVA layout cannot say that the first patch of a picture is left out; "
+                        "llava-hf can");
     drt_model_config_write(&decoder, &text);
     json_t *o = text.failed ? NULL : json_loadb(text.bytes, text.size, 0, NULL);
     drt_text_free(&text);

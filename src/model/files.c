@@ -97,14 +97,38 @@ static drt_status open_original(drt_model_files *f, const char *folder, const ch
     return status ? status : drt_model_config_check(&f->config, folder, err);
 }
 
+// TinyLLaVA Factory saves what it trains in a folder a part, what it publishes in one.
+static drt_status open_parts(drt_model_files *f, const char *folder, drt_error *err) {
+    static const struct {
+        const char *name;
+        drt_group group;
+    } parts[] = {{"language_model", DRT_LANGUAGE}, {"vision_tower", DRT_VISION}, {"connector", DRT_PROJECTOR}};
+    drt_status status = DRT_OK;
+    for (int i = 0; i < 3 && !status; i++) {
+        char *path = drt_path_join(folder, parts[i].name);
+        status = path ? add_part(f, path, true, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+        if (!status) f->part[i].holds[parts[i].group] = true;
+        free(path);
+    }
+    return status;
+}
+
+static bool has_parts(const char *folder) {
+    char *path = drt_path_join(folder, "connector");
+    bool is = path && drt_is_folder(path);
+    free(path);
+    return is;
+}
+
 drt_status drt_model_files_open(drt_model_files *f, const char *folder, const char *vision, const char *language,
                                 drt_error *err) {
     *f = (drt_model_files){0};
     drt_status status = drt_model_config_read(&f->config, folder, err);
     if (!status && *f->config.tower) status = open_original(f, folder, vision, language, err);
     else if (!status) {
-        status = add_part(f, folder, true, err);
-        if (!status) memset(f->part[0].holds, 1, sizeof f->part[0].holds);
+        bool parts = f->config.kind == DRT_MODEL_LLAVA && has_parts(folder);
+        status = parts ? open_parts(f, folder, err) : add_part(f, folder, true, err);
+        if (!status && !parts) memset(f->part[0].holds, 1, sizeof f->part[0].holds);
         if (!status) f->part[0].holds[DRT_PERMUTER] = false; // it has a file of its own
         f->text = strdup(folder);
         f->vision = strdup(folder);

@@ -31,7 +31,7 @@ typedef struct {
 // A Hugging Face folder, or one of the original LLaVA. Of the latter the vision tower is sought in `vision`, else, as
 // config.json's mm_vision_tower says, in FOLDER/NAME, FOLDER/LAST and FOLDER/../LAST (LAST: what follows its last
 // slash); and where the folder holds mm_projector.bin but no other weights, these are those of `language`. Both may be
-// NULL. On failure nothing stays open.
+// NULL. Of TinyLLaVA also the folder of a training, with a folder a part. On failure nothing stays open.
 drt_status drt_model_files_open(drt_model_files *f, const char *folder, const char *vision, const char *language,
                                 drt_error *err);
 // The tower of one folder and the decoder of another; config's own fields (projector, select_layer) are `like`'s.

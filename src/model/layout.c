@@ -16,6 +16,7 @@ static const place vision_places[] = {{"", ""},
                                       {"vision_model.", "vision_tower."},
                                       {"vision_model.", "model.vision_tower."},
                                       {"", "model.vision_tower.vision_tower."},
+                                      {"", "vision_tower._vision_tower."},
                                       {0}};
 static const place language_places[] = {{"", ""}, {"", "language_model."}, {"model.", "model.language_model."}, {0}};
 static const place other_places[] = {{"", ""}, {"", "model."}, {0}};
@@ -32,11 +33,11 @@ static int projector_layer(const char *name, const char **rest) {
 
 // The original's names: the linear layers of a torch.nn.Sequential with GELU between them, or one layer without number.
 static const drt_weight *find_projector(const drt_weights *w, const char *name) {
-    static const char *const fronts[] = {"model.mm_projector", "mm_projector"};
+    static const char *const fronts[] = {"model.mm_projector", "mm_projector", "connector._connector", "_connector"};
     const char *rest;
     char other[200];
     int layer = projector_layer(name, &rest);
-    for (int i = 0; layer && i < 4; i++) {
+    for (size_t i = 0; layer && i < 2 * sizeof fronts / sizeof *fronts; i++) {
         if (i % 2 && layer > 1) continue;
         if (i % 2) snprintf(other, sizeof other, "%s%s", fronts[i / 2], rest);
         else snprintf(other, sizeof other, "%s.%d%s", fronts[i / 2], 2 * (layer - 1), rest);

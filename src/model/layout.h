@@ -3,6 +3,8 @@
 // drt's own names (drt_slice.name) are those of the separate models in transformers: vision_model.*, model.* and
 // lm_head.weight, multi_modal_projector.linear_N.*. A LLaVA folder puts something in front of them or in their place:
 //
+// TinyLLaVA Factory: language_model.*, vision_tower._vision_tower.vision_model.*, connector._connector.{0,2,4,...}.*
+//
 //   part        llava-hf                          newer transformers                   the original LLaVA
 //   vision      vision_tower.vision_model.*       model.vision_tower.[vision_model.]*  model.vision_tower.vision_tower.
 //                                                                                      vision_model.*, or a folder of

@@ -209,7 +209,8 @@ drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches
     bool learns = m->vision.patch->tensor.needs_grad || m->adapter.vision,
          was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
     drt_tensor *x = drt_vision_hidden(t, &m->vision, patches, m->config.select_layer, recompute);
-    if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
+    if (m->config.drop_first) x = drt_vision_but_first(t, &m->vision, x);
+    else if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
     if (m->config.scales) x = merge_scales(t, m, x);
     drt_tape_set_recording(t, was);
     return x;

@@ -161,14 +161,17 @@ drt_tensor *drt_vision_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidd
     return x;
 }
 
-drt_tensor *drt_vision_patches(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {
+drt_tensor *drt_vision_but_first(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {
     if (!hidden || drt_tape_failed(t, NULL)) return NULL;
-    if (!v->class_row) return hidden;
-    int64_t p = drt_patches(&v->size), images = hidden->value.rows / (1 + p);
-    int32_t *from = drt_tape_alloc(t, images * p, sizeof *from);
+    int64_t n = drt_tower_rows(&v->size), left = n - 1, images = hidden->value.rows / n;
+    int32_t *from = drt_tape_alloc(t, images * left, sizeof *from);
     if (!from) return NULL;
-    for (int64_t i = 0; i < images * p; i++) from[i] = (int32_t)(i + i / p + 1);
-    return drt_select(t, hidden, from, images * p);
+    for (int64_t i = 0; i < images * left; i++) from[i] = (int32_t)(i + i / left + 1);
+    return drt_select(t, hidden, from, images * left);
+}
+
+drt_tensor *drt_vision_patches(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {
+    return v->class_row ? drt_vision_but_first(t, v, hidden) : hidden;
 }
 
 drt_tensor *drt_vision_patches_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden) {

@@ -39,6 +39,8 @@ drt_tensor *drt_vision_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidd
 drt_tensor *drt_vision_patches_pooled(drt_tape *t, const drt_vision *v, drt_tensor *hidden);
 // Patch rows only, class rows dropped: [images * P, d].
 drt_tensor *drt_vision_patches(drt_tape *t, const drt_vision *v, drt_tensor *hidden);
+// All rows of each image but its first, whatever that is.
+drt_tensor *drt_vision_but_first(drt_tape *t, const drt_vision *v, drt_tensor *hidden);
 
 // Texts laid end to end: id [offsets[n]]. Pooled row of text i: CLIP's the first eos (if size.eos is 2, CLIP's old
 // rule: the largest id), SigLIP's the last, whatever it holds: SigLIP wants texts filled up with `pad` to

@@ -41,7 +41,7 @@ static void projectors(void **state) {
 }
 static void llava_siglip(void **state) {
     (void)state;
-    parity("model/llava_siglip"), parity("model/llava_siglip_bare");
+    parity("model/llava_siglip"), parity("model/llava_siglip_bare"), parity("model/llava_siglip_cut");
 }
 static void llava_scales(void **state) {
     (void)state;
@@ -53,8 +53,8 @@ static void llama_tied(void **state) { (void)state, parity("model/llama_tied"); 
 // 64 greedy tokens about a picture, through the cache.
 static void greedy(void **state) {
     static const char *const folders[] = {"llava",          "llava_old",    "llava_linear",      "llava_mlp3",
-                                          "llava_identity", "llava_siglip", "llava_siglip_bare", "llava_s2",
-                                          "llava_s2_b"};
+                                          "llava_identity", "llava_siglip", "llava_siglip_bare", "llava_siglip_cut",
+                                          "llava_s2",       "llava_s2_b"};
     (void)state;
     for (size_t i = 0; i < 2 * sizeof folders / sizeof *folders; i++) {
         rig r;
@@ -130,8 +130,9 @@ static void cut_steps(void **state) {
 // What drt writes it reads again to the bit, and as bf16 within its rounding.
 static void saved_and_read(void **state) {
     static const char *const folders[] = {
-        "model/llava",        "model/llava_old",         "model/llama_tied", "model/clip",      "model/siglip",
-        "model/llava_siglip", "model/llava_siglip_bare", "model/llava_s2",   "model/llava_s2_b"};
+        "model/llava",    "model/llava_old",    "model/llama_tied",        "model/clip",
+        "model/siglip",   "model/llava_siglip", "model/llava_siglip_bare", "model/llava_siglip_cut",
+        "model/llava_s2", "model/llava_s2_b"};
     (void)state;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[300];
@@ -162,7 +163,7 @@ static void transformers_reads_it(void **state) {
     const char *python = python_with_transformers();
     if (!python) skip();
     static const char *const folders[] = {"model/llava", "model/llava_old", "model/llava_siglip",
-                                          "model/llava_siglip_bare"};
+                                          "model/llava_siglip_bare", "model/llava_siglip_cut"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         rig r;
         char golden[100], path[400];

@@ -83,7 +83,10 @@ static void configs(void **state) {
         {"\"vision_feature_layer\": -2", "\"vision_feature_layer\": 4", "vision_feature_layer"},
         {"\"vision_feature_layer\": -2", "\"vision_feature_layer\": [-2, -3]", "vision_feature_layer"},
         {"\"model_type\": \"clip_vision_model\"", "\"model_type\": \"dinov2\"", "dinov2"},
-        {"\"model_type\": \"clip_vision_model\"", "\"model_type\": \"siglip_vision_model\"", "\"full\""},
+        {"\"model_type\": \"clip_vision_model\",\n    \"num_attention_heads\": 2,\n    \"num_channels\": 3,\n"
+         "    \"num_hidden_layers\": 3,\n    \"patch_size\": 5",
+         "\"model_type\": \"siglip_vision_model\", \"num_attention_heads\": 2, \"patch_size\": 15",
+         "leaves out the first patch, and there is no other"},
         {"\"vision_feature_layer\": -2", "\"drt_s2_scales\": \"15,31\"", "not 31"},
         {"\"vision_feature_layer\": -2", "\"drt_s2_scales\": \"30,45\"", "not 30"},
         {"\"vision_feature_layer\": -2", "\"drt_s2_scales\": \"15,30,30\"", "not 30"},
