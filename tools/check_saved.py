@@ -21,8 +21,9 @@ torch.set_num_threads(1)
 def visual_rows(c):
     if c.model_type != "llava":
         return 0
-    full = c.vision_feature_select_strategy == "full" and c.vision_config.model_type == "clip_vision_model"
-    return (c.vision_config.image_size // c.vision_config.patch_size) ** 2 + full
+    rows = (c.vision_config.image_size // c.vision_config.patch_size) ** 2
+    # "default" cuts off the first row, whatever it is
+    return rows + (c.vision_config.model_type == "clip_vision_model") - (c.vision_feature_select_strategy == "default")
 
 
 def check(folder, expected, logits):
