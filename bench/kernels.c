@@ -390,6 +390,8 @@ int main(int argc, char **argv) {
     rope(&b, 640, 32, 128);
     attention(&b, 1, 640, 640, true, true, 32, 32, 128);
     attention(&b, 1, 2048, 2048, true, false, 8, 2, 128);
+    attention(&b, 4, 800, 800, false, false, 1, 1, 256); // the permuter's
+    attention(&b, 4, 800, 800, false, false, 1, 1, 2048);
     loss(&b, 64, 32000);
     half(&b);
     for (int i = 0; i < 3; i++) free(b.square[i].data);

@@ -17,8 +17,8 @@ static const layout LAYOUT[] = {
     {1, {1}, {1}},
     {2, {1, 1}, {7, 1}},
     {4, {7, 0, 13, 1}, {7, 0, 13, 1}},
-    {3, {0, 5, 4}, {6, 0, 4}},              // keys without queries, queries without keys
-    {3, {1, 3, 1}, {37, 40, 64}},           // from a cache
+    {3, {0, 5, 4}, {6, 0, 4}},    // keys without queries, queries without keys
+    {3, {1, 3, 1}, {37, 40, 64}}, // from a cache
     {4, {31, 64, 17, 33}, {31, 64, 17, 33}},
     {2, {9, 4}, {129, 65}},
     {1, {15}, {15}},
@@ -35,8 +35,12 @@ static const layout LAYOUT[] = {
     {1, {129}, {129}},
     {2, {127, 3}, {127, 130}},
     {1, {640}, {640}},
+    // from here on with wide heads alone
+    {4, {96, 0, 97, 65}, {33, 12, 97, 65}},
+    {1, {257}, {40}},
+    {2, {70, 64}, {5, 0}},
 };
-enum { LAYOUTS = sizeof LAYOUT / sizeof *LAYOUT, LARGE = LAYOUTS - 1, MIXED = 7 };
+enum { WIDE = sizeof LAYOUT / sizeof *LAYOUT - 3, LAYOUTS = WIDE, LARGE = LAYOUTS - 1, MIXED = 7 };
 
 static int rows_of(const int32_t *offsets, const kcase *c) { return offsets[c->att.sequences]; }
 
@@ -160,7 +164,13 @@ static bool layouts(int i, int p[K_PARAMS], int flags) {
         p[0] = MIXED - j % 2 * 3, p[4] = 1 - j % 2, s = j % 8, h = j / 8;
     }
     p[1] = heads[h % 5][0], p[2] = heads[h % 5][1], p[3] = size[s];
-    return i < first + 5 * 8;
+    // Heads as wide as a model, on either side of where a block of rows ends.
+    static const int wide[][2] = {{520, WIDE}, {512, WIDE + 1}, {600, WIDE + 2}};
+    int j = i - first - 5 * 8;
+    if (j >= 0)
+        p[0] = wide[j % 3][1], p[3] = wide[j % 3][0], p[4] = j / 3 % REACHES, p[1] = heads[j % 5][0],
+        p[2] = heads[j % 5][1];
+    return j < 3 * REACHES * 2;
 }
 static bool sweep(int i, int p[K_PARAMS]) {
     bool more = layouts(i, p, 15);
@@ -208,8 +218,7 @@ static void back_run(drt_device *dev, kcase *c) {
                            M(c, B_DOUT), M(c, B_DMASS), c->acc, M(c, B_DQ), M(c, B_DK), M(c, B_DV));
 }
 static double back_loss(drt_device *dev, kcase *c) {
-    dev->k->attention(dev, &c->att, M(c, B_Q), M(c, B_K), M(c, B_V), M(c, B_OUT_WORK), (drt_mat){0},
-                      M(c, B_MASS_WORK));
+    dev->k->attention(dev, &c->att, M(c, B_Q), M(c, B_K), M(c, B_V), M(c, B_OUT_WORK), (drt_mat){0}, M(c, B_MASS_WORK));
     double loss = kmat_dot(M(c, B_OUT_WORK), M(c, B_DOUT));
     return M(c, B_DMASS).data ? loss + kmat_dot(M(c, B_MASS_WORK), M(c, B_DMASS)) : loss;
 }
@@ -236,9 +245,9 @@ static bool mass_not_centred(kcase *c) { // dmass * visual instead of dmass * (v
 static bool no_row_term(kcase *c) { // dout . v instead of dout . v - dout . out
     return M(c, B_OUT) = kmat_zeros(c, M(c, B_OUT).rows, M(c, B_OUT).cols), small(c);
 }
-static const kwrong back_wrong[] = {other_scale,  one_key_less, sees_future,      first_key_head, one_sequence,
-                                    other_visual, no_mass_term, mass_not_centred, no_row_term,    wrong_acc,
-                                    NULL};
+static const kwrong back_wrong[] = {other_scale,  one_key_less, sees_future,  first_key_head,
+                                    one_sequence, other_visual, no_mass_term, mass_not_centred,
+                                    no_row_term,  wrong_acc,    NULL};
 static const ktest attention_back = {.name = "attention_back",
                                      .golden = true,
                                      .build = back_build,

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { MOST_HEAD = 1024 }; // the row sums live on the stack
+enum { MOST_HEAD = 8192 }; // the row sums live on the stack
 
 void ref_rope(drt_device *dev, drt_mat x, const int32_t *position, drt_mat table, int head_size, bool inverse) {
     REF_F32(dev, x, table);
@@ -130,7 +130,8 @@ static void query_gradient(const back *b, bool acc, drt_mat dq) {
 // One key row j of sequence s and one key head: sums over the group's query heads and the rows that see j.
 static void key_gradient(const back *b, int s, int64_t j, int kv, bool acc, drt_mat dk, drt_mat dv) {
     const drt_attention *a = b->a;
-    double key[MOST_HEAD] = {0}, value[MOST_HEAD] = {0}, p;
+    double key[MOST_HEAD], value[MOST_HEAD], p;
+    for (int c = 0; c < a->head_size; c++) key[c] = value[c] = 0;
     int group = a->heads / a->kv_heads;
     for (int64_t r = a->q_offsets[s]; r < a->q_offsets[s + 1]; r++) {
         if (j - a->k_offsets[s] >= reach_of(a, s, r)) continue;

@@ -26,32 +26,6 @@ static room room_at(float *at, int64_t keys, int64_t size) {
     return m;
 }
 
-// Scores (in units of log 2) to probabilities before normalisation, in place, zero from n to `end`.
-static void softmax_row(float *p, int64_t n, int64_t end, const float *visual, float *most, float *sum, float *seen) {
-    int64_t whole = n / VL * VL, c;
-    vf m = vset(-INFINITY), s = vset(0.0f), g = vset(0.0f);
-    for (c = 0; c < whole; c += VL) m = vmax(m, vload(p + c));
-    *most = vlargest(m);
-    for (; c < n; c++) *most = p[c] > *most ? p[c] : *most;
-    m = vset(*most);
-    for (c = 0; c < whole; c += VL) {
-        vf e = vexp2(vload(p + c) - m);
-        s += e;
-        if (visual) g += e * vload(visual + c);
-        vstore(p + c, e);
-    }
-    if (c < n) {
-        vf e = vfirst(vexp2(vload(p + c) - m), n - c);
-        s += e;
-        if (visual) g += e * vload(visual + c);
-        vstore(p + c, e);
-        c += VL;
-    }
-    for (; c < end; c += VL) vstore(p + c, vset(0.0f));
-    *sum = vsum(s);
-    *seen = visual ? vsum(g) : 0.0f;
-}
-
 typedef struct {
     const drt_attention *at;
     drt_mat q, k, v, out, lse, mass;
@@ -66,8 +40,7 @@ static void finish_row(const job *b, int64_t r, int h, const float *o, float mos
     float by = sum > 0 ? 1.0f / sum : 0.0f;
     if (sum != sum) by = sum; // NaN shows
     if (b->out.data)
-        for (int64_t d = 0; d < size; d += VL)
-            vstore_n(drt_row(b->out, r) + h * size + d, size - d, vload(o + d) * by);
+        for (int64_t d = 0; d < size; d += VL) vstore_n(drt_row(b->out, r) + h * size + d, size - d, vload(o + d) * by);
     if (b->lse.data) drt_row(b->lse, r)[h] = sum == 0 ? -INFINITY : most * LN_2 + logf(sum);
     if (b->mass.data) drt_row(b->mass, r)[h] = seen * by;
 }
@@ -84,7 +57,8 @@ static void block(const job *b, const drt_item *item, const room *m, int64_t r, 
     for (int64_t i = 0; i < padded; i += TILE_ROWS) {
         int64_t depth = tile[i / TILE_ROWS], end = round_up(depth, VL);
         for (int64_t j = i; j < i + TILE_ROWS; j++)
-            softmax_row(m->p + j * m->ls, reach[j], end, b->mass.data ? m->visual : NULL, &most[j], &sum[j], &seen[j]);
+            drt_softmax_row(m->p + j * m->ls, reach[j], end, b->mass.data ? m->visual : NULL, &most[j], &sum[j],
+                            &seen[j]);
         for (int64_t d = 0, all = m->width / VL; d < all; d += split)
             tile_rows(all - d < split ? (int)(all - d) : split, depth, m->p + i * m->ls, m->ls, m->v + d * VL, m->width,
                       m->o + i * m->width + d * VL, m->width);
@@ -97,13 +71,6 @@ static void mark_visual(const drt_attention *at, const drt_item *item, float *vi
     for (int64_t j = item->keys; j < padded; j++) visual[j] = 0.0f;
 }
 
-static float dot(const float *x, const float *y, int64_t n) {
-    float t = 0;
-#pragma omp simd reduction(+ : t)
-    for (int64_t i = 0; i < n; i++) t += x[i] * y[i];
-    return t;
-}
-
 // One query row without packing, which would cost more than the product when one new token reads a cache of keys.
 static void single_row(const job *b, const drt_item *item, const room *m, int64_t r, int h) {
     const drt_attention *at = b->at;
@@ -111,8 +78,8 @@ static void single_row(const job *b, const drt_item *item, const room *m, int64_
     const float *q = drt_row(b->q, r) + h * size;
     float most, sum, seen;
     for (int64_t j = 0; j < n; j++)
-        m->p[j] = at->scale * LOG2_E * dot(q, drt_row(b->k, item->k_first + j) + column, size);
-    softmax_row(m->p, n, round_up(n, VL), b->mass.data ? m->visual : NULL, &most, &sum, &seen);
+        m->p[j] = at->scale * LOG2_E * drt_dot(q, drt_row(b->k, item->k_first + j) + column, size);
+    drt_softmax_row(m->p, n, round_up(n, VL), b->mass.data ? m->visual : NULL, &most, &sum, &seen);
     memset(m->o, 0, (size_t)m->width * sizeof(float));
     for (int64_t j = 0; j < n; j++) {
         const float *v = drt_row(b->v, item->k_first + j) + column;
@@ -156,6 +123,10 @@ void DRT_FN(attention)(drt_device *dev, const drt_attention *at, drt_mat q, drt_
                        drt_mat lse, drt_mat mass) {
     if (!DRT_READY(dev, "attention", q, k, v, out, lse, mass)) return;
     if (!at->visual) mass.data = NULL;
+    if (drt_attention_is_wide(at)) {
+        DRT_FN(attention_wide)(dev, at, q, k, v, out, lse, mass);
+        return;
+    }
     int64_t work = drt_attention_work(at), items = (int64_t)at->sequences * at->kv_heads, keys = drt_most_keys(at);
     bool alone = dev->threads == 1 || work < DRT_SMALL_ATTENTION;
     job b = {at, q, k, v, out, lse, mass, .chunks = 1, .most_keys = keys, .floats = room_floats(keys, at->head_size)};

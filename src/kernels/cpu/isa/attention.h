@@ -37,7 +37,11 @@ INLINE drt_item drt_item_of(const drt_attention *at, int64_t i, int64_t chunks) 
     int64_t q0 = at->q_offsets[s], q1 = at->q_offsets[s + 1], tiles = (q1 - q0 + TILE_ROWS - 1) / TILE_ROWS;
     int64_t first = q0 + drt_part_first(tiles, chunk, chunks) * TILE_ROWS;
     int64_t end = q0 + drt_part_first(tiles, chunk + 1, chunks) * TILE_ROWS;
-    return (drt_item){s, (int)(i / chunks % at->kv_heads), first, end < q1 ? end : q1, at->k_offsets[s],
+    return (drt_item){s,
+                      (int)(i / chunks % at->kv_heads),
+                      first,
+                      end < q1 ? end : q1,
+                      at->k_offsets[s],
                       at->k_offsets[s + 1] - at->k_offsets[s]};
 }
 
@@ -74,5 +78,75 @@ INLINE void drt_block_scores(const float *a, int64_t a_row, int64_t size, const 
             tile_rows(vectors, size, a + i * a_row, a_row, panels + j * size, PANEL, scores + i * ls + j, ls);
         }
 }
+
+// Scores (in units of log 2) to probabilities before normalisation, in place, zero from n to `end`.
+INLINE void drt_softmax_row(float *p, int64_t n, int64_t end, const float *visual, float *most, float *sum,
+                            float *seen) {
+    int64_t whole = n / VL * VL, c;
+    vf m = vset(-INFINITY), s = vset(0.0f), g = vset(0.0f);
+    for (c = 0; c < whole; c += VL) m = vmax(m, vload(p + c));
+    *most = vlargest(m);
+    for (; c < n; c++) *most = p[c] > *most ? p[c] : *most;
+    m = vset(*most);
+    for (c = 0; c < whole; c += VL) {
+        vf e = vexp2(vload(p + c) - m);
+        s += e;
+        if (visual) g += e * vload(visual + c);
+        vstore(p + c, e);
+    }
+    if (c < n) {
+        vf e = vfirst(vexp2(vload(p + c) - m), n - c);
+        s += e;
+        if (visual) g += e * vload(visual + c);
+        vstore(p + c, e);
+        c += VL;
+    }
+    for (; c < end; c += VL) vstore(p + c, vset(0.0f));
+    *sum = vsum(s);
+    *seen = visual ? vsum(g) : 0.0f;
+}
+
+// One row: scores to probabilities (zero from n to `end`), dout . v to dS before scaling.
+INLINE void drt_gradient_row(float *p, float *ds, int64_t n, int64_t end, float lse, float d, float g,
+                             const float *visual) {
+    int64_t c = 0;
+    vf base = vset(lse * LOG2_E);
+    for (; c + VL <= n; c += VL) {
+        vf a = vexp2(vload(p + c) - base), t = vload(ds + c) - d;
+        if (visual) t += g * vload(visual + c);
+        vstore(p + c, a);
+        vstore(ds + c, a * t);
+    }
+    if (c < n) {
+        vf a = vfirst(vexp2(vload(p + c) - base), n - c), t = vload(ds + c) - d;
+        if (visual) t += g * vload(visual + c);
+        vstore(p + c, a);
+        vstore(ds + c, vfirst(a * t, n - c));
+        c += VL;
+    }
+    for (; c < end; c += VL) {
+        vstore(p + c, vset(0.0f));
+        vstore(ds + c, vset(0.0f));
+    }
+}
+
+INLINE float drt_dot(const float *x, const float *y, int64_t n) {
+    float t = 0;
+#pragma omp simd reduction(+ : t)
+    for (int64_t i = 0; i < n; i++) t += x[i] * y[i];
+    return t;
+}
+
+// Heads from so many channels on, with so many query rows a sequence: keys and values of one leave the second cache
+// before a block of rows comes back to them, and oneDNN's blocks are better (attention_wide.c).
+enum { DRT_WIDE_HEAD = 512, DRT_WIDE_ROWS = 64 };
+INLINE bool drt_attention_is_wide(const drt_attention *at) {
+    return at->head_size >= DRT_WIDE_HEAD && at->q_offsets[at->sequences] >= DRT_WIDE_ROWS * at->sequences;
+}
+void DRT_FN(attention_wide)(drt_device *, const drt_attention *, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
+                            drt_mat lse, drt_mat mass);
+void DRT_FN(attention_wide_back)(drt_device *, const drt_attention *, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
+                                 drt_mat lse, drt_mat mass, drt_mat dout, drt_mat dmass, bool acc, drt_mat dq,
+                                 drt_mat dk, drt_mat dv);
 
 #endif

@@ -42,37 +42,6 @@ static room room_at(float *at, int64_t keys, int64_t size) {
     return m;
 }
 
-// One row: scores to probabilities (zero from n to `end`), dout . v to dS before scaling.
-static void gradient_row(float *p, float *ds, int64_t n, int64_t end, float lse, float d, float g,
-                         const float *visual) {
-    int64_t c = 0;
-    vf base = vset(lse * LOG2_E);
-    for (; c + VL <= n; c += VL) {
-        vf a = vexp2(vload(p + c) - base), t = vload(ds + c) - d;
-        if (visual) t += g * vload(visual + c);
-        vstore(p + c, a);
-        vstore(ds + c, a * t);
-    }
-    if (c < n) {
-        vf a = vfirst(vexp2(vload(p + c) - base), n - c), t = vload(ds + c) - d;
-        if (visual) t += g * vload(visual + c);
-        vstore(p + c, a);
-        vstore(ds + c, vfirst(a * t, n - c));
-        c += VL;
-    }
-    for (; c < end; c += VL) {
-        vstore(p + c, vset(0.0f));
-        vstore(ds + c, vset(0.0f));
-    }
-}
-
-static float dot(const float *x, const float *y, int64_t n) {
-    float t = 0;
-#pragma omp simd reduction(+ : t)
-    for (int64_t i = 0; i < n; i++) t += x[i] * y[i];
-    return t;
-}
-
 static void probabilities(const job *b, const room *m, int64_t r, int64_t n, int64_t padded, int h,
                           const int64_t *reach, const int64_t *tile) {
     int64_t size = b->at->head_size;
@@ -80,11 +49,11 @@ static void probabilities(const job *b, const room *m, int64_t r, int64_t n, int
         float lse = 0, d = 0, g = 0;
         if (i < n) {
             lse = drt_row(b->lse, r + i)[h];
-            d = dot(drt_row(b->dout, r + i) + h * size, drt_row(b->out, r + i) + h * size, size);
+            d = drt_dot(drt_row(b->dout, r + i) + h * size, drt_row(b->out, r + i) + h * size, size);
             if (b->dmass.data) g = drt_row(b->dmass, r + i)[h], d += g * drt_row(b->mass, r + i)[h];
         }
-        gradient_row(m->p + i * m->ls, m->ds + i * m->ls, reach[i], round_up(tile[i / TILE_ROWS], VL), lse, d, g,
-                     b->dmass.data ? m->visual : NULL);
+        drt_gradient_row(m->p + i * m->ls, m->ds + i * m->ls, reach[i], round_up(tile[i / TILE_ROWS], VL), lse, d, g,
+                         b->dmass.data ? m->visual : NULL);
     }
 }
 
@@ -169,6 +138,10 @@ void DRT_FN(attention_back)(drt_device *dev, const drt_attention *at, drt_mat q,
                             drt_mat dv) {
     if (!DRT_READY(dev, "attention_back", q, k, v, out, lse, mass, dout, dmass, dq, dk, dv)) return;
     if (!at->visual) dmass.data = NULL;
+    if (drt_attention_is_wide(at)) {
+        DRT_FN(attention_wide_back)(dev, at, q, k, v, out, lse, mass, dout, dmass, acc, dq, dk, dv);
+        return;
+    }
     int64_t items = (int64_t)at->sequences * at->kv_heads, keys = drt_most_keys(at);
     bool alone = dev->threads == 1 || drt_attention_work(at) < DRT_SMALL_ATTENTION;
     job b = {at, q, k, v, out, lse, mass, dout, dmass, dq, dk, dv, acc, .most_keys = keys};
