@@ -23,6 +23,7 @@ drt_status drt_text_order_pass(const drt_pass_source *s, drt_rng *r, drt_arena *
     drt_status status = drt_conversation_encode(s->options->ask, s->tokenizer, turns, 2, s->images, &e, err);
     drt_text_free(&question);
     if (!status) status = drt_pass_from(&e, s->options, s->options->order_token, arena, out, err);
+    if (status == DRT_EDATA) return DRT_OK; // the puzzle repeats the sentence; where it does not fit, there is none
     out->kind = DRT_PASS_TEXT_ORDER;
     *made = !status;
     return status;

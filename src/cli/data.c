@@ -6,17 +6,21 @@
 #include "base/file.h"
 #include "eval/data_report.h"
 #include "format/hf_config.h"
+#include "train/preview.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char help[] = "drt data check DATA [--images DIR] [--model DIR] [--eval FILE,FILE] [--out DIR]\n"
+                           "drt data preview RECIPE.yaml [key=value ...] [--step N] [--samples N] [--out DIR]\n"
                            "\n"
                            "  check      reads every sample, decodes every picture, says by name what is wrong\n"
+                           "  preview    samples as the model will see them, token by token\n"
                            "\n"
-                           "drt data check --help tells more.\n";
+                           "drt data check --help and drt data preview --help tell more.\n";
 
 static const char check_help[] =
     "drt data check DATA [--images DIR] [--model DIR] [--eval FILE,FILE] [--out DIR]\n"
@@ -73,20 +77,25 @@ static drt_status open_reader(reader *q, const asked *a, drt_error *err) {
     return DRT_OK;
 }
 
-static drt_status write_report(const drt_data_check *c, const char *folder, drt_error *err) {
-    drt_status status = drt_make_folders(folder, err);
-    for (int page = 0; !status && page < 2; page++) {
-        drt_text text = {0};
-        if (page) drt_data_html(c, &text);
-        else drt_data_json(c, &text);
-        char *path = drt_path_join(folder, page ? "report.html" : "report.json");
-        status = !path || text.failed ? drt_fail(err, DRT_ENOMEM, "no memory for the report")
-                                      : drt_file_write(path, text.bytes, text.size, err);
-        if (!status) printf("written: %s\n", path);
-        free(path);
-        drt_text_free(&text);
-    }
+static drt_status write_in(const char *folder, const char *name, drt_text *text, drt_error *err) {
+    char *path = drt_path_join(folder, name);
+    drt_status status = !path || text->failed ? drt_fail(err, DRT_ENOMEM, "no memory for %s", name)
+                                              : drt_file_write(path, text->bytes, text->size, err);
+    if (!status) printf("written: %s\n", path);
+    free(path);
+    drt_text_free(text);
     return status;
+}
+
+static drt_status write_report(const drt_data_check *c, const char *folder, drt_error *err) {
+    drt_text text = {0};
+    drt_status status = drt_make_folders(folder, err);
+    if (status) return status;
+    drt_data_json(c, &text);
+    status = write_in(folder, "report.json", &text, err);
+    if (status) return status;
+    drt_data_html(c, &text);
+    return write_in(folder, "report.html", &text, err);
 }
 
 static drt_status check(const asked *a, drt_data_check_options *o, bool *clean, drt_error *err) {
@@ -164,8 +173,83 @@ static int data_check(int argc, char **argv) {
     return status || !clean ? 1 : 0;
 }
 
+// ---- preview -------------------------------------------------------------------------------------------------------
+
+static const char preview_help[] =
+    "drt data preview RECIPE.yaml [key=value ...] [--step N] [--samples N] [--out DIR]\n"
+    "\n"
+    "Shows the samples of a step as training will see them, token by token: what is trained on, what is masked, where\n"
+    "pictures stand, what the context cuts off; with --out also as a page with the pictures as they go in, shuffled\n"
+    "ones with their permutation, and the packed batch as a drawing. It opens the model and the data as training does\n"
+    "and refuses what training refuses. Keys are those of drt train; `out` need not be given.\n"
+    "\n"
+    "  --step N       which step of the schedule; default 0, the first\n"
+    "  --samples N    how many of its samples; default 4\n"
+    "  --out DIR      preview.html and batch.svg\n"
+    "\n"
+    "  drt data preview configs/demo-llava-1.yaml data.file=out/demo/world/pretrain.json --out out/preview\n";
+
+static drt_status preview(const drt_recipe *r, long long step, int samples, const char *out, drt_error *err) {
+    drt_preview *p;
+    drt_progress bar = {.report = drt_progress_terminal, .user = stderr, .what = "checking pictures"};
+    drt_text text = {0};
+    drt_status status = drt_preview_open(&p, r, step, &bar, err);
+    if (status) return status;
+    drt_preview_text(p, samples, isatty(fileno(stdout)), &text);
+    if (text.failed) status = drt_fail(err, DRT_ENOMEM, "no memory for the preview");
+    else fputs(text.bytes, stdout);
+    drt_text_free(&text);
+    if (!status && out) status = drt_make_folders(out, err);
+    if (!status && out) {
+        drt_preview_html(p, samples, &text);
+        status = write_in(out, "preview.html", &text, err);
+    }
+    if (!status && out) {
+        drt_preview_batch(p, &text);
+        status = write_in(out, "batch.svg", &text, err);
+    }
+    drt_preview_close(p);
+    return status;
+}
+
+// Words with '=' are keys of the recipe, as for drt train.
+static int data_preview(int argc, char **argv) {
+    const char *file = NULL, *step = "0", *samples = "4", *out = NULL;
+    const char **override = calloc((size_t)argc + 1, sizeof *override);
+    char **left = calloc((size_t)argc + 1, sizeof *left);
+    int n = 0, n_left = 0, n_rest = 1, rc = 2;
+    long long n_step, n_samples;
+    const drt_option options[] = {
+        {"--step", &step, NULL, false}, {"--samples", &samples, NULL, false}, {"--out", &out, NULL, false}};
+    for (int i = 0; override && left && i < argc; i++) {
+        if (i && argv[i][0] != '-' && strchr(argv[i], '=')) override[n++] = argv[i];
+        else left[n_left++] = argv[i];
+    }
+    if (override && left) rc = drt_options_parse(n_left, left, options, 3, &file, &n_rest, preview_help);
+    if (!rc && !(drt_option_number("data preview", "--step", step, 0, 1LL << 40, &n_step) &&
+                 drt_option_number("data preview", "--samples", samples, 1, 1 << 20, &n_samples)))
+        rc = 2;
+    if (!rc) {
+        drt_recipe r;
+        drt_error err = {0};
+        drt_status status = drt_recipe_load(&r, file, n, override, &err);
+        if (!status) {
+            // Nothing is written to a run's folder, but every recipe has one.
+            if (!*r.out) status = drt_recipe_set(&r, "out", "none", &err);
+            if (!status) status = drt_recipe_complete(&r, &err);
+            if (!status) status = preview(&r, n_step, (int)n_samples, out, &err);
+            drt_recipe_free(&r);
+        }
+        if (status) fprintf(stderr, "drt data preview: %s\n", err.text);
+        rc = status ? 3 : 0;
+    }
+    free(override), free(left);
+    return rc == 1 ? 0 : rc == 3 ? 1 : rc;
+}
+
 int drt_cli_data(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "check")) return data_check(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "preview")) return data_preview(argc - 1, argv + 1);
     bool asked = argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h");
     if (!asked) fprintf(stderr, "drt data: no such thing as '%s'\n", argv[1]);
     fputs(help, asked ? stdout : stderr);

@@ -75,16 +75,18 @@ static int64_t most_prompt_rows(const drt_dataset_options *o, const drt_fact *f)
 }
 
 static drt_status check_trained(const drt_dataset_options *o, const drt_record *r, drt_error *err) {
+    const drt_dataset_rows *rows = o->rows;
+    int context = rows->context - (r->n_images ? rows->spare : 0);
     drt_encoded e;
-    drt_status bad = drt_conversation_encode(o->how, o->rows->tokenizer, r->turns, r->n_turns, r->n_images, &e, err);
+    drt_status bad = drt_conversation_encode(o->how, rows->tokenizer, r->turns, r->n_turns, r->n_images, &e, err);
     if (bad) return bad;
-    int64_t prompt = e.prompt + (int64_t)e.images * (o->rows->image_rows - 1);
-    drt_encoded_cut(&e, o->rows->context, o->rows->image_rows);
-    if (!e.trained)
+    int64_t pictures = (int64_t)e.images * rows->image_rows, prompt = e.prompt - e.images + pictures;
+    drt_encoded_cut(&e, context, rows->image_rows);
+    if (!e.trained || pictures >= context)
         bad = drt_fail(err, DRT_EDATA,
                        "no token is trained on: what stands in front of the first answer takes %lld rows, and the "
                        "context has %d; shorten it, or raise data.context",
-                       (long long)prompt, o->rows->context);
+                       (long long)prompt, context);
     drt_encoded_free(&e);
     return bad;
 }
@@ -111,7 +113,7 @@ static drt_status check_sample(drt_dataset *ds, int32_t i, const findings *f, dr
     uint32_t no = DRT_FACT_BAD | (o->how && o->how->caption ? DRT_FACT_NO_CAPTION : 0);
     bool pictures =
         o->images != DRT_IMAGES_IGNORE && fact->images && (f->all_pictures || fact->flags & DRT_FACT_PICTURE);
-    bool rows = o->rows && most_prompt_rows(o, fact) >= o->rows->context;
+    bool rows = o->rows && most_prompt_rows(o, fact) >= o->rows->context - o->rows->spare;
     if (!(fact->flags & no) && !pictures && !rows) return DRT_OK;
     char name[DRT_RECORD_NAME];
     drt_record *r = NULL;
@@ -293,12 +295,19 @@ const char *drt_dataset_notes(const drt_dataset *ds) { return ds->notes.size ? d
 const int32_t *drt_dataset_lengths(const drt_dataset *ds) { return ds->length; }
 
 drt_status drt_dataset_at(const drt_dataset *ds, int32_t i, drt_record **out, drt_error *err) {
+    *out = NULL;
+    if (i < 0 || i >= ds->n)
+        return drt_fail(err, DRT_EARG, "%s: sample %d was asked for, there are %d", ds->index.sources.path, i, ds->n);
+    return drt_dataset_numbered(ds, ds->sample[i], out, err);
+}
+
+drt_status drt_dataset_numbered(const drt_dataset *ds, int32_t number, drt_record **out, drt_error *err) {
     char name[DRT_RECORD_NAME];
     const char *path = ds->index.sources.path;
     *out = NULL;
-    if (i < 0 || i >= ds->n)
-        return drt_fail(err, DRT_EARG, "%s: sample %d was asked for, there are %d", path, i, ds->n);
-    drt_status bad = drt_index_record(&ds->index, ds->sample[i], ds->folder, out, name, err);
+    if (number < 0 || number >= ds->index.n)
+        return drt_fail(err, DRT_EARG, "%s: sample %d of %d", path, number, ds->index.n);
+    drt_status bad = drt_index_record(&ds->index, number, ds->folder, out, name, err);
     return bad ? drt_fail_in(err, "%s: %s (the file was changed while in use)", path, name) : DRT_OK;
 }
 

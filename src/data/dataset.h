@@ -48,6 +48,7 @@ typedef struct {
     const drt_tokenizer *tokenizer;
     int context;    // rows that a sequence has at most
     int image_rows; // that a picture takes
+    int spare;      // rows of the context that a sample with pictures leaves to the directed token
 } drt_dataset_rows;
 
 typedef struct {
@@ -71,7 +72,7 @@ int32_t drt_dataset_size(const drt_dataset *ds);        // samples that can be u
 int32_t drt_dataset_skipped(const drt_dataset *ds);     // bad samples left out
 int32_t drt_dataset_quarantined(const drt_dataset *ds); // samples left out because the quarantine names them
 const char *drt_dataset_path(const drt_dataset *ds);
-uint64_t drt_dataset_digest(const drt_dataset *ds); // of the files' content (drt_index_digest)
+uint64_t drt_dataset_digest(const drt_dataset *ds);   // of the files' content (drt_index_digest)
 const char *drt_dataset_notes(const drt_dataset *ds); // what a person should know, a line each; ""
 // LLaVA's lengths (LLAVA.md 4.1), [size]: words of all turns split at white space ("<image>" is a word), at least 1;
 // negative for samples without images. What drt_sampler groups by.
@@ -100,6 +101,8 @@ typedef struct {
 
 // Sample i of 0 <= i < size; *out is one block that lives on its own, drt_record_free releases it.
 drt_status drt_dataset_at(const drt_dataset *ds, int32_t i, drt_record **out, drt_error *err);
+// The same by its number in the data (drt_record.index), whether it can be used or not.
+drt_status drt_dataset_numbered(const drt_dataset *ds, int32_t number, drt_record **out, drt_error *err);
 void drt_record_free(drt_record *r); // NULL is allowed
 // Picture k of a record, decoded; messages name it.
 drt_status drt_record_image(const drt_record *r, int k, drt_image *image, drt_error *err);

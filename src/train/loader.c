@@ -191,7 +191,8 @@ static drt_status open_samples(drt_loader *l, drt_progress *progress, drt_text *
     char *quarantine;
     drt_status status = quarantine_of(r, &quarantine, err);
     if (status) return status;
-    const drt_dataset_rows rows = {l->m->tokenizer, l->options.context, l->options.image_rows};
+    const drt_dataset_rows rows = {l->m->tokenizer, l->options.context, l->options.image_rows,
+                                   r->objectives.image_order > 0 && r->order.token != DRT_ORDER_VISUAL};
     const drt_dataset_options options = {.skip = r->data.bad == DRT_BAD_SKIP,
                                          .images = pictures ? DRT_IMAGES_DECODE : DRT_IMAGES_IGNORE,
                                          .how = l->clip ? NULL : l->options.how,
