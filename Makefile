@@ -110,11 +110,11 @@ parity:
 	@BUILD=$(BUILD) OMP_NUM_THREADS=1 $(PYTHON) tools/parity.py
 BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 BENCH_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/common/*.c))
-$(BENCH_COMMON): ALL_CFLAGS += -I.
+$(BENCH_COMMON): ALL_CFLAGS += -Ibench
 $(BUILD)/bench/%: bench/%.c $(BENCH_COMMON) $(BUILD)/libdrt.a
 	@mkdir -p $(@D)
 	@echo "cc $<"
-	@$(CC) $(ALL_CFLAGS) -I. -MMD -MP -o $@ $< $(BENCH_COMMON) $(BUILD)/libdrt.a $(LIBS)
+	@$(CC) $(ALL_CFLAGS) -Ibench -MMD -MP -o $@ $< $(BENCH_COMMON) $(BUILD)/libdrt.a $(LIBS)
 bench-built: $(BENCH)
 bench: bench-built
 	@for b in $(BENCH); do $$b || exit 1; done

@@ -3,7 +3,7 @@
 //   median), limit (what the machine reached in the same run, in turn with the case: the best product, or a copy of as
 //   many bytes, or, where a matrix is read over and over, reading one as large), share of that limit.
 // Usage: build/bench/kernels [-t threads] [-n repeats] [-d cpu|ref] [-c: processor time] [name filter]
-#include "bench/common/timing.h"
+#include "common/timing.h"
 
 #include "kernels/kernels.h"
 

@@ -12,10 +12,11 @@
 //   weights_mb, activations_mb  weights, gradients and optimizer state; the highest memory less these and less what the
 //             process held before (of all cases in this run that have the same model)
 // Usage: build/bench/model [-s demo|small|ragged|slice]... [-t threads] [-n repeats] [-b: bf16] [-c: processor time]
-//                          [-q: without oneDNN's best of every shape] [case]...
-#include "bench/common/products.h"
-#include "bench/common/sizes.h"
-#include "bench/common/timing.h"
+//                          [-q: without oneDNN's best of every shape] [-k: features of intact pictures are known, as
+//                          from the second round of an epoch on] [case]...
+#include "common/products.h"
+#include "common/sizes.h"
+#include "common/timing.h"
 
 #include "kernels/count.h"
 #include "train/step.h"
@@ -30,7 +31,7 @@ static const char *const case_name[CASES] = {"vision", "stage1", "stage2", "guid
 
 typedef struct {
     int threads, repeats;
-    bool cpu, half, quick;
+    bool cpu, half, quick, known;
     bool wanted[CASES];
     drt_device *dev;
     drt_tape *tape;
@@ -115,12 +116,19 @@ static void print_case(const bench *b, const char *size, int which, timed_case *
     fflush(stdout);
 }
 
+// The same batch, now that a step has kept its features.
+static drt_status repack(drt_step_data *d, const bench_size *size, const drt_model *m, bool order, drt_error *err) {
+    drt_arena_reset(d->arena);
+    return bench_batch(d, size, m, order, err);
+}
+
 // The cases from..to that are wanted, which share a model, in turn.
 static drt_status run_group(bench *b, const char *size_name, const bench_size *size, int from, int to, drt_error *err) {
     bool learns[DRT_GROUPS] = {[DRT_PROJECTOR] = from >= STAGE1, [DRT_LANGUAGE] = from >= STAGE2};
     learns[DRT_DIRECTED] = learns[DRT_ORDER_HEAD] = to >= ORDER && b->wanted[ORDER];
     timed_case *all = calloc(CASES, sizeof *all), *first = NULL;
     drt_model *m = NULL;
+    drt_features *store = NULL;
     double square[MOST_REPEATS];
     const bench_product like = {.tb = true, .m = SIDE, .n = SIDE, .k = SIDE};
     double before = bench_memory_now();
@@ -133,6 +141,9 @@ static drt_status run_group(bench *b, const char *size_name, const bench_size *s
         if (!b->wanted[k]) continue;
         if (!first) first = c;
         c->data.arena = drt_arena_new(0);
+        if (b->known && k != VISION && !store && !(store = drt_features_new())) status = DRT_ENOMEM;
+        if (store) drt_features_open(store, 1, INT64_MAX);
+        c->data.store = store;
         if (!c->data.arena) status = drt_fail(err, DRT_ENOMEM, "no memory for a batch");
         if (!status) status = recipe_of(&c->recipe, k, err);
         if (!status) status = bench_batch(&c->data, size, m, k == ORDER, err);
@@ -145,6 +156,7 @@ static drt_status run_group(bench *b, const char *size_name, const bench_size *s
             double start = bench_now(b->cpu);
             status = run_case(b, m, c, k, i + 2, err);
             if (i >= 0) c->t[i] = bench_now(b->cpu) - start, bench_log_end(&c->log, b->dev);
+            else if (b->known && !status) status = repack(&c->data, size, m, k == ORDER, err);
         }
         if (i >= 0) square[i] = bench_best(&like, b->threads, 1, b->cpu);
     }
@@ -155,6 +167,7 @@ static drt_status run_group(bench *b, const char *size_name, const bench_size *s
                        2.0 * SIDE * SIDE * SIDE / bench_summary(square, b->repeats).median, used, peak);
     for (int k = 0; all && k < CASES; k++) drt_arena_free(all[k].data.arena), drt_recipe_free(&all[k].recipe);
     free(all);
+    drt_features_free(store);
     drt_model_close(m);
     drt_tape_free(b->tape);
     return status;
@@ -172,6 +185,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "-b")) b.half = true;
         else if (!strcmp(argv[i], "-c")) b.cpu = true;
         else if (!strcmp(argv[i], "-q")) b.quick = true;
+        else if (!strcmp(argv[i], "-k")) b.known = true;
         else
             for (int k = 0; k < CASES; k++)
                 if (!strcmp(argv[i], case_name[k])) b.wanted[k] = true, cases++;

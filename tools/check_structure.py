@@ -50,7 +50,7 @@ def check_includes(root, name, lines, report):
         if not match:
             continue
         target, where = match.group(1), f"{name}:{number}"
-        roots = ["src", "include"] + ([] if here else ["tests", os.path.dirname(name)])
+        roots = ["src", "include"] + ([] if here else ["tests", "bench", os.path.dirname(name)])
         if not any(os.path.exists(os.path.join(root, r, target)) for r in roots):
             report(True, where, f'include "{target}" is not a path from {", ".join(r + "/" for r in roots)}')
             continue

@@ -1,5 +1,5 @@
-#include "bench/common/products.h"
-#include "bench/common/timing.h"
+#include "common/products.h"
+#include "common/timing.h"
 
 #include "kernels/count.h"
 

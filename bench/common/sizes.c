@@ -1,4 +1,4 @@
-#include "bench/common/sizes.h"
+#include "common/sizes.h"
 
 #include "align/bank.h"
 #include "base/file.h"
@@ -105,13 +105,18 @@ drt_status bench_batch(drt_step_data *d, const bench_size *size, const drt_model
     int64_t numbers = drt_pack_picture(&pack);
     drt_sample *all = drt_arena_zalloc(d->arena, (size_t)size->n * sizeof *all);
     const drt_sample **each = drt_arena_array(d->arena, size->n, sizeof *each);
+    uint64_t *key = drt_arena_array(d->arena, size->n, sizeof *key);
+    const float **known = drt_arena_array(d->arena, size->n, sizeof *known);
     d->batch = drt_arena_zalloc(d->arena, sizeof *d->batch);
-    if (!all || !each || !d->batch) status = drt_fail(err, DRT_ENOMEM, "no memory for a batch");
+    if (!all || !each || !d->batch || !key || !known) status = drt_fail(err, DRT_ENOMEM, "no memory for a batch");
     for (int i = 0; !status && i < size->n; i++) {
         drt_sample *s = &all[i];
         each[i] = s;
         s->index = i;
         s->images = 1;
+        key[i] = (uint64_t)i + 1;
+        known[i] = d->store ? drt_features_find(d->store, key[i]) : NULL;
+        if (d->store) s->key = &key[i], s->known = &known[i];
         s->patches = drt_arena_array(d->arena, numbers, sizeof *s->patches);
         if (!s->patches) status = drt_fail(err, DRT_ENOMEM, "no memory for pictures");
         for (int64_t k = 0; !status && k < numbers; k++)

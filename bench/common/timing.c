@@ -1,4 +1,4 @@
-#include "bench/common/timing.h"
+#include "common/timing.h"
 
 #include <stdio.h>
 #include <stdlib.h>

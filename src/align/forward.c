@@ -1,6 +1,25 @@
 #include "align/forward.h"
 
-static drt_mat pixels(const drt_forward *f) { return drt_picture_rows(f->model, f->batch->patches, f->batch->images); }
+#include <string.h>
+
+static drt_mat pixels(const drt_forward *f) { return drt_picture_rows(f->model, f->batch->patches, f->batch->pixels); }
+
+// Features of all pictures, [images * rows, width]: the tower's of those that it must look at, the others as they are
+// known. Keeps what may be kept.
+static drt_tensor *features(drt_tape *t, const drt_forward *f, bool recompute) {
+    const drt_batch *b = f->batch;
+    const drt_model *m = f->model;
+    drt_tensor *seen = b->pixels ? drt_visual_features(t, m, pixels(f), recompute) : NULL;
+    if (drt_tape_failed(t, NULL) || !f->store) return seen;
+    int64_t rows = drt_visual_rows(&m->config), width = drt_feature_width(&m->config), numbers = rows * width;
+    drt_tensor *all = drt_tensor_new(t, b->images * rows, width, false);
+    for (int i = 0; all && i < b->images; i++) {
+        const float *from = b->known[i] ? b->known[i] : drt_row(seen->value, b->picture[i] * rows);
+        memcpy(drt_row(all->value, i * rows), from, (size_t)numbers * sizeof *from);
+        if (b->key[i] && !b->known[i]) drt_features_keep(f->store, b->key[i], from, numbers);
+    }
+    return all;
+}
 
 // The rows in the order that the permuter gives them, and their marks with them.
 static drt_tensor *permute(drt_tape *t, drt_forward *f, drt_tensor *x) {
@@ -16,7 +35,7 @@ static drt_tensor *permute(drt_tape *t, drt_forward *f, drt_tensor *x) {
 // vision tower → projector → TokenMixer → splice → GPS → decoder
 static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
     const drt_model *m = f->model;
-    drt_tensor *seen = f->batch->images ? drt_visual_tokens(t, m, pixels(f), recompute) : NULL;
+    drt_tensor *seen = f->batch->images ? drt_project(t, m, features(t, f, recompute)) : NULL;
     f->visual = seen;
     if (!f->batch->rows) return; // an objective of visual tokens alone
     const drt_batch *b = drt_token_mixer_batch(t, m, &f->options->mixer, f->batch, seen);

@@ -8,7 +8,7 @@
 #include "align/token_mixer.h"
 #include "base/rng.h"
 #include "data/batch.h"
-#include "model/model.h"
+#include "model/features.h"
 
 typedef enum { DRT_ORDER_END, DRT_ORDER_START, DRT_ORDER_VISUAL } drt_order_token;
 typedef enum { DRT_GUIDED_MASS, DRT_GUIDED_PAIR } drt_guided_reduce;
@@ -42,6 +42,7 @@ typedef struct {
     const drt_batch *batch;
     const drt_totals *totals;
     const drt_align_options *options;
+    drt_features *store;     // of the frozen tower's features; NULL: none are kept
     const drt_gps_step *gps; // of a training with that order; NULL: as the model's folder tells, without noise
     drt_gps_places places;   // what it did
     drt_tensor *states;      // [batch->selected, d] final states of the selected rows (LLaVA, decoder)

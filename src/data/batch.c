@@ -37,7 +37,7 @@ static void *take(drt_arena *a, int64_t n, size_t size, bool *ok) {
     return p;
 }
 
-static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, int64_t words, int64_t pair_tokens,
+static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t pixels, int64_t texts, int64_t words, int64_t pair_tokens,
                      bool labels, const drt_pack_options *o) {
     bool ok = true;
     int64_t n = b->rows, p = patches_of(o);
@@ -58,7 +58,10 @@ static bool allocate(drt_arena *a, drt_batch *b, int64_t images, int64_t texts, 
     b->order_from = take(a, b->sequences + 1, sizeof *b->order_from, &ok);
     b->order_at = take(a, n, sizeof *b->order_at, &ok);
     b->order_class = take(a, b->sequences, sizeof *b->order_class, &ok);
-    b->patches = take(a, images * drt_pack_picture(o), sizeof *b->patches, &ok);
+    b->patches = take(a, pixels * drt_pack_picture(o), sizeof *b->patches, &ok);
+    b->picture = take(a, images, sizeof *b->picture, &ok);
+    b->known = take(a, images, sizeof *b->known, &ok);
+    b->key = take(a, images, sizeof *b->key, &ok);
     b->pair_row = take(a, b->pairs, sizeof *b->pair_row, &ok);
     b->pair_from = take(a, b->pairs + 1, sizeof *b->pair_from, &ok);
     b->pair_token = take(a, pair_tokens, sizeof *b->pair_token, &ok);
@@ -98,12 +101,31 @@ static void shuffle(const drt_pack_options *o, int multiple, const void *in, siz
         }
 }
 
+// Whether picture i of an intact sample needs no pixels: its features are known, or an earlier picture of this content
+// will have them.
+static bool is_known(packer *k, const drt_sample *s, int i, int image) {
+    drt_batch *b = k->b;
+    b->key[image] = s->key ? s->key[i] : 0;
+    b->known[image] = s->known ? s->known[i] : NULL;
+    b->picture[image] = -1;
+    for (int j = 0; b->key[image] && !b->known[image] && j < image; j++)
+        if (b->key[j] == b->key[image]) {
+            b->picture[image] = b->picture[j];
+            return true;
+        }
+    return b->known[image] != NULL;
+}
+
 static void add_images(packer *k, const drt_sample *s, const int32_t *order) {
     const drt_pack_options *o = k->o;
     size_t size = (size_t)drt_pack_picture(o), row = (size_t)o->patch_numbers * sizeof(float);
     for (int i = 0; i < s->images; i++) {
         const float *in = s->patches + (size_t)i * size;
-        float *out = k->b->patches + (size_t)k->b->images++ * size;
+        int image = k->b->images++;
+        k->b->key[image] = 0, k->b->known[image] = NULL;
+        if (!order && is_known(k, s, i, image)) continue;
+        k->b->picture[image] = k->b->pixels;
+        float *out = k->b->patches + (size_t)k->b->pixels++ * size;
         if (!order) memcpy(out, in, size * sizeof *out);
         for (int n = 0; order && n < (o->scales ? o->scales : 1); n++) {
             int multiple = multiple_of(o, n);
@@ -228,14 +250,15 @@ static void add_texts(drt_batch *b, const drt_sample *const *samples, int n) {
 drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, int n, const drt_pack_options *options,
                           drt_error *err) {
     drt_batch *b = drt_arena_zalloc(arena, sizeof *b);
-    int64_t images = 0, texts = 0, words = 0, pair_tokens = 0;
+    int64_t images = 0, pixels = 0, texts = 0, words = 0, pair_tokens = 0;
     bool labels = n > 0;
     for (int i = 0; b && i < n; i++) {
         const drt_sample *s = samples[i];
         b->rows += drt_sample_rows(s, options);
         b->sequences += s->passes;
         if (shows(s, false)) images += s->images;
-        if (shows(s, true)) images += s->images;
+        if (shows(s, true)) images += s->images, pixels += s->images;
+        for (int j = 0; shows(s, false) && j < s->images; j++) pixels += !(s->known && s->known[j]);
         texts += s->texts;
         for (int j = 0; j < s->texts; j++) words += s->text_size[j];
         labels &= s->patch_label != NULL;
@@ -243,7 +266,7 @@ drt_batch *drt_batch_pack(drt_arena *arena, const drt_sample *const *samples, in
         for (int j = 0; j < s->pairs; j++) pair_tokens += s->pair[j].tokens;
     }
     if (b) b->samples = n;
-    if (!b || b->rows > INT32_MAX || !allocate(arena, b, images, texts, words, pair_tokens, labels, options)) {
+    if (!b || b->rows > INT32_MAX || !allocate(arena, b, images, pixels, texts, words, pair_tokens, labels, options)) {
         drt_fail(err, DRT_ENOMEM,
                  "no memory for a batch of %lld rows and %lld images; lower train.batch or train.tokens",
                  b ? (long long)b->rows : 0LL, (long long)images);

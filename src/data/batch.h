@@ -34,9 +34,14 @@ typedef struct {
 // A sample ready to be packed. Memory is the step's arena.
 typedef struct {
     int32_t index;  // in the dataset
+    int32_t place;  // as drt_dataset_at counts
     const char *id; // "" if it has none
     int images;
-    float *patches; // [images * views * P, patch numbers], intact
+    float
+        *patches; // [images * views * P, patch numbers], intact; unset where a picture is known and nothing shuffles it
+    // Where features are kept: what a file's content is called, and the features where they are known (else NULL).
+    const uint64_t *key;       // [images]; NULL: nothing is kept
+    const float *const *known; // [images]
     drt_pass pass[DRT_PASS_KINDS];
     int passes;
     drt_word_pair *pair; // [pairs]; of its intact images
@@ -86,9 +91,13 @@ typedef struct {
     uint8_t *responds;    // [rows] such a row
     int32_t *seen;        // [rows] visual rows in the row's sequence
     int images;
-    float *patches;                  // [images * views * P, patch numbers]
-    int64_t pairs;                   // visual tokens that are to be like words
-    int32_t *pair_row;               // [pairs] rows among the visual tokens
+    int pixels;          // pictures that a tower must look at, in `patches`; fewer than images where features are known
+    float *patches;      // [pixels * views * P, patch numbers]
+    int32_t *picture;    // [images] which of these it is; pictures of one content are looked at once; -1: known
+    const float **known; // [images] its features
+    uint64_t *key;       // [images] what they are to be kept as; 0: they are not
+    int64_t pairs;       // visual tokens that are to be like words
+    int32_t *pair_row;   // [pairs] rows among the visual tokens
     int32_t *pair_from, *pair_token; // [pairs + 1] into the words' tokens
     int samples;
     int32_t *sample; // [samples] index in the dataset

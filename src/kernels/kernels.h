@@ -181,6 +181,9 @@ typedef struct drt_kernels {
 struct drt_device {
     const drt_kernels *k;
     int threads;
+    // > 0: a matrix holds the rows of so many pictures, as many each, and y = x w^T multiplies each picture's as if it
+    // were alone. Elsewhere a row's bits may depend on how many rows there are.
+    int64_t alone;
     drt_error error; // the first failure sticks
     void *state;     // the backend's own
     void (*close)(drt_device *);

@@ -208,7 +208,10 @@ static drt_tensor *merge_scales(drt_tape *t, const drt_model *m, drt_tensor *x) 
 drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute) {
     bool learns = m->vision.patch->tensor.needs_grad || m->adapter.vision,
          was = drt_tape_set_recording(t, learns && drt_tape_recording(t));
+    // A frozen tower answers the same whatever stands beside a picture, so that its answer can be kept (features.h).
+    if (!learns) drt_tape_device(t)->alone = patches.rows / drt_patches(&m->config.vision);
     drt_tensor *x = drt_vision_hidden(t, &m->vision, patches, m->config.select_layer, recompute);
+    drt_tape_device(t)->alone = 0;
     if (m->config.drop_first) x = drt_vision_but_first(t, &m->vision, x);
     else if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
     if (m->config.scales) x = merge_scales(t, m, x);

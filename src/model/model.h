@@ -128,6 +128,7 @@ drt_tensor *drt_visual_tokens(drt_tape *t, const drt_model *m, drt_mat patches, 
 // The hidden state of the selected layer before the projector, class rows dropped (or kept, by config). With scales
 // (S²) patches are those of all views, [images * drt_views * P, ...]; the features of a scale's tiles are laid together
 // and averaged down to the grid of one tile, and the scales stand side by side: [images * P, drt_feature_width].
+// Of a tower that does not learn, a picture's rows are the same bits whichever other pictures stand beside it.
 drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches, bool recompute);
 drt_tensor *drt_project(drt_tape *t, const drt_model *m, drt_tensor *features);
 

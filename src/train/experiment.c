@@ -287,11 +287,15 @@ static drt_status train_stage(const drt_experiment *e, int model, int stage, drt
 
 drt_status drt_experiment_train(const drt_experiment *e, drt_experiment_plan *plans, const drt_run_hooks *hooks,
                                 drt_error *err) {
+    drt_run_hooks shared = *hooks; // all runs look at the same pictures
+    drt_features *own = hooks->store ? NULL : drt_features_new();
     drt_status status = drt_make_folders(e->out, err);
+    if (own) shared.store = own;
     if (!status) status = make_world(e, hooks, err);
     for (int i = 0; !status && i < e->n; i++)
         for (int stage = 0; !status && stage < 2; stage++)
-            if (stage || plans[i].from == i) status = train_stage(e, i, stage, &plans[i].recipe[stage], hooks, err);
+            if (stage || plans[i].from == i) status = train_stage(e, i, stage, &plans[i].recipe[stage], &shared, err);
+    drt_features_free(own);
     return status;
 }
 

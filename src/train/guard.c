@@ -77,6 +77,7 @@ void drt_guard_keep(drt_training *t, const char *folder, int64_t step, drt_error
     drt_status status = path.failed ? DRT_ENOMEM : drt_make_folders(path.bytes, &second);
     drt_text_printf(&path, "/step-%09lld.safetensors", (long long)step + 1);
     if (!status && path.failed) status = drt_fail(&second, DRT_ENOMEM, "no memory");
+    if (!status) status = drt_loader_pixels(t->loader, t->data, &second);
     if (!status) status = drt_step_file_write(path.bytes, t->data, drt_loader_pack(t->loader), step, t->steps, &second);
     if (!status && drt_blame_possible(t->r)) status = put_blame(t, &none, &who, &second);
     drt_error first = *err;

@@ -19,6 +19,7 @@ struct drt_loader {
     drt_sea_source *sea; // NULL: no such objective
     drt_prefetch *prefetch;
     drt_preprocess preprocess;
+    drt_features *store; // NULL: features are not kept
     drt_pack_options pack;
     drt_align_options options;
     drt_step_data slot[SLOTS];
@@ -51,15 +52,37 @@ static drt_status load_image(const drt_model *m, const drt_preprocess *how, cons
     return status;
 }
 
+// Keys of the pictures, and the features that are known.
+static drt_status look_up(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s, drt_error *err) {
+    uint64_t *key = drt_arena_array(arena, s->images, sizeof *key);
+    const float **known = drt_arena_array(arena, s->images, sizeof *known);
+    if (!key || !known) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
+    for (int i = 0; i < s->images; i++) {
+        const drt_held_picture *held = rec->held ? &rec->held[i] : NULL;
+        drt_status status = held ? DRT_OK : drt_picture_key_of(rec->images[i], &key[i], err);
+        if (status) return status;
+        if (held) key[i] = drt_picture_key(held->bytes, held->size);
+        known[i] = drt_features_find(l->store, key[i]);
+    }
+    s->key = key;
+    s->known = known;
+    return DRT_OK;
+}
+
+// After the passes: a picture that is known is decoded only where one of them shuffles it.
 static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_arena *arena, drt_sample *s,
                               drt_error *err) {
     int64_t size = drt_pack_picture(&l->pack);
-    s->images = drt_has_vision(&l->m->config) ? rec->n_images : 0;
     if (!s->images) return DRT_OK;
+    drt_status status = l->store ? look_up(l, rec, arena, s, err) : DRT_OK;
+    if (status) return status;
+    bool shuffled = false;
+    for (int i = 0; i < s->passes; i++) shuffled |= s->pass[i].kind == DRT_PASS_IMAGE_ORDER;
     s->patches = drt_arena_array(arena, s->images * size, sizeof *s->patches);
     if (!s->patches) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
     for (int i = 0; i < s->images; i++) {
-        drt_status status = load_image(l->m, &l->preprocess, rec, i, s->patches + i * size, err);
+        if (s->known && s->known[i] && !shuffled) continue;
+        status = load_image(l->m, &l->preprocess, rec, i, s->patches + i * size, err);
         if (status) return status;
     }
     return DRT_OK;
@@ -146,11 +169,12 @@ static drt_status make_sample(const drt_loader *l, int32_t index, int64_t step, 
     drt_status status = drt_dataset_at(l->data, index, &rec, err);
     if (status) return status;
     s->index = rec->index;
+    s->place = index;
     s->id = copied(arena, rec->id);
-    status = load_images(l, rec, arena, s, err);
-    if (!status)
-        status =
-            l->clip ? clip_sample(l, rec, step, place, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
+    s->images = drt_has_vision(&l->m->config) ? rec->n_images : 0;
+    status =
+        l->clip ? clip_sample(l, rec, step, place, arena, s, err) : make_passes(l, rec, step, place, arena, s, err);
+    if (!status) status = load_images(l, rec, arena, s, err);
     if (!status && l->sea) status = drt_sea_source_draw(l->sea, rec, step, place, arena, s, err);
     if (status) drt_dataset_fail_in(l->data, rec, err);
     drt_record_free(rec);
@@ -163,6 +187,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
     drt_step_data *d = slot;
     int n = drt_sampler_batch(l->sampler);
     drt_arena_reset(d->arena);
+    d->store = l->store;
     d->gps = drt_recipe_gps(l->r, step, l->steps);
     d->noise = drt_hash((int64_t[]){l->r->seed, step}, 2 * sizeof(int64_t)) | 1;
     drt_sample **s = drt_arena_array(d->arena, n, sizeof *s);
@@ -255,13 +280,15 @@ drt_status drt_loader_settings(const drt_recipe *r, const drt_model *m, const in
 }
 
 drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank,
-                           int64_t first, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err) {
+                           int64_t first, int64_t *steps, drt_features *store, drt_progress *progress, drt_text *bad,
+                           drt_error *err) {
     drt_loader *l = calloc(1, sizeof *l);
     void *slots[SLOTS];
     *out = NULL;
     if (!l) return drt_fail(err, DRT_ENOMEM, "no memory for a loader");
     l->r = r;
     l->m = m;
+    l->store = store;
     l->clip = m->config.kind == DRT_MODEL_CLIP;
     l->preprocess = m->preprocess;
     l->preprocess.aspect = r->data.aspect;
@@ -282,6 +309,21 @@ drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_mode
         return status;
     }
     *out = l;
+    return DRT_OK;
+}
+
+drt_status drt_loader_pixels(const drt_loader *l, const drt_step_data *d, drt_error *err) {
+    int64_t size = drt_pack_picture(&l->pack);
+    for (int k = 0; k < d->samples; k++) {
+        drt_sample *s = d->sample[k];
+        drt_record *rec;
+        if (!s->known) continue;
+        drt_status status = drt_dataset_at(l->data, s->place, &rec, err);
+        for (int i = 0; !status && i < s->images; i++)
+            if (s->known[i]) status = load_image(l->m, &l->preprocess, rec, i, s->patches + i * size, err);
+        if (status) return status;
+        drt_record_free(rec);
+    }
     return DRT_OK;
 }
 

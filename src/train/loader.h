@@ -12,12 +12,16 @@ typedef struct drt_loader drt_loader;
 
 // Opens the recipe's data for this model and starts reading at optimizer step `first`, up to `steps`; steps 0: as many
 // as the epochs take. bank: [classes, cells], must outlive the loader; may be NULL without image_order. bad (may be
-// NULL) receives one line for every unusable sample.
+// NULL) receives one line for every unusable sample. store (may be NULL): open for this model's features, outliving the
+// loader; pictures whose features it has are not decoded.
 drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank,
-                           int64_t first, int64_t *steps, drt_progress *progress, drt_text *bad, drt_error *err);
+                           int64_t first, int64_t *steps, drt_features *store, drt_progress *progress, drt_text *bad,
+                           drt_error *err);
 // The next step's data, valid until drt_loader_release.
 drt_status drt_loader_next(drt_loader *l, drt_step_data **out, drt_error *err);
 void drt_loader_release(drt_loader *l);
+// Decodes the pictures of a step that were not, because their features are known.
+drt_status drt_loader_pixels(const drt_loader *l, const drt_step_data *d, drt_error *err);
 void drt_loader_close(drt_loader *l);
 const drt_dataset *drt_loader_dataset(const drt_loader *l);
 const drt_align_options *drt_loader_options(const drt_loader *l);

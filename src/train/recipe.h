@@ -64,6 +64,7 @@ typedef struct {
         bool group_by_modality;
         int64_t context; // most rows of one sequence
         int64_t limit;   // first n samples, 0: all
+        int64_t features; // megabytes of a frozen tower's features that are kept in memory
         double
             shuffled; // task clip: share of pictures whose cells (order.grid) are shuffled, seen by patch_words alone
     } data;

@@ -43,6 +43,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     FLAG(data.group_by_modality, "false", "batches of pictures only or of text only, similar lengths together"),
     INT(data.context, "2048", 1, 1 << 24, "most rows of one sequence"),
     INT(data.limit, "0", 0, MOST_INT, "only the first n samples; 0: all"),
+    INT(data.features, "512", 0, 1 << 30, "MB of a frozen tower's features to keep, so that it sees a picture once"),
     NUMBER(data.shuffled, "0", 0, 1, 0, "share of pictures with shuffled cells (task clip)"),
 
     INT(train.epochs, "1", 0, 1000000, "rounds over the samples"),

@@ -90,7 +90,7 @@ static void note_batches(trace *c, const drt_training *t, const drt_step_data *d
         for (int k = 0; k < DRT_PASS_KINDS; k++)
             note_part(c, "the labels", drt_hash_much(b->words[k].label, (uint64_t)b->words[k].n * sizeof(int32_t)));
         note_part(c, "the pixels",
-                  drt_hash_much(b->patches, (uint64_t)(b->images * drt_pack_picture(&pack)) * sizeof *b->patches));
+                  drt_hash_much(b->patches, (uint64_t)(b->pixels * drt_pack_picture(&pack)) * sizeof *b->patches));
     }
     c->part = 0;
 }

@@ -16,7 +16,8 @@ typedef struct {
     const drt_recipe *r;
     const drt_run_hooks *hooks;
     drt_training t;
-    double counted; // arithmetic before this step
+    drt_features *own; // where nobody lends a store
+    double counted;    // arithmetic before this step
     drt_log *log;
     drt_recorder *recorder;
     drt_guard guard;
@@ -84,6 +85,18 @@ static void warn_of_disk(const run *u) {
     note(u, u->step, "disk", line);
 }
 
+// A tower that nothing trains answers the same every time: data.features says how much of that is kept.
+static drt_status open_store(run *u, drt_error *err) {
+    const drt_recipe *r = u->r;
+    drt_preprocess how = u->t.m->preprocess;
+    how.aspect = r->data.aspect;
+    if (!r->data.features || !drt_features_fit(u->t.m)) return DRT_OK;
+    if (!u->hooks->store && !(u->own = drt_features_new())) return drt_fail(err, DRT_ENOMEM, "no memory for a store");
+    u->t.store = u->own ? u->own : u->hooks->store;
+    drt_features_open(u->t.store, drt_features_tag(u->t.m, &how, u->t.dev), r->data.features * 1000000);
+    return DRT_OK;
+}
+
 static drt_status open_all(run *u, drt_error *err) {
     const drt_recipe *r = u->r;
     drt_text bad = {0};
@@ -94,6 +107,7 @@ static drt_status open_all(run *u, drt_error *err) {
     if (!status) status = claim_folder(u, err);
     if (!status && u->step) status = drt_checkpoint_load(u->t.m->params, r->out, u->step, err);
     if (!status) status = write_recipe(r, err); // a run that cannot go on keeps the recipe that it was made by
+    if (!status) status = open_store(u, err);
     if (!status) status = drt_training_data(&u->t, u->step, u->hooks->progress, &bad, err);
     if (bad.size) { // kept beside the run, whether it goes on without them or not
         if (!in_folder(r, "bad_samples.txt", bad.bytes, bad.size, NULL))
@@ -165,7 +179,10 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, con
     }
     if (spike) drt_log_text(u->log, "spike", spike);
     drt_log_number(u->log, "rows", (double)s->rows);
-    drt_log_number(u->log, "flops", u->t.count.flops - u->counted);
+    // As if the tower had looked at every picture: what a run costs shall not depend on what ran before it.
+    double spared = s->remembered ? (double)s->remembered * drt_features_flops(u->t.m) : 0;
+    drt_log_number(u->log, "flops", u->t.count.flops - u->counted + spared);
+    if (u->t.store) drt_log_number(u->log, "remembered", (double)s->remembered);
     drt_log_number(u->log, "seconds", seconds);
     drt_log_number(u->log, "tokens_per_second", seconds > 0 ? (double)s->rows / seconds : 0);
     drt_log_number(u->log, "memory", (double)drt_peak_memory());
@@ -309,5 +326,6 @@ drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_ru
     }
     drt_log_close(u.log);
     drt_training_close(&u.t);
+    drt_features_free(u.own);
     return status;
 }

@@ -18,6 +18,8 @@ typedef struct {
     void *watch_user;
     void (*say)(void *user, const char *line); // what a person should know (sizes, skipped samples); NULL: silent
     void *say_user;
+    // Features of pictures, shared by the runs that it is given to one after the other; NULL: each run keeps its own.
+    struct drt_features *store;
     int (*stop)(void *user); // asked before every step: nonzero saves a checkpoint and ends with DRT_ESTOP; NULL
     void *stop_user;
 } drt_run_hooks;

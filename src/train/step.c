@@ -69,8 +69,10 @@ drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, c
     for (int k = 0; k < DRT_OBJECTIVES; k++) report->part[k] = NAN;
     report->rows = data->rows;
     for (int i = 0; i < data->n; i++) {
-        drt_forward f = {.model = m, .batch = data->batch[i], .totals = &data->totals, .options = options};
+        drt_forward f = {
+            .model = m, .batch = data->batch[i], .totals = &data->totals, .options = options, .store = data->store};
         if (gps) f.gps = &order;
+        report->remembered += data->batch[i]->images - data->batch[i]->pixels;
         drt_tape_begin(t, true);
         if (data->noise)
             drt_tape_set_noise(t, drt_hash((uint64_t[]){data->noise, (uint64_t)i}, 2 * sizeof(uint64_t)) | 1);

@@ -13,6 +13,7 @@ typedef struct {
     double grad_norm, lr;
     double moved, movable; // places of prompts with another row in them, of those that GPS fills
     int64_t rows;
+    int64_t remembered; // pictures that the vision tower did not have to look at
 } drt_step_report;
 
 // Step `step` (0-based) of `steps`, without its update: losses, gradients and their norm. A loss or gradient that is

@@ -50,5 +50,6 @@ drt_status drt_step_alone(const drt_step_data *d, int i, const drt_pack_options 
     out->totals = d->totals;
     out->noise = 0;
     out->gps = d->gps;
+    out->store = d->store;
     return status;
 }

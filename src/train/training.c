@@ -17,7 +17,7 @@ drt_status drt_training_open(drt_training *t, const drt_recipe *r, drt_progress 
 }
 
 drt_status drt_training_data(drt_training *t, int64_t first, drt_progress *progress, drt_text *bad, drt_error *err) {
-    return drt_loader_open(&t->loader, t->r, t->m, t->bank, first, &t->steps, progress, bad, err);
+    return drt_loader_open(&t->loader, t->r, t->m, t->bank, first, &t->steps, t->store, progress, bad, err);
 }
 
 drt_status drt_training_measure(drt_training *t, int64_t step, drt_step_report *report, drt_error *err) {

@@ -26,6 +26,7 @@ typedef struct {
     drt_loader *loader;
     drt_step_data *data; // of the step that was measured last; NULL before the first
     int64_t steps;       // of the schedule
+    drt_features *store; // the caller's, set before drt_training_data; NULL: features are not kept
 } drt_training;
 
 // Device, model and tape; progress (may be NULL) sees the weights being read. The recipe must outlive *t.

@@ -98,7 +98,8 @@ static void spikes_name_their_samples(void **state) {
     small_world_free(&w);
 }
 
-static void open_training(const small_world *w, drt_recipe *r, drt_training *t, const char *more) {
+static void open_training_with(const small_world *w, drt_recipe *r, drt_training *t, drt_features *store,
+                               const char *more) {
     drt_error err = {0};
     char key[3][700];
     snprintf(key[0], sizeof key[0], "model=%s/model", w->folder);
@@ -119,7 +120,11 @@ static void open_training(const small_world *w, drt_recipe *r, drt_training *t, 
                                 more};
     check_ok(drt_recipe_load(r, NULL, 13, keys, &err));
     check_ok(drt_training_open(t, r, NULL, &err));
+    t->store = store;
     check_ok(drt_training_data(t, 0, NULL, NULL, &err));
+}
+static void open_training(const small_world *w, drt_recipe *r, drt_training *t, const char *more) {
+    open_training_with(w, r, t, NULL, more);
 }
 
 // The parts add up to the step, losses and gradients, however the step is cut.
@@ -359,9 +364,37 @@ static void low_disk_is_noticed(void **state) {
     small_world_free(&w);
 }
 
+// A kept step has the pixels of pictures whose features were known, which the run itself did not decode.
+static void kept_steps_have_pixels(void **state) {
+    (void)state;
+    small_world w;
+    drt_error err = {0};
+    drt_recipe r[3];
+    drt_training t[3]; // fills the store, finds all in it, has none
+    drt_step_report report[3];
+    drt_features *store = drt_features_new();
+    if (!small_world_make(&w, "guard_pixels")) skip();
+    drt_features_open(store, 1, 1 << 20);
+    for (int i = 0; i < 3; i++) {
+        open_training_with(&w, &r[i], &t[i], i < 2 ? store : NULL, "objectives.image_order=0");
+        check_ok(drt_training_measure(&t[i], 0, &report[i], &err));
+        check(report[i].loss == report[0].loss && report[i].grad_norm == report[0].grad_norm);
+        check(report[i].remembered == (i == 1 ? 4 : 0));
+    }
+    const drt_pack_options *pack = drt_loader_pack(t[1].loader);
+    size_t size = (size_t)drt_pack_picture(pack) * sizeof(float);
+    for (int k = 0; k < 4; k++) memset(t[1].data->sample[k]->patches, 0, size);
+    check_ok(drt_loader_pixels(t[1].loader, t[1].data, &err));
+    for (int k = 0; k < 4; k++) assert_memory_equal(t[1].data->sample[k]->patches, t[2].data->sample[k]->patches, size);
+    for (int i = 0; i < 3; i++) drt_training_close(&t[i]), drt_recipe_free(&r[i]);
+    drt_features_free(store);
+    small_world_free(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rule),
+        cmocka_unit_test(kept_steps_have_pixels),
         cmocka_unit_test(spikes_name_their_samples),
         cmocka_unit_test(parts_make_the_whole),
         cmocka_unit_test(steps_can_be_kept),

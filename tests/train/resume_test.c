@@ -138,6 +138,39 @@ static void killed_anywhere(void **state) {
     }
 }
 
+// The sum of a field over the run's log.
+static double sum_of(const world *w, const char *out, const char *field) {
+    char path[600], *text;
+    drt_error err = {0};
+    double sum = 0;
+    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
+    check_ok(drt_file_read(&text, NULL, path, 0, &err));
+    for (char *at = text; (at = strstr(at, field)); at++) sum += atof(at + strlen(field));
+    free(text);
+    return sum;
+}
+
+// Features that are kept save work and change nothing: not a bit, not what is counted as arithmetic.
+static void features_are_kept(void **state) {
+    const world *w = *state;
+    if (!w->drt) skip();
+    static const char *const ways[] = {"", "threads=3", "dtype=bf16", "objectives.image_order=1 objectives.guided=1",
+                                       "train.accumulate=2 train.recompute=true"};
+    for (int i = 0; i < 5; i++) {
+        char more[300], hash[2][20], out[2][20];
+        for (int k = 0; k < 2; k++) {
+            snprintf(out[k], sizeof out[k], "kept-%d-%d", i, k);
+            snprintf(more, sizeof more, "%s%s", ways[i], k ? "" : " data.features=0");
+            world_weights(w, out[k], more, hash[k]);
+            assert_string_equal(hash[0], hash[k]);
+            assert_true(sum_of(w, out[k], "\"flops\":") == sum_of(w, out[0], "\"flops\":"));
+        }
+        // 9 steps of 4 pictures out of 12: from the second round on each is known.
+        check(sum_of(w, out[0], "\"remembered\":") == 0);
+        check(sum_of(w, out[1], "\"remembered\":") >= 12);
+    }
+}
+
 static int losses(const world *w, const char *out, double *loss, int room) {
     char path[600], *text;
     drt_error err = {0};
@@ -344,7 +377,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_anywhere),    cmocka_unit_test(bf16_learns),  cmocka_unit_test(adapter_of_a_run),
         cmocka_unit_test(image_row_of_a_run), cmocka_unit_test(not_a_number), cmocka_unit_test(bad_samples),
-        cmocka_unit_test(refusals),           cmocka_unit_test(full_disk),
+        cmocka_unit_test(refusals),           cmocka_unit_test(full_disk),    cmocka_unit_test(features_are_kept),
     };
     return cmocka_run_group_tests(tests, world_of_resume, NULL);
 }

@@ -8,6 +8,7 @@ Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [
   SIZE     demo, small, ragged, slice     CASE     vision, stage1, stage2, guided, order
   --ways   eager,sdpa,compile: how transformers attends (guided and order read attentions, so they are eager)
   -c       processor time instead of the clock
+  -k       drt knows the features of intact pictures, as from the second round of an epoch on
 bf16: autocast over f32 weights, as drt's recipe key dtype: bf16 (f32 masters, bf16 products). AdamW is fused, frozen
 parts run under no_grad. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
 import argparse, json, os, statistics, subprocess, sys, time
@@ -21,6 +22,7 @@ parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--steps", type=int, default=3, help="timed steps of a round, after two that are not")
 parser.add_argument("--ways", default="eager,sdpa,compile")
 parser.add_argument("-c", dest="cpu", action="store_true")
+parser.add_argument("-k", dest="known", action="store_true")
 parser.add_argument("--drt", default="build/bench/model")
 parser.add_argument("--worker", help=argparse.SUPPRESS)
 args = parser.parse_args()
@@ -141,6 +143,7 @@ def compare(case):
     ours, theirs = [], {}
     ways = ["eager"] if case in ("guided", "order") else args.ways.split(",")
     flags = ["-q"] + (["-b"] if args.dtype == "bf16" else []) + (["-c"] if args.cpu else [])
+    flags += ["-k"] if args.known else []
     for _ in range(args.rounds):
         line, why = run([args.drt, "-s", args.size, "-t", str(args.threads), "-n", str(args.steps), *flags, case])
         if why:
@@ -165,7 +168,7 @@ def compare(case):
     held = median(ours, "activations_mb"), median(theirs[best], "activations_mb")
     print(json.dumps({
         "op": case, "size": args.size, "shape": ours[0]["shape"], "dtype": args.dtype, "threads": args.threads,
-        "clock": "processor" if args.cpu else "wall", "drt_ms": median(ours, "median_ms"), "way": best,
+        "clock": "processor" if args.cpu else "wall", "known": args.known, "drt_ms": median(ours, "median_ms"), "way": best,
         "torch_ms": median(theirs[best], "median_ms"), "ratio": round(statistics.median(ratios), 2),
         "ratio_from": round(min(ratios), 2), "ratio_to": round(max(ratios), 2), "drt_activations_mb": held[0],
         "torch_activations_mb": held[1], "activations": round(held[0] / held[1], 3),

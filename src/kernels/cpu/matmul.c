@@ -12,12 +12,13 @@
 
 enum { REDUCTION_BLOCK = 512 };
 
-// c, or a copy of it per part of the reduction, in a grid of pieces.
+// c, or a copy of it per part of the reduction, in a grid of pieces. Blocks of rows that stand alone (dev->alone) are
+// multiplied one by one, and cut alike.
 typedef struct {
     bool ta, tb, add;
     drt_mat a, b, c, bias;
-    int64_t k, cut_m, cut_n, cut_k;
-    float *partial; // [cut_k][c.rows][c.cols] where cut_k > 1
+    int64_t blocks, block, k, cut_m, cut_n, cut_k; // block: rows of one
+    float *partial;                                // [cut_k][c.rows][c.cols] where cut_k > 1
     _Atomic int *status;
     const drt_bf16_products *bf16; // a and b are bf16
 } product;
@@ -43,8 +44,10 @@ static int run_product(const product *p, int worker, drt_mat a, drt_mat b, bool 
 static void multiply(const void *args, int64_t first, int64_t end, int worker) {
     const product *p = args;
     for (int64_t i = first; i < end; i++) {
-        int64_t im = i / p->cut_n % p->cut_m, in = i % p->cut_n, ik = i / p->cut_n / p->cut_m;
-        int64_t m0 = drt_part_first(p->c.rows, im, p->cut_m), m1 = drt_part_first(p->c.rows, im + 1, p->cut_m);
+        int64_t im = i / p->cut_n % p->cut_m, in = i % p->cut_n, ik = i / p->cut_n / p->cut_m % p->cut_k;
+        int64_t from = i / p->cut_n / p->cut_m / p->cut_k * p->block;
+        int64_t m0 = from + drt_part_first(p->block, im, p->cut_m),
+                m1 = from + drt_part_first(p->block, im + 1, p->cut_m);
         int64_t n0 = drt_part_first(p->c.cols, in, p->cut_n), n1 = drt_part_first(p->c.cols, in + 1, p->cut_n);
         int64_t k0 = drt_part_first(p->k, ik, p->cut_k), k1 = drt_part_first(p->k, ik + 1, p->cut_k);
         drt_mat c = p->c;
@@ -88,9 +91,10 @@ static void add_partial(const void *args, int64_t first, int64_t end, int worker
 // At least one piece a thread where they do not become too small for oneDNN's blocks, several along the rows, where
 // cutting is free. Depends on shape and threads alone.
 static void cut(const drt_device *dev, product *p) {
-    int64_t threads = dev->threads, m = p->c.rows, n = p->c.cols;
+    int64_t threads = dev->threads, m = p->block, n = p->c.cols;
     p->cut_m = p->cut_n = p->cut_k = 1;
-    if (threads == 1 || (double)m * (double)n * (double)p->k < 200e3) return;
+    if (dev->alone) p->cut_m = m / 256 < 1 ? 1 : m / 256 < threads ? m / 256 : threads;
+    if (dev->alone || threads == 1 || (double)m * (double)n * (double)p->k < 200e3) return;
     // A transposed a packs slower: /2 210, /4 195, /8 150 GFLOP/s at 192x192x3500.
     int64_t most = p->ta ? threads : 4 * threads, least = p->ta ? 96 : 128;
     int64_t fit = m / least < 1 ? 1 : m / least;
@@ -123,12 +127,14 @@ void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
     if (!m || !n) return;
     _Atomic int status = dnnl_success;
     product p = {.ta = ta, .tb = tb, .add = acc, .a = a, .b = b, .c = c, .bias = bias, .k = k, .status = &status};
+    p.blocks = dev->alone > 0 && !ta && m % dev->alone == 0 ? dev->alone : 1;
+    p.block = m / p.blocks;
     if (a.type == DRT_BF16) p.bf16 = ((drt_cpu_state *)dev->state)->bf16;
     cut(dev, &p);
     if (p.cut_k > 1 && !(p.partial = drt_cpu_scratch(dev, (size_t)(p.cut_k * m * n)))) return;
     int before = omp_get_max_threads();
     omp_set_num_threads(1);
-    drt_cpu_each(dev, p.cut_m * p.cut_n * p.cut_k, multiply, &p);
+    drt_cpu_each(dev, p.blocks * p.cut_m * p.cut_n * p.cut_k, multiply, &p);
     omp_set_num_threads(before);
     if (p.partial) drt_cpu_rows(dev, m, n * p.cut_k, add_partial, &p);
     if (status != dnnl_success)

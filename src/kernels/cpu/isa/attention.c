@@ -93,10 +93,12 @@ static void single_row(const job *b, const drt_item *item, const room *m, int64_
 static void attend(const job *b, const drt_item *item, const room *m) {
     const drt_attention *at = b->at;
     int64_t rows = item->q_end - item->q_first, size = at->head_size, column = item->kv_head * size;
+    int64_t together = at->q_offsets[item->sequence + 1] - at->q_offsets[item->sequence];
     int group = at->heads / at->kv_heads, h0 = item->kv_head * group;
     if (rows <= 0) return;
     if (b->mass.data) mark_visual(at, item, m->visual, m->ls);
-    if (rows * group < TILE_ROWS) {
+    // By the whole sequence, so that a row's bits do not depend on how the sequence was divided.
+    if (together * group < TILE_ROWS) {
         for (int64_t i = 0; i < rows * group; i++)
             single_row(b, item, m, item->q_first + i / group, h0 + (int)(i % group));
         return;

@@ -92,7 +92,7 @@ static void few_pieces(const void *args, int64_t first, int64_t end, int worker)
 
 void DRT_FN(matmul)(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
     if (dev->error.code || !c.data || !drt_cpu_product_fits(dev, ta, tb, a, b, bias, c)) return;
-    if (ta || !tb || b.type == DRT_F32 || a.rows > MOST_ROWS) {
+    if (ta || !tb || b.type == DRT_F32 || dev->alone || a.rows > MOST_ROWS) {
         drt_cpu_matmul(dev, ta, tb, a, b, bias, acc, c);
         return;
     }
