@@ -74,10 +74,16 @@ static void text_read(reader *r, const json_t *o, const drt_family *family, drt_
     t->pad = whole(r, o, "pad_token_id", t->pad);
 }
 
+// CLIP's configs of 2022 have their halves twice; where they differ, transformers believes those named _dict.
+static const json_t *half_of(const json_t *o, const drt_family *family, const char *key, const char *old) {
+    const json_t *first = family->class_row ? json_object_get(o, old) : NULL;
+    return json_is_object(first) ? first : json_object_get(o, key);
+}
+
 static void pair_read(reader *r, const json_t *o, const drt_family *family, drt_model_config *c) {
     c->kind = DRT_MODEL_CLIP;
-    vision_read(r, json_object_get(o, "vision_config"), "vision_config.", family, &c->vision);
-    text_read(r, json_object_get(o, "text_config"), family, &c->text);
+    vision_read(r, half_of(o, family, "vision_config", "vision_config_dict"), "vision_config.", family, &c->vision);
+    text_read(r, half_of(o, family, "text_config", "text_config_dict"), family, &c->text);
     r->part = "";
     if (family->class_row) c->vision.joint = c->text.joint = whole(r, o, "projection_dim", c->vision.joint);
 }

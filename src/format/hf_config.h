@@ -137,8 +137,8 @@ typedef struct {
 drt_status drt_model_config_read(drt_model_config *c, const char *folder, drt_error *err);
 // The same from text; `name` stands in messages.
 drt_status drt_model_config_parse(drt_model_config *c, const char *json, const char *name, drt_error *err);
-// Writes config.json for `transformers`.
-void drt_model_config_write(const drt_model_config *c, drt_text *out);
+// Writes config.json for `transformers`, which loads the weights as this `dtype` ("F32", "BF16", "F16").
+void drt_model_config_write(const drt_model_config *c, const char *dtype, drt_text *out);
 // Sizes that cannot be (0 heads, width not divisible, ...) are refused, naming the key.
 drt_status drt_model_config_check(const drt_model_config *c, const char *name, drt_error *err);
 

@@ -51,12 +51,13 @@ static void llava_write(const drt_model_config *c, drt_text *out) {
     if (c->projector != 2) drt_text_printf(out, ",\n  \"drt_projector\": \"%s\"", projector);
 }
 
-void drt_model_config_write(const drt_model_config *c, drt_text *out) {
+void drt_model_config_write(const drt_model_config *c, const char *dtype, drt_text *out) {
+    const char *torch = !strcmp(dtype, "BF16") ? "bfloat16" : !strcmp(dtype, "F16") ? "float16" : "float32";
     const drt_family *family = c->vision.family;
     const char *architecture = c->kind == DRT_MODEL_LLAVA      ? "LlavaForConditionalGeneration"
                                : c->kind == DRT_MODEL_LANGUAGE ? drt_decoder_architecture(&c->language)
                                                                : family->architecture[c->kind == DRT_MODEL_VISION];
-    drt_text_printf(out, "{\n  \"architectures\": [\"%s\"],\n  \"torch_dtype\": \"float32\",\n", architecture);
+    drt_text_printf(out, "{\n  \"architectures\": [\"%s\"],\n  \"torch_dtype\": \"%s\",\n", architecture, torch);
     if (c->kind == DRT_MODEL_LLAVA) {
         drt_text_puts(out, "  \"model_type\": \"llava\",\n");
         llava_write(c, out);

@@ -102,7 +102,8 @@ drt_status drt_original_llava_parse(drt_model_config *c, const json_t *o, const 
     return status ? status : keys_read(c, o, name, err);
 }
 
-drt_status drt_original_llava_write(const drt_model_config *c, const char *tower, drt_text *out, drt_error *err) {
+drt_status drt_original_llava_write(const drt_model_config *c, const char *tower, const char *dtype, drt_text *out,
+                                    drt_error *err) {
     drt_model_config decoder = *c;
     drt_text text = {0};
     char projector[16];
@@ -111,7 +112,7 @@ drt_status drt_original_llava_write(const drt_model_config *c, const char *tower
         return drt_fail(err, DRT_ECONFIG,
                         "the original LLaVA layout cannot say that the first patch of a picture is left out; "
                         "llava-hf can");
-    drt_model_config_write(&decoder, &text);
+    drt_model_config_write(&decoder, dtype, &text);
     json_t *o = text.failed ? NULL : json_loadb(text.bytes, text.size, 0, NULL);
     drt_text_free(&text);
     const char *kind = word(o, "model_type", "");

@@ -134,7 +134,7 @@ static drt_status write_tower(const drt_model *m, const char *folder, const char
     drt_status status = inner ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = write_weights(m, vision, DRT_LAYOUT_HF, &c, inner, dtype, err);
     if (!status) status = write_processor(m, inner, true, err);
-    if (!status) drt_model_config_write(&c, &config);
+    if (!status) drt_model_config_write(&c, dtype, &config);
     if (!status) status = write_text(inner, "config.json", &config, err);
     free(inner);
     return status;
@@ -152,8 +152,8 @@ drt_status drt_model_save_as(const drt_model *m, const char *folder, drt_layout 
     if (!drt_weight_is_float(dtype)) return drt_fail(err, DRT_EARG, "dtype '%s' is not F32, BF16 or F16", dtype);
     drt_model_config c = m->config;
     c.pad = m->preprocess.aspect == DRT_ASPECT_PAD;
-    drt_status status = original ? drt_original_llava_write(&c, tower, &config, err) : DRT_OK;
-    if (!original) drt_model_config_write(&c, &config);
+    drt_status status = original ? drt_original_llava_write(&c, tower, dtype, &config, err) : DRT_OK;
+    if (!original) drt_model_config_write(&c, dtype, &config);
     if (!status) status = write_weights(m, with, original ? layout : DRT_LAYOUT_HF, &c, folder, dtype, err);
     if (!status && original) status = write_tower(m, folder, tower, dtype, err);
     else if (!status && drt_has_vision(&m->config)) status = write_processor(m, folder, false, err);

@@ -18,9 +18,9 @@ static void model(const char *json) {
     // An original LLaVA names a tower whose sizes stand in another folder.
     if (drt_has_vision(&c) && !c.vision.family) return;
     drt_text once = {0}, twice = {0};
-    drt_model_config_write(&c, &once);
+    drt_model_config_write(&c, "F32", &once);
     if (once.bytes && drt_model_config_parse(&back, once.bytes, "written", &err)) abort();
-    drt_model_config_write(&back, &twice);
+    drt_model_config_write(&back, "F32", &twice);
     if (once.size != twice.size || memcmp(once.bytes, twice.bytes, once.size)) abort();
     if (drt_has_vision(&c) && (drt_patches(&c.vision) < 1 || drt_tower_rows(&c.vision) < 1)) abort();
     if (c.kind == DRT_MODEL_LLAVA && (drt_visual_rows(&c) < 1 || drt_feature_width(&c) < 1)) abort();

@@ -3,6 +3,7 @@
 #include "support/rig.h"
 #include "support/tolerance.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -204,8 +205,35 @@ static void old_rule(void **state) {
     }
 }
 
+// CLIP's config of 2022: both halves twice, and those named _dict count. SigLIP has no such keys.
+static void old_config(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const char *path = i ? "tests/golden/model/siglip/config.json" : "tests/golden/model/clip/config.json";
+        drt_error err = {0};
+        drt_model_config want, have;
+        json_t *o = json_load_file(path, 0, NULL);
+        check(o != NULL);
+        check_ok(drt_model_config_read(&want, i ? "tests/golden/model/siglip" : "tests/golden/model/clip", &err));
+        json_t *other = json_pack("{s:i}", "num_hidden_layers", 17);
+        static const char *const keys[] = {"vision_config", "text_config"};
+        for (int k = 0; k < 2; k++) {
+            char old[40];
+            snprintf(old, sizeof old, "%s_dict", keys[k]);
+            check(!json_object_set(o, old, i ? other : json_object_get(o, keys[k])));
+            if (!i) check(!json_object_set(o, keys[k], other));
+        }
+        char *text = json_dumps(o, 0);
+        check_ok(drt_model_config_parse(&have, text, "place", &err));
+        check(!memcmp(&want, &have, sizeof want));
+        free(text);
+        json_decref(other), json_decref(o);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(forward), cmocka_unit_test(gradients),
-                                       cmocka_unit_test(in_bf16), cmocka_unit_test(old_rule)};
+                                       cmocka_unit_test(in_bf16), cmocka_unit_test(old_rule),
+                                       cmocka_unit_test(old_config)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
