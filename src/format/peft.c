@@ -50,17 +50,20 @@ static drt_status read_object(drt_lora *l, const json_t *o, const char *path, dr
     return DRT_OK;
 }
 
-drt_status drt_peft_read(drt_lora *out, const char *folder, drt_error *err) {
+drt_status drt_peft_read(drt_lora *out, char **base, const char *folder, drt_error *err) {
     enum { MOST = 1 << 24 };
     char *path = drt_path_join(folder, "adapter_config.json"), *bytes = NULL;
     size_t size = 0;
     json_error_t at;
+    *base = NULL;
     if (!path) return drt_fail(err, DRT_ENOMEM, "no memory");
     drt_status status = drt_file_read(&bytes, &size, path, MOST, err);
     json_t *o = status ? NULL : json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &at);
     if (!status && !json_is_object(o))
         status = drt_fail(err, DRT_EFORMAT, "%s: line %d: %s", path, o ? 1 : at.line, o ? "not an object" : at.text);
     if (!status) status = read_object(out, o, path, err);
+    const char *name = json_string_value(json_object_get(o, "base_model_name_or_path"));
+    if (!status && name && *name && !(*base = strdup(name))) status = drt_fail(err, DRT_ENOMEM, "no memory");
     json_decref(o);
     free(bytes);
     free(path);

@@ -17,8 +17,9 @@ typedef struct {
 float drt_lora_scale(const drt_lora *l);
 
 // Reads FOLDER/adapter_config.json. DRT_ECONFIG: another kind of adapter (DoRA, biases, ranks that differ by module,
-// ...), named by its key; a rank below 1. Which modules it has, its tensors tell.
-drt_status drt_peft_read(drt_lora *out, const char *folder, drt_error *err);
+// ...), named by its key; a rank below 1. Which modules it has, its tensors tell. *base: the model that it was trained
+// beside, as it was called then, malloc'ed; NULL where the file does not say.
+drt_status drt_peft_read(drt_lora *out, char **base, const char *folder, drt_error *err);
 // The file. modules: full names of the adapted ones; base: the model's folder; `saved`: the one module that is stored
 // whole beside them, NULL: none; causal: a causal language model.
 void drt_peft_write(const drt_lora *l, const char *const *modules, int n, const char *saved, const char *base,

@@ -116,7 +116,7 @@ static drt_status choose_stored(const drt_model *m, bool *chosen, drt_error *err
 }
 
 static drt_status open_stored(drt_adapter *a, const char *folder, drt_error *err) {
-    drt_status status = drt_peft_read(&a->lora, folder, err);
+    drt_status status = drt_peft_read(&a->lora, &a->base, folder, err);
     a->path = drt_path_join(folder, "adapter_model.safetensors");
     if (!status && !a->path) status = drt_fail(err, DRT_ENOMEM, "no memory");
     return status ? status : drt_weights_open(&a->files, a->path, err);
@@ -196,10 +196,34 @@ static drt_status load_projector(drt_model *m, drt_error *err) {
     return status;
 }
 
-drt_status drt_adapter_load(drt_model *m, drt_error *err) {
+enum { PARTS = DRT_LANGUAGE + 1 };
+static void key_of(char out[40], int part) { snprintf(out, 40, "base.%s", drt_group_names[part]); }
+
+// A folder of peft has no fingerprints: its tensors fit, and that is all that is known.
+static drt_status check_base(const drt_adapter *a, const char *base, drt_error *err) {
+    for (int g = 0; g < PARTS; g++) {
+        char key[40];
+        drt_fingerprint then;
+        key_of(key, g);
+        const char *text = drt_weights_metadata(a->files, key);
+        if (!text) continue;
+        if (!drt_fingerprint_read(&then, text))
+            return drt_fail(err, DRT_EFORMAT, "%s: metadata '%s' is no fingerprint: the file is damaged", a->path, key);
+        if (!drt_fingerprint_same(&then, &a->beside[g]))
+            return drt_fail(err, DRT_EFORMAT,
+                            "%s: the adapter was trained for another base, '%s'; '%s' has other weights in its part "
+                            "'%s'. Open it with that one, or train an adapter for this one",
+                            a->path, a->base ? a->base : "?", base, drt_group_names[g]);
+    }
+    return DRT_OK;
+}
+
+drt_status drt_adapter_load(drt_model *m, const char *base, drt_error *err) {
     drt_adapter *a = &m->adapter;
+    for (int g = 0; a->n && g < PARTS; g++) drt_fingerprint_of(&a->beside[g], m->params, (drt_group)g);
     if (!a->files) return DRT_OK;
-    drt_status status = load_projector(m, err);
+    drt_status status = check_base(a, base, err);
+    if (!status) status = load_projector(m, err);
     for (int i = 0; !status && i < a->n; i++) {
         const drt_slice *s = &m->params->slice[a->module[i].slice];
         status = read_into(a->module[i].a->master.data, drt_layout_find_beside(a->files, s, front, tail_a), err);
@@ -215,6 +239,7 @@ drt_status drt_adapter_load(drt_model *m, drt_error *err) {
 void drt_adapter_free(drt_adapter *a) {
     drt_weights_close(a->files);
     free(a->path);
+    free(a->base);
     free(a->module);
     *a = (drt_adapter){0};
 }
@@ -259,10 +284,31 @@ static bool entries_make(folder_parts *f, const drt_model *m) {
     return whole;
 }
 
+// Key, value, ..., NULL. Left out is what learnt: it is stored, and not the base's.
+static void metadata_make(const drt_model *m, char key[PARTS][40], char value[PARTS][DRT_FINGERPRINT_TEXT],
+                          const char *out[2 * PARTS + 3]) {
+    int n = 0;
+    bool stands[PARTS] = {0};
+    for (int i = 0; i < m->params->slices; i++) {
+        const drt_param *p = m->params->slice[i].param;
+        if ((int)p->group < PARTS) stands[p->group] = !p->tensor.needs_grad;
+    }
+    out[n++] = "format", out[n++] = "pt";
+    for (int g = 0; g < PARTS; g++) {
+        if (!stands[g]) continue;
+        key_of(key[g], g);
+        drt_fingerprint_write(&m->adapter.beside[g], value[g]);
+        out[n++] = key[g], out[n++] = value[g];
+    }
+    out[n] = NULL;
+}
+
 drt_status drt_adapter_save(const drt_model *m, const char *folder, drt_error *err) {
     const drt_adapter *a = &m->adapter;
     size_t room = 2 * (size_t)a->n + 2 * DRT_PROJECTOR_LAYERS + 1;
     drt_text config = {0};
+    char key[PARTS][40], value[PARTS][DRT_FINGERPRINT_TEXT];
+    const char *metadata[2 * PARTS + 3];
     folder_parts f = {.entry = calloc(room, sizeof *f.entry),
                       .name = calloc(room, sizeof *f.name),
                       .module = calloc(room, sizeof *f.module),
@@ -276,7 +322,8 @@ drt_status drt_adapter_save(const drt_model *m, const char *folder, drt_error *e
         bool whole = entries_make(&f, m);
         drt_peft_write(&a->lora, f.modules, a->n, whole ? projector : NULL, m->folder ? m->folder : "",
                        m->config.kind == DRT_MODEL_LANGUAGE, &config);
-        status = drt_safetensors_write(weights, f.entry, f.n, NULL, err);
+        metadata_make(m, key, value, metadata);
+        status = drt_safetensors_write(weights, f.entry, f.n, metadata, err);
     }
     if (!status && config.failed) status = drt_fail(err, DRT_ENOMEM, "no memory to save an adapter");
     if (!status) status = drt_file_write(json, config.bytes, config.size, err);

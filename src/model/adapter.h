@@ -13,6 +13,7 @@
 
 #include "format/peft.h"
 #include "format/weights.h"
+#include "tensor/fingerprint.h"
 #include "tensor/ops.h"
 #include "tensor/params.h"
 
@@ -29,6 +30,8 @@ typedef struct {
     bool vision;        // one stands in the vision tower
     drt_weights *files; // while the model is being opened
     char *path;         // of those
+    char *base;         // what the base was called when it was trained; NULL: unknown, or it is new
+    drt_fingerprint beside[DRT_LANGUAGE + 1]; // the weights of the model's parts as they were opened
 } drt_adapter;
 
 struct drt_model;
@@ -36,11 +39,13 @@ struct drt_model_options;
 // The steps of opening a model. Declares, after every other parameter, what the options ask for. DRT_ECONFIG: a target
 // that chooses nothing (the message lists what there is). DRT_EFORMAT: a folder made for another base, by its tensor.
 drt_status drt_adapter_declare(struct drt_model *m, const struct drt_model_options *options, drt_error *err);
-// Fills them, and the projector if the folder holds one, from the folder. Without one, nothing.
-drt_status drt_adapter_load(struct drt_model *m, drt_error *err);
+// Fills them, and the projector if the folder holds one, from the folder. `base`: what the model was opened from.
+// DRT_EFORMAT: a folder that says it was trained beside other weights of the same shapes.
+drt_status drt_adapter_load(struct drt_model *m, const char *base, drt_error *err);
 void drt_adapter_free(drt_adapter *a);
 
 // adapter_model.safetensors (F32), then adapter_config.json. A projector that learns is stored whole (modules_to_save).
+// Fingerprints of the parts that did not learn stand in the metadata of the first, which peft leaves alone.
 drt_status drt_adapter_save(const struct drt_model *m, const char *folder, drt_error *err);
 // Adds the products to the weights, which must be f32 (drt_model_options.keep), and takes the adapters away.
 drt_status drt_adapter_merge(struct drt_model *m, drt_device *dev, drt_error *err);

@@ -154,7 +154,7 @@ static drt_status open_files(drt_model **out, drt_model_files *f, const char *fo
     if (!status) drt_storage_settle(m->params, f, o.keep, o.learns);
     if (!status) status = drt_model_allocate(m, &o, err);
     if (!status) status = weights_load(m, f, &o, err);
-    if (!status) status = drt_adapter_load(m, err);
+    if (!status) status = drt_adapter_load(m, f->part[0].folder, err);
     if (!status && permuter) status = drt_permuter_load(m->extra.permuter, m->params, permuter, err);
     if (!status && permuter) m->config.order.order = DRT_INPUT_GPS; // an adapter's config does not tell
     if (!status && drt_has_vision(&f->config)) status = preprocess_load(m, f->vision, err);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "format/safetensors.h"
+#include "tensor/fingerprint.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -58,6 +59,20 @@ static const char *dtype_of(const drt_params *p) {
     return "f32";
 }
 
+// Of all parts that do not learn: what learns has learnt to stand beside them.
+static void frozen(const drt_params *p, char text[DRT_FINGERPRINT_TEXT]) {
+    drt_fingerprint all = {{0}};
+    bool learns[DRT_GROUPS] = {0};
+    for (int i = 0; i < p->n; i++) learns[p->at[i]->group] |= p->at[i]->tensor.needs_grad;
+    for (int g = 0; g < DRT_GROUPS; g++) {
+        drt_fingerprint part;
+        if (learns[g]) continue;
+        drt_fingerprint_of(&part, p, (drt_group)g);
+        for (int k = 0; k < 3; k++) all.as[k] = drt_hash((uint64_t[]){all.as[k], part.as[k]}, 2 * sizeof *all.as);
+    }
+    drt_fingerprint_write(&all, text);
+}
+
 static int by_step(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
@@ -84,11 +99,14 @@ int64_t *drt_checkpoint_steps(const char *run, int *n) {
 }
 
 static drt_status write_state(const drt_params *p, const char *folder, int64_t step, drt_error *err) {
-    char text_step[32], text_layout[32], *path = drt_path_join(folder, "state.safetensors");
+    char text_step[32], text_layout[32], beside[DRT_FINGERPRINT_TEXT],
+        *path = drt_path_join(folder, "state.safetensors");
     float *w = gather(p);
     snprintf(text_step, sizeof text_step, "%lld", (long long)step);
     snprintf(text_layout, sizeof text_layout, "%016llx", (unsigned long long)layout(p));
-    const char *const metadata[] = {"step", text_step, "layout", text_layout, "dtype", dtype_of(p), NULL};
+    frozen(p, beside);
+    const char *const metadata[] = {"step",      text_step, "layout", text_layout, "dtype",
+                                    dtype_of(p), "frozen",  beside,   NULL};
     const drt_st_entry entry[] = {{"weights", "F32", 1, {p->learning}, w, NULL},
                                   {"adamw.m", "F32", 1, {p->learning}, p->m, NULL},
                                   {"adamw.v", "F32", 1, {p->learning}, p->v, NULL}};
@@ -193,6 +211,15 @@ drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt
     if (!status && dtype && strcmp(dtype, dtype_of(p)))
         status = drt_fail(err, DRT_ECONFIG, "%s: made by a run with dtype=%s; resume with that, or choose another out",
                           path, dtype);
+    char beside[DRT_FINGERPRINT_TEXT];
+    const char *was = status ? NULL : drt_weights_metadata(s, "frozen");
+    frozen(p, beside);
+    if (!status && was && strcmp(was, beside))
+        status =
+            drt_fail(err, DRT_ECONFIG,
+                     "%s: what does not learn has other weights now than when the run began; give it the model that "
+                     "%s/recipe.yaml names, as it was, or choose another out",
+                     path, run);
     float *const to[] = {NULL, p->m, p->v};
     static const char *const names[] = {"weights", "adamw.m", "adamw.v"};
     float *w = status ? NULL : calloc((size_t)p->learning + 1, sizeof *w);

@@ -20,7 +20,8 @@ drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err)
 int64_t *drt_checkpoint_steps(const char *run, int *n);
 // A hash of everything that step-`step` holds.
 drt_status drt_checkpoint_hash(const char *run, int64_t step, uint64_t *hash, drt_error *err);
-// Loads step-`step` into p. Another shape of model, or weights kept in another type: DRT_ECONFIG.
+// Loads step-`step` into p. Another shape of model, weights kept in another type, other weights in what does not learn:
+// DRT_ECONFIG.
 drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt_error *err);
 
 #endif

@@ -109,11 +109,14 @@ static void written_as_peft_does(void **state) {
         rig r;
         drt_error err = {0};
         drt_lora again;
+        char *base;
         open_rig(&r, i, "ref", false);
         snprintf(path[0], sizeof path[0], "tests/golden/lora/%s/adapter_model.safetensors", cases[i].name);
         snprintf(path[1], sizeof path[1], "%s/%s", out, cases[i].name);
         check_ok(drt_adapter_save(r.m, path[1], &err));
-        check_ok(drt_peft_read(&again, path[1], &err));
+        check_ok(drt_peft_read(&again, &base, path[1], &err));
+        check(base && strstr(base, cases[i].base));
+        free(base);
         check(again.rank == r.m->adapter.lora.rank && again.alpha == r.m->adapter.lora.alpha &&
               again.root == r.m->adapter.lora.root);
         snprintf(path[1], sizeof path[1], "%s/%s/adapter_model.safetensors", out, cases[i].name);
@@ -217,6 +220,63 @@ static void other_bases(void **state) {
                   "adapter_config.json");
 }
 
+// Opens `from`, changes a number of each tensor of a part, and saves it as `to`.
+static void save_changed(const char *from, drt_group part, const char *dtype, const char *to) {
+    drt_error err = {0};
+    drt_model *m;
+    const drt_model_options o = {0};
+    check_ok(drt_model_open(&m, from, &o, &err));
+    for (int i = 0; i < m->params->slices; i++) {
+        drt_mat v = drt_slice_numbers(&m->params->slice[i]);
+        if (m->params->slice[i].param->group == part) ((float *)v.data)[v.cols / 2] *= 1.01f;
+    }
+    check_ok(drt_model_save(m, to, dtype, &err));
+    drt_model_close(m);
+}
+
+// The same shapes and other weights: told apart, unless they are the same ones in fewer bits or in another layout, or
+// the adapter brings the part along, or comes from peft, which does not say what it was trained beside.
+static void same_shapes(void **state) {
+    (void)state;
+    static const char base[] = "tests/golden/model/llava";
+    char other[400], *out = test_folder("adapter_base"), *own = drt_path_join(out, "own"),
+                     *whole = drt_path_join(out, "whole");
+    for (int i = 0; i < 2; i++) { // an adapter alone, and one with a projector of its own
+        rig r;
+        drt_error err = {0};
+        open_rig(&r, i, "ref", false);
+        check_ok(drt_adapter_save(r.m, i ? whole : own, &err));
+        rig_close(&r);
+        check_ok(open_with(base, i ? whole : own, &err));
+    }
+    static const struct {
+        drt_group part;
+        const char *dtype, *says;
+    } made[] = {{DRT_VISION, "F32", "'vision'"},
+                {DRT_PROJECTOR, "F32", "'projector'"},
+                {DRT_LANGUAGE, "F32", "'language'"},
+                {DRT_LANGUAGE, "BF16", "'language'"},
+                {DRT_GROUPS, "F32", NULL},
+                {DRT_GROUPS, "BF16", NULL},
+                {DRT_GROUPS, "F16", NULL}};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        drt_error err = {0};
+        snprintf(other, sizeof other, "%s/base%zu", out, i);
+        save_changed(base, made[i].part, made[i].dtype, other);
+        check_ok(open_with(other, "tests/golden/lora/llava", &err));
+        if (!made[i].says) {
+            check_ok(open_with(other, own, &err));
+            continue;
+        }
+        check_refused(open_with(other, own, &err), DRT_EFORMAT, "trained for another base");
+        if (!strstr(err.text, base) || !strstr(err.text, other) || !strstr(err.text, made[i].says))
+            fail_msg("%s", err.text);
+        if (made[i].part == DRT_PROJECTOR) check_ok(open_with(other, whole, &err));
+        else check_refused(open_with(other, whole, &err), DRT_EFORMAT, "trained for another base");
+    }
+    free(out), free(own), free(whole);
+}
+
 // adapter_config.json with one thing changed.
 static void configs(void **state) {
     (void)state;
@@ -236,8 +296,10 @@ static void configs(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         drt_error err = {0};
         drt_lora l;
+        char *base;
         check_ok(drt_file_write(path, bad[i].text, strlen(bad[i].text), &err));
-        drt_status status = drt_peft_read(&l, folder, &err);
+        drt_status status = drt_peft_read(&l, &base, folder, &err);
+        free(base);
         check(status == DRT_ECONFIG || status == DRT_EFORMAT);
         if (!strstr(err.text, bad[i].says)) fail_msg("\"%s\" lacks \"%s\"", err.text, bad[i].says);
     }
@@ -252,6 +314,7 @@ int main(void) {
                                        cmocka_unit_test(names),
                                        cmocka_unit_test(new_ones),
                                        cmocka_unit_test(other_bases),
+                                       cmocka_unit_test(same_shapes),
                                        cmocka_unit_test(configs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,6 +204,33 @@ static void bf16_learns(void **state) {
     check(exact[STEPS - 1] < 0.7 * exact[0] && half[STEPS - 1] < 0.7 * half[0]);
 }
 
+// The merged model has the shapes of its adapter's base, and is it no more: everything that opens an adapter refuses
+// it, naming both.
+static void other_base(const world *w) {
+    static const char *const commands[] = {
+        "chat %s/merged0 --adapter %s/keeping/adapter --prompt x", "merge %s/merged0 %s/keeping/adapter %s/twice",
+        "eval %s/merged0 --adapter %s/keeping/adapter --data %s/world/pretrain.json",
+        "verify %s/merged0 --adapter %s/keeping/adapter --golden tests/golden/verify/golden.safetensors"};
+    char more[900], both[2][600];
+    int rc;
+    snprintf(both[0], sizeof both[0], "%s/model'", w->folder);
+    snprintf(both[1], sizeof both[1], "%s/merged0'", w->folder);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(more, sizeof more, commands[i], w->folder, w->folder, w->folder);
+        char *said = shell(&rc, "%s %s 2>&1", w->drt, more);
+        if (rc != 1 || !strstr(said, "another base") || !strstr(said, both[0]) || !strstr(said, both[1]))
+            fail_msg("%s: status %d: %s", more, rc, said);
+        free(said);
+    }
+    snprintf(more, sizeof more, "model=%s/merged0 lora.from=%s/keeping/adapter groups.language=0", w->folder,
+             w->folder);
+    world_refused(w, "other-1", more, (const char *const[]){"another base", both[0], both[1]}, 3);
+    // A run goes on beside the weights that it began with: an adapter, or anything beside frozen parts.
+    snprintf(more, sizeof more, "--resume model=%s/merged0 lora.targets=q_proj,*.fc1,/.*up_proj/ groups.language=0",
+             w->folder);
+    world_refused(w, "keeping", more, (const char *const[]){"state.safetensors", "other weights", "recipe.yaml"}, 3);
+}
+
 // The adapter of a run: dropout matters, training can go on from it, and merging makes a model that answers alike.
 static void adapter_of_a_run(void **state) {
     const world *w = *state;
@@ -226,9 +253,9 @@ static void adapter_of_a_run(void **state) {
         print_message("%s", said);
         free(said);
     }
-    // The merged model is not its own adapter's base any more, but has the shape: only a real other base is refused.
+    other_base(w);
     char *said =
-        shell(&rc, "%s chat %s/merged0 --adapter %s/keeping/model --prompt x 2>&1", w->drt, w->folder, w->folder);
+        shell(&rc, "%s chat %s/model --adapter %s/keeping/model --prompt x 2>&1", w->drt, w->folder, w->folder);
     check(rc == 1 && strstr(said, "adapter_config.json"));
     free(said);
     said = shell(&rc, "%s chat %s/model --adapter %s/keeping/adapter --prompt x --max-new-tokens 4 --threads 1 2>&1",
