@@ -1,21 +1,36 @@
 #include "cli/interrupt.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupted; // the signal
+static atomic_int interrupted; // the signal
 
-static void on_signal(int signal) {
+static void leave_or_ask(int signal) {
     static const char line[] = "\nstopping as soon as what is done is saved; once more to leave at once\n";
     if (interrupted) _Exit(128 + signal);
     interrupted = signal;
     if (write(2, line, sizeof line - 1) < 0) return; // nobody reads it
 }
 
+static void *wait_for_signals(void *set) {
+    for (int signal; !sigwait(set, &signal);) leave_or_ask(signal);
+    return NULL;
+}
+
+// Signals wait for a thread of their own: all others block them. A handler would break into whatever computes, and
+// breaking into the code that oneDNN generates corrupts the heap about once in fifty times.
 void drt_interrupt_install(void) {
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    static sigset_t set;
+    pthread_t thread;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL)) return;
+    if (pthread_create(&thread, NULL, wait_for_signals, &set)) pthread_sigmask(SIG_UNBLOCK, &set, NULL); // end at once
+    else pthread_detach(thread);
 }
 
 int drt_interrupt_status(drt_status status) {

@@ -4,7 +4,8 @@
 
 #include "train/run.h"
 
-// From now on SIGINT and SIGTERM ask to stop; the second one ends the program at once.
+// From now on SIGINT and SIGTERM ask to stop; the second one ends the program at once. To be called before there are
+// other threads, which then block them.
 void drt_interrupt_install(void);
 // What the program is to end with: 0, 1, or, stopped by a signal, 128 and its number, as a shell has it.
 int drt_interrupt_status(drt_status status);

@@ -55,7 +55,9 @@ static drt_status check_prompt(work *w, int i, int64_t *room, drt_error *err) {
         return drt_fail(err, DRT_ECONFIG,
                         "%s is a CLIP model and writes no text; use the folder of a LLaVA or of a decoder",
                         w->model->folder ? w->model->folder : "the model");
-    if (p->n < 1 || p->id[p->n - 1] == DRT_IMAGE_TOKEN)
+    const drt_token_mixer *order = w->o->order ? w->o->order : &w->model->config.order;
+    // A caption follows its picture at once; but a picture that an input order may move is no end.
+    if (p->n < 1 || (p->id[p->n - 1] == DRT_IMAGE_TOKEN && order->order != DRT_INPUT_NONE))
         return drt_fail(err, DRT_EARG, "prompt %d does not end with a word", i + 1);
     for (int j = 0; j < p->n; j++) images += p->id[j] == DRT_IMAGE_TOKEN;
     if (images != p->images)

@@ -19,7 +19,7 @@ typedef struct {
 } drt_choice;
 
 typedef struct {
-    const int32_t *id; // [n]; the last one a word
+    const int32_t *id; // [n]; the last one a word, or, without an input order, an image
     int n;
     const float *patches;     // [images * drt_picture_size]
     int images;               // as many as id holds DRT_IMAGE_TOKEN

@@ -117,11 +117,12 @@ static drt_status write_state(const drt_params *p, const char *folder, int64_t s
     return status;
 }
 
-static drt_status remove_old(const char *run, int64_t keep, drt_error *err) {
+static drt_status remove_old(const char *run, int64_t keep, int64_t best, drt_error *err) {
     int n;
     int64_t *steps = drt_checkpoint_steps(run, &n);
     drt_status status = DRT_OK;
     for (int i = 0; !status && i < n - (keep > 1 ? keep : 1); i++) {
+        if (steps[i] == best) continue;
         // Renamed first: a folder half removed must not look like a checkpoint.
         char *path = folder_of(run, steps[i], ""), *gone = folder_of(run, steps[i], ".old");
         if (!path || !gone) status = drt_fail(err, DRT_ENOMEM, "no memory");
@@ -149,7 +150,8 @@ drt_status drt_checkpoint_room(const drt_params *p, const char *run, int64_t ste
                     run, (long long)step, 1e-6 * (double)need, 1e-6 * (double)free_bytes);
 }
 
-drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err) {
+drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, int64_t best,
+                               drt_error *err) {
     char *part = folder_of(run, step, ".part"), *whole = folder_of(run, step, "");
     drt_status status = part && whole ? drt_remove_tree(part, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status && drt_is_folder(whole)) { // saved before (a signal right after a checkpoint)
@@ -160,7 +162,7 @@ drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t ste
     if (!status) status = write_state(p, part, step, err);
     if (!status && rename(part, whole)) status = drt_fail(err, DRT_EIO, "%s: cannot rename: %s", part, strerror(errno));
     if (status && part) drt_remove_tree(part, NULL);
-    if (!status) status = remove_old(run, keep, err);
+    if (!status) status = remove_old(run, keep, best, err);
     free(part), free(whole);
     return status;
 }

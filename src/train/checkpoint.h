@@ -8,8 +8,9 @@
 
 #include "tensor/params.h"
 
-// Writes step-`step` and removes all but the newest `keep` (at least 1).
-drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, drt_error *err);
+// Writes step-`step` and removes all but the newest `keep` (at least 1) and step `best` (0: none).
+drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, int64_t best,
+                               drt_error *err);
 // What a checkpoint takes on the disk.
 int64_t drt_checkpoint_bytes(const drt_params *p);
 // Whether step-`step` has room there, or is there already. DRT_EIO, naming both sizes, before anything is begun.

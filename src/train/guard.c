@@ -1,7 +1,6 @@
 #include "train/guard.h"
 
 #include "base/file.h"
-#include "eval/log_read.h"
 #include "train/blame.h"
 #include "train/step_file.h"
 
@@ -17,15 +16,9 @@ static void remember(drt_spike_window *w, const drt_run_series *s) {
         drt_spike_judge(w, s->value[i], 0, &ignored);
 }
 
-void drt_guard_remember(drt_guard *g, const char *folder) {
-    drt_run_log log;
-    char *path = drt_path_join(folder, "run.jsonl");
-    if (path && !drt_run_log_read(&log, path, NULL)) {
-        remember(&g->loss, drt_run_log_find(&log, "loss"));
-        remember(&g->gradient, drt_run_log_find(&log, "grad_norm"));
-        drt_run_log_free(&log);
-    }
-    free(path);
+void drt_guard_remember(drt_guard *g, const drt_run_log *log) {
+    remember(&g->loss, drt_run_log_find(log, "loss"));
+    remember(&g->gradient, drt_run_log_find(log, "grad_norm"));
 }
 
 static void put_spike(const char *name, const drt_spike *s, drt_text *text) {

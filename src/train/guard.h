@@ -2,7 +2,7 @@
 // whose numbers are not finite is kept in a file, to be done again (replay_step.h).
 //
 //   drt_guard guard = {0};
-//   drt_guard_remember(&guard, folder);                                     // a run that goes on
+//   drt_guard_remember(&guard, &log);                                       // a run that goes on
 //   status = drt_training_measure(&t, step, &report, &err);
 //   if (status == DRT_ENUMERIC) drt_guard_keep(&t, folder, step, &err);     // adds to the message
 //   if (!status) status = drt_guard_judge(&guard, &t, step, &report, &text, &err);
@@ -10,6 +10,7 @@
 #ifndef DRT_TRAIN_GUARD_H
 #define DRT_TRAIN_GUARD_H
 
+#include "eval/log_read.h"
 #include "train/spike.h"
 #include "train/training.h"
 
@@ -17,8 +18,8 @@ typedef struct {
     drt_spike_window loss, gradient;
 } drt_guard;
 
-// Takes the last values of folder/run.jsonl as seen.
-void drt_guard_remember(drt_guard *g, const char *folder);
+// Takes the last values of a run's log as seen.
+void drt_guard_remember(drt_guard *g, const drt_run_log *log);
 // Judges a measured step (recipe key guard.spike); what is to be said of a spike is appended to *text. To find the
 // samples each is run alone (twice the time of a step), before the update; then the step is measured again, so that the
 // update is what it would have been, to the last bit.

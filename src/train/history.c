@@ -20,19 +20,19 @@ enum { VERSION = 1, WAIT = 10000, MOST_METRICS = 200 };
 static const double SAVE_EVERY = 30; // seconds
 
 static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, folder TEXT NOT NULL, started TEXT NOT NULL,"
+    "CREATE TABLE run (id INTEGER PRIMARY KEY, folder TEXT NOT NULL, started TEXT NOT NULL,"
     " host TEXT NOT NULL, pid INTEGER NOT NULL, version TEXT NOT NULL, code TEXT NOT NULL, recipe TEXT NOT NULL,"
     " data TEXT NOT NULL, data_hash TEXT NOT NULL, device TEXT NOT NULL, seed INTEGER NOT NULL,"
     " threads INTEGER NOT NULL, samples INTEGER NOT NULL, step INTEGER NOT NULL, steps INTEGER NOT NULL,"
     " seconds REAL NOT NULL, sessions INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,"
     " weights TEXT NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS metric (run INTEGER NOT NULL REFERENCES run(id), name TEXT NOT NULL, last REAL,"
+    "CREATE TABLE metric (run INTEGER NOT NULL REFERENCES run(id), name TEXT NOT NULL, last REAL,"
     " step INTEGER NOT NULL, least REAL, least_step INTEGER NOT NULL, most REAL, most_step INTEGER NOT NULL,"
     " PRIMARY KEY (run, name)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS note (run INTEGER NOT NULL REFERENCES run(id), step INTEGER NOT NULL,"
+    "CREATE TABLE note (run INTEGER NOT NULL REFERENCES run(id), step INTEGER NOT NULL,"
     " kind TEXT NOT NULL, text TEXT NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS run_folder ON run (folder);"
-    "CREATE INDEX IF NOT EXISTS note_run ON note (run);"
+    "CREATE INDEX run_folder ON run (folder);"
+    "CREATE INDEX note_run ON note (run);"
     "PRAGMA user_version = 1;";
 
 struct drt_history {
@@ -93,8 +93,8 @@ drt_status drt_history_run_sql(sqlite3 *db, const char *path, drt_error *err, co
     return status;
 }
 
-// An empty file is a history to be; anything else must say that it is one.
-static drt_status check_version(sqlite3 *db, const char *path, bool write, drt_error *err) {
+// A file must say that it is a history. *empty (NULL: that is refused, too): there is nothing in it yet.
+static drt_status check_version(sqlite3 *db, const char *path, bool *empty, drt_error *err) {
     sqlite3_stmt *s = drt_history_prepare(
         db, "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version", "");
     drt_status status = DRT_OK;
@@ -105,10 +105,21 @@ static drt_status check_version(sqlite3 *db, const char *path, bool write, drt_e
             status =
                 drt_fail(err, DRT_EFORMAT, "%s: written by a newer drt (version %d of the history, this one knows %d)",
                          path, version, VERSION);
-        else if (version < VERSION && (tables || !write))
+        else if (empty && !version && !tables) *empty = true;
+        else if (version < VERSION)
             status = drt_fail(err, DRT_EFORMAT, "%s: an SQLite file, but no run history; name another one", path);
     }
     sqlite3_finalize(s);
+    return status;
+}
+
+// In one transaction, so that another program never meets a history half made.
+static drt_status prepare_file(sqlite3 *db, const char *path, drt_error *err) {
+    bool empty = false;
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL)) return drt_history_fail(db, path, err);
+    drt_status status = check_version(db, path, &empty, err);
+    if (!status && empty && sqlite3_exec(db, schema, NULL, NULL, NULL)) status = drt_history_fail(db, path, err);
+    if (!status && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL)) status = drt_history_fail(db, path, err);
     return status;
 }
 
@@ -126,8 +137,9 @@ drt_status drt_history_open(sqlite3 **out, const char *path, bool write, drt_err
         path, out, (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX,
         NULL);
     if (!code) code = sqlite3_busy_timeout(*out, WAIT);
-    status = code ? drt_history_fail(*out, path, err) : check_version(*out, path, write, err);
-    if (!status && write && sqlite3_exec(*out, schema, NULL, NULL, NULL)) status = drt_history_fail(*out, path, err);
+    status = code    ? drt_history_fail(*out, path, err)
+             : write ? prepare_file(*out, path, err)
+                     : check_version(*out, path, NULL, err);
     if (status) {
         sqlite3_close(*out);
         *out = NULL;

@@ -26,6 +26,8 @@ struct drt_loader {
     int64_t steps;  // of the schedule
     int32_t *index; // [batch] of the step being made
     bool clip;
+    int64_t size; // samples, data.limit counted in
+    bool once;
 };
 
 drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid) {
@@ -186,6 +188,7 @@ static drt_status make_step(void *user, int64_t step, void *slot, drt_error *err
     drt_loader *l = user;
     drt_step_data *d = slot;
     int n = drt_sampler_batch(l->sampler);
+    if (l->once && n > l->size - step * n) n = (int)(l->size - step * n); // the last step is not filled up
     drt_arena_reset(d->arena);
     d->store = l->store;
     d->gps = drt_recipe_gps(l->r, step, l->steps);
@@ -236,6 +239,7 @@ static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progres
     if (status) return status;
     int64_t n = drt_dataset_size(l->data);
     if (r->data.limit && r->data.limit < n) n = r->data.limit;
+    l->size = n;
     const drt_sampler_options sampling = {.n = (int32_t)n,
                                           .length = drt_dataset_lengths(l->data),
                                           .group = r->data.group_by_modality,
@@ -325,6 +329,16 @@ drt_status drt_loader_pixels(const drt_loader *l, const drt_step_data *d, drt_er
         drt_record_free(rec);
     }
     return DRT_OK;
+}
+
+drt_status drt_loader_once(drt_loader *l, int64_t *steps, drt_error *err) {
+    void *slots[SLOTS];
+    for (int i = 0; i < SLOTS; i++) slots[i] = &l->slot[i];
+    drt_prefetch_stop(l->prefetch);
+    l->prefetch = NULL;
+    l->once = true;
+    *steps = drt_sampler_steps_per_epoch(l->sampler);
+    return drt_prefetch_start(&l->prefetch, make_step, l, slots, SLOTS, 0, *steps, err);
 }
 
 drt_status drt_loader_next(drt_loader *l, drt_step_data **out, drt_error *err) {

@@ -17,6 +17,9 @@ typedef struct drt_loader drt_loader;
 drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_model *m, const int32_t *bank,
                            int64_t first, int64_t *steps, drt_features *store, drt_progress *progress, drt_text *bad,
                            drt_error *err);
+// From now on: every sample exactly once, from the first; *steps: in so many steps. Ends what was being read, so that
+// it can be called again. (A loader for this alone is opened with first = INT64_MAX, and reads nothing until then.)
+drt_status drt_loader_once(drt_loader *l, int64_t *steps, drt_error *err);
 // The next step's data, valid until drt_loader_release.
 drt_status drt_loader_next(drt_loader *l, drt_step_data **out, drt_error *err);
 void drt_loader_release(drt_loader *l);

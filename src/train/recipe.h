@@ -34,6 +34,7 @@ typedef enum {
     DRT_TEMPLATE_MPT
 } drt_template_kind;
 typedef enum { DRT_BAD_STOP, DRT_BAD_SKIP } drt_bad_kind;
+typedef enum { DRT_FINAL_LAST, DRT_FINAL_BEST } drt_final_kind;
 typedef enum { DRT_SCHEDULE_COSINE, DRT_SCHEDULE_LINEAR, DRT_SCHEDULE_CONSTANT } drt_schedule_kind;
 typedef enum { DRT_WEIGHTS_FIXED, DRT_WEIGHTS_LEARNED } drt_weights_kind;
 typedef enum { DRT_PASSES_ALL, DRT_PASSES_SAMPLED } drt_passes_kind;
@@ -55,8 +56,9 @@ typedef struct {
     drt_weights_kind weights;
     drt_passes_kind passes;
     struct {
-        char *file;   // samples
-        char *images; // folder that image names are relative to; "": the folder of `file`
+        char *file;       // samples
+        char *validation; // others, that nothing is learned from; "": none
+        char *images;     // folder that image names are relative to; "": the folder of `file`
         char *quarantine; // samples to leave out; "": the list beside `file`, if there is one; "none"
         drt_template_kind template;
         drt_aspect aspect;
@@ -133,7 +135,14 @@ typedef struct {
         int64_t every; // steps, 0: only at the end
         int64_t keep;
         bool resume;
+        drt_final_kind final; // what model/ is made of
     } checkpoint;
+    struct {
+        int64_t every;    // steps, 0: only at the end
+        int64_t samples;  // first n, 0: all
+        int64_t patience; // validations without a best one that end the training, 0: never
+        int64_t pictures; // samples whose picture and answer go to TensorBoard
+    } validate;
     struct {
         double spike; // spreads above the median that make a spike (train/spike.h), 0: nobody looks
     } guard;

@@ -127,6 +127,24 @@ static drt_status check_sizes(const drt_recipe *r, const drt_recipe_key **key, d
     return DRT_OK;
 }
 
+static drt_status check_validation(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    const char *path = r->validate.every                       ? "validate.every"
+                       : r->validate.samples                   ? "validate.samples"
+                       : r->validate.patience                  ? "validate.patience"
+                       : r->checkpoint.final == DRT_FINAL_BEST ? "checkpoint.final"
+                                                               : NULL;
+    if (*r->data.validation) {
+        *key = drt_recipe_key_find("validate.patience");
+        if (r->validate.patience && !r->validate.every)
+            return drt_fail(err, DRT_ECONFIG,
+                            "validate.patience: there is one validation, at the end; say how often in validate.every");
+        return DRT_OK;
+    }
+    if (!path) return DRT_OK;
+    *key = drt_recipe_key_find(path);
+    return drt_fail(err, DRT_ECONFIG, "%s: there is nothing to validate on; name a file in data.validation", path);
+}
+
 const drt_template *drt_recipe_template(const drt_recipe *r) {
     char name[64];
     bool named = drt_recipe_choice(drt_recipe_key_find("data.template")->choices, r->data.template, name);
@@ -160,6 +178,7 @@ drt_status drt_recipe_contradiction(const drt_recipe *r, const drt_recipe_key **
     if (!status) status = check_lora(r, key, err);
     if (!status) status = check_sea(r, key, err);
     if (!status) status = check_sizes(r, key, err);
+    if (!status) status = check_validation(r, key, err);
     return status;
 }
 

@@ -6,6 +6,8 @@
 #include "train/checkpoint.h"
 #include "train/guard.h"
 #include "train/recorder.h"
+#include "train/show_samples.h"
+#include "train/validation.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -21,6 +23,13 @@ typedef struct {
     drt_log *log;
     drt_recorder *recorder;
     drt_guard guard;
+    drt_validation *validation; // NULL: none
+    drt_best best;
+    int64_t saved;     // step of the newest checkpoint
+    int64_t kept;      // step of the best validation's checkpoint; 0: there is none
+    bool shown;        // TensorBoard has the pictures of validation
+    uint64_t weights;  // after the last step
+    char early[120];   // why training ended before its schedule
     int64_t step, end; // done; to do (train.stop)
     double loss;
 } run;
@@ -55,7 +64,7 @@ static drt_status claim_folder(run *u, drt_error *err) {
         status = drt_fail(err, DRT_ECONFIG, "%s: holds %s; go on with --resume, or choose another out=FOLDER", r->out,
                           last >= 0 ? "the checkpoints of a run" : "a finished run");
     free(model);
-    if (!status && r->checkpoint.resume && last >= 0) u->step = last;
+    if (!status && r->checkpoint.resume && last >= 0) u->step = u->saved = last;
     return status;
 }
 
@@ -77,11 +86,12 @@ static void note(const run *u, int64_t step, const char *kind, const char *text)
 static void warn_of_disk(const run *u) {
     const drt_params *p = u->t.m->params;
     int64_t free = drt_disk_free(u->r->out), model = (u->t.m->adapter.n ? p->learning : p->size) * 4;
-    double need = (double)drt_checkpoint_bytes(p) * (double)(u->r->checkpoint.keep + 1) + (double)model;
+    int64_t kept = u->r->checkpoint.keep + 1 + (u->validation != NULL); // one is written before one is removed
+    double need = (double)drt_checkpoint_bytes(p) * (double)kept + (double)model;
     char line[200];
     if (free < 0 || (double)free >= need) return;
     snprintf(line, sizeof line, "the run may need %.3g GB (%lld checkpoints and the model), %.3g GB are free",
-             1e-9 * need, (long long)u->r->checkpoint.keep + 1, 1e-9 * (double)free);
+             1e-9 * need, (long long)kept, 1e-9 * (double)free);
     note(u, u->step, "disk", line);
 }
 
@@ -94,6 +104,24 @@ static drt_status open_store(run *u, drt_error *err) {
     if (!u->hooks->store && !(u->own = drt_features_new())) return drt_fail(err, DRT_ENOMEM, "no memory for a store");
     u->t.store = u->own ? u->own : u->hooks->store;
     drt_features_open(u->t.store, drt_features_tag(u->t.m, &how, u->t.dev), r->data.features * 1000000);
+    return DRT_OK;
+}
+
+// What the log of a run that goes on tells: spikes are judged by the steps before, validations count.
+static drt_status remember(run *u, drt_error *err) {
+    drt_run_log log;
+    char *path = drt_path_join(u->r->out, "run.jsonl");
+    drt_status status = path ? drt_run_log_read(&log, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    free(path);
+    if (status) return status;
+    drt_guard_remember(&u->guard, &log);
+    drt_best_remember(&u->best, &log);
+    drt_run_log_free(&log);
+    int n;
+    int64_t *steps = drt_checkpoint_steps(u->r->out, &n);
+    for (int i = 0; i < n; i++)
+        if (steps[i] == u->best.step) u->kept = u->best.step;
+    free(steps);
     return DRT_OK;
 }
 
@@ -114,7 +142,9 @@ static drt_status open_all(run *u, drt_error *err) {
             say(u, "unusable samples are listed in %s/bad_samples.txt", r->out);
     }
     drt_text_free(&bad);
+    if (!status && *r->data.validation) status = drt_validation_open(&u->validation, &u->t, u->hooks->progress, err);
     if (!status) status = drt_log_open(&u->log, r->out, u->step, err);
+    if (!status && u->step) status = remember(u, err);
     if (status) return status;
     drt_log_every(u->log, r->log.every);
     u->end = r->train.stop && r->train.stop < u->t.steps ? r->train.stop : u->t.steps;
@@ -137,7 +167,6 @@ static drt_status open_all(run *u, drt_error *err) {
         (long long)drt_dataset_size(drt_loader_dataset(u->t.loader)), (long long)u->t.steps, (long long)r->train.batch,
         1e-6 * (double)u->t.m->params->size, 1e-6 * (double)u->t.m->params->learning, u->t.dev->threads);
     if (u->step) say(u, "going on after step %lld", (long long)u->step);
-    if (u->step) drt_guard_remember(&u->guard, r->out);
     warn_of_disk(u);
     return DRT_OK;
 }
@@ -146,6 +175,12 @@ static drt_status open_all(run *u, drt_error *err) {
 static bool due(const run *u) {
     int64_t every = u->r->checkpoint.every;
     return u->step == u->end || (every && u->step % every == 0);
+}
+
+// Whether the model is to be validated after this step.
+static bool validation_due(const run *u) {
+    int64_t every = u->r->validate.every;
+    return u->validation && (u->step == u->t.steps || (every && u->step && u->step % every == 0));
 }
 
 static drt_status log_step(run *u, const drt_step_report *s, double seconds, const char *spike, drt_error *err) {
@@ -173,7 +208,7 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, con
         drt_log_number(u->log, "gps_moved", s->moved / s->movable);
     }
     drt_log_number(u->log, "grad_norm", s->grad_norm);
-    if (due(u)) {
+    if (due(u) || validation_due(u)) {
         snprintf(name, sizeof name, "%016llx", (unsigned long long)drt_params_learned(u->t.m->params));
         drt_log_text(u->log, "weights", name);
     }
@@ -190,12 +225,16 @@ static drt_status log_step(run *u, const drt_step_report *s, double seconds, con
 }
 
 static drt_status save(run *u, int64_t keep, drt_error *err) {
+    int64_t best = u->best.step == u->step ? u->step : u->kept; // the one before stays until this one is there
     drt_status status = drt_checkpoint_room(u->t.m->params, u->r->out, u->step, err);
-    if (!status) status = drt_checkpoint_save(u->t.m->params, u->r->out, u->step, keep, err);
-    if (!status)
-        say(u, "checkpoint after step %lld, weights %016llx", (long long)u->step,
-            (unsigned long long)drt_params_learned(u->t.m->params));
-    return status;
+    if (!status) status = drt_checkpoint_save(u->t.m->params, u->r->out, u->step, keep, best, err);
+    if (status) return status;
+    u->kept = best;
+    if (u->saved == u->step) return DRT_OK;
+    u->saved = u->step;
+    say(u, "checkpoint after step %lld, weights %016llx", (long long)u->step,
+        (unsigned long long)drt_params_learned(u->t.m->params));
+    return DRT_OK;
 }
 
 // A checkpoint in the middle of a run. One that has no room is not begun: the run goes on, and tries again when the
@@ -205,6 +244,54 @@ static drt_status save_midway(run *u, drt_error *err) {
     if (!drt_checkpoint_room(u->t.m->params, u->r->out, u->step, &low)) return save(u, u->r->checkpoint.keep, err);
     note(u, u->step, "disk", low.text);
     return DRT_OK;
+}
+
+// A line of the log of its own, which a run that goes on finds again.
+static drt_status log_validation(run *u, const drt_validation_report *v, double seconds, drt_error *err) {
+    char name[80];
+    drt_log_begin(u->log, u->step);
+    drt_log_keep(u->log);
+    drt_log_number(u->log, "validation.loss", v->loss);
+    for (int k = 0; k < DRT_OBJECTIVES; k++) {
+        if (isnan(v->part[k])) continue;
+        snprintf(name, sizeof name, "validation.%s", drt_objectives[k].name);
+        drt_log_number(u->log, name, v->part[k]);
+        snprintf(name, sizeof name, "validation.%s", drt_objectives[k].score ? drt_objectives[k].score : "");
+        if (v->score[k].count > 0) drt_log_number(u->log, name, v->score[k].hits / v->score[k].count);
+    }
+    drt_log_number(u->log, "validation.seconds", seconds);
+    return drt_log_end(u->log, err);
+}
+
+static void show_samples(run *u) {
+    int n = (int)u->r->validate.pictures;
+    if (!n || !drt_recorder_events(u->recorder)) return;
+    drt_show_samples(&u->t, drt_validation_dataset(u->validation), n, u->step, !u->shown,
+                     drt_recorder_events(u->recorder));
+    drt_recorder_put(u->recorder, u->step);
+    u->shown = true;
+}
+
+static drt_status validate(run *u, drt_error *err) {
+    drt_validation_report v;
+    double start = drt_clock();
+    drt_status status = drt_validation_run(u->validation, u->step, u->hooks->stop, u->hooks->stop_user, &v, err);
+    if (status) return status;
+    bool best = drt_best_add(&u->best, u->step, v.loss);
+    status = log_validation(u, &v, drt_clock() - start, err);
+    show_samples(u);
+    say(u, "validation after step %lld: loss %.4f%s", (long long)u->step, v.loss, best ? ", the best so far" : "");
+    if (!status && best && u->step < u->end) status = save_midway(u, err);
+    return status;
+}
+
+// Early stopping; also of a run that had stopped so and is asked to go on.
+static void lose_patience(run *u) {
+    if (!u->r->validate.patience || u->best.since < u->r->validate.patience || u->step >= u->end) return;
+    u->end = u->step;
+    snprintf(u->early, sizeof u->early, "early stopping after step %lld: no better validation since step %lld (%.4f)",
+             (long long)u->step, (long long)u->best.step, u->best.loss);
+    say(u, "%s", u->early);
 }
 
 static drt_status one_step(run *u, drt_error *err) {
@@ -227,18 +314,26 @@ static drt_status one_step(run *u, drt_error *err) {
     return status;
 }
 
+static drt_status stop_here(run *u, drt_error *err) {
+    drt_status status = u->step ? save(u, u->r->checkpoint.keep, err) : DRT_OK;
+    return status ? status
+                  : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume", (long long)u->step,
+                             (long long)u->end);
+}
+
 static drt_status steps_run(run *u, drt_error *err) {
     drt_status status = DRT_OK;
+    // One that was stopped, or killed, before its validation.
+    if (validation_due(u) && u->best.last < u->step) status = validate(u, err);
+    lose_patience(u);
     while (!status && u->step < u->end) {
-        if (u->hooks->stop && u->hooks->stop(u->hooks->stop_user)) {
-            status = u->step ? save(u, u->r->checkpoint.keep, err) : DRT_OK;
-            return status ? status
-                          : drt_fail(err, DRT_ESTOP, "stopped after step %lld of %lld; go on with --resume",
-                                     (long long)u->step, (long long)u->end);
-        }
+        if (u->hooks->stop && u->hooks->stop(u->hooks->stop_user)) return stop_here(u, err);
         status = one_step(u, err);
+        if (!status && validation_due(u)) status = validate(u, err);
         if (!status && due(u) && u->step < u->end) status = save_midway(u, err);
+        lose_patience(u);
     }
+    if (status == DRT_ESTOP) return stop_here(u, err);
     if (status && status != DRT_EIO) { // worth keeping, though the trouble may be in it already: older ones stay, too
         drt_error second = {0};
         if (u->step && save(u, INT64_MAX, &second))
@@ -278,6 +373,18 @@ static drt_status draw_curves(const run *u, drt_error *err) {
     return status;
 }
 
+// The weights that model/ is made of, where they are not those of the last step.
+static drt_status take_best(run *u, drt_error *err) {
+    if (u->r->checkpoint.final != DRT_FINAL_BEST || u->best.step == u->step) return DRT_OK;
+    if (!u->kept || u->kept != u->best.step)
+        return drt_fail(err, DRT_EIO,
+                        "%s: the best validation was after step %lld, and its checkpoint is not there; "
+                        "checkpoint.final=last --resume makes the model of the last step",
+                        u->r->out, (long long)u->best.step);
+    say(u, "the model is of step %lld, the best validation (%.4f)", (long long)u->best.step, u->best.loss);
+    return drt_checkpoint_load(u->t.m->params, u->r->out, u->best.step, err);
+}
+
 static drt_status finish(run *u, drt_error *err) {
     bool beside = u->t.m->adapter.n > 0; // the base is not written again
     char *folder = drt_path_join(u->r->out, beside ? "adapter" : "model");
@@ -290,6 +397,7 @@ static drt_status finish(run *u, drt_error *err) {
     if (how && !how->caption)
         snprintf(u->t.m->config.conversation, sizeof u->t.m->config.conversation, "%s", how->name);
     drt_status status = folder ? save(u, u->r->checkpoint.keep, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status) status = take_best(u, err);
     if (!status) status = drt_make_folders(folder, err);
     // config.json is written last by drt_model_save's order: a folder without it is no model yet.
     if (!status && u->t.bank)
@@ -307,24 +415,21 @@ drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_ru
     double start = drt_clock();
     drt_status status = open_all(&u, err);
     if (!status) status = steps_run(&u, err);
+    if (u.t.m) u.weights = drt_params_learned(u.t.m->params);
     if (!status) status = finish(&u, err);
-    drt_recorder_close(u.recorder,
-                       !status               ? "finished"
-                       : status == DRT_ESTOP ? "stopped"
-                                             : "failed",
-                       !status ? u.end < u.t.steps ? "train.stop" : "all steps are done"
-                       : err   ? err->text
-                               : "",
-                       u.t.m ? drt_params_learned(u.t.m->params) : 0);
+    const char *state = !status ? "finished" : status == DRT_ESTOP ? "stopped" : "failed";
+    const char *done = *u.early ? u.early : u.end < u.t.steps ? "train.stop" : "all steps are done";
+    drt_recorder_close(u.recorder, state, !status ? done : err ? err->text : "", u.weights);
     if (result) {
         *result = (drt_run_result){.steps = u.step, .loss = u.loss, .seconds = drt_clock() - start};
         if (u.t.loader) {
             result->waited = drt_loader_waited(u.t.loader);
             result->skipped = drt_dataset_skipped(drt_loader_dataset(u.t.loader));
         }
-        if (u.t.m) result->weights = drt_params_learned(u.t.m->params);
+        result->weights = u.weights;
     }
     drt_log_close(u.log);
+    drt_validation_close(u.validation);
     drt_training_close(&u.t);
     drt_features_free(u.own);
     return status;

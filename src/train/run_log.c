@@ -18,7 +18,7 @@ struct drt_log {
     int fd;
     char *path;
     int64_t every, step;
-    bool text; // the line has some
+    bool kept; // the line is written whatever `every` says
     drt_text line;
     // What the listener hears.
     drt_log_listener listener;
@@ -111,7 +111,7 @@ void drt_log_watch(drt_log *log, int64_t total, drt_log_report report, void *use
 void drt_log_begin(drt_log *log, int64_t step) {
     if (log->line.bytes) log->line.size = 0;
     log->step = step;
-    log->text = false;
+    log->kept = false;
     log->n = 0;
     drt_text_printf(&log->line, "{\"step\":%lld", (long long)step);
 }
@@ -155,8 +155,10 @@ void drt_log_number(drt_log *log, const char *name, double value) {
     else if (!strcmp(name, "memory")) log->view.memory = value;
 }
 
+void drt_log_keep(drt_log *log) { log->kept = true; }
+
 void drt_log_text(drt_log *log, const char *name, const char *value) {
-    log->text = true;
+    log->kept = true;
     drt_text_puts(&log->line, ",");
     drt_text_json(&log->line, name);
     drt_text_puts(&log->line, ":");
@@ -200,7 +202,7 @@ static void tell_listener(const drt_log *log) {
 }
 
 drt_status drt_log_end(drt_log *log, drt_error *err) {
-    bool written = log->step % log->every == 0 || log->text;
+    bool written = log->step % log->every == 0 || log->kept;
     drt_status status = written ? write_line(log, err) : DRT_OK;
     if (written && !status && log->listener) tell_listener(log);
     measure_pace(log);

@@ -34,12 +34,13 @@ typedef struct drt_log drt_log;
 // atomically; resumed_step 0 starts anew, so whoever must not lose an old run asks before calling this.
 drt_status drt_log_open(drt_log **out, const char *folder, int64_t resumed_step, drt_error *err);
 void drt_log_close(drt_log *log); // NULL is allowed
-// Writes only steps divisible by `every` (default 1), and lines with text; the live line and its means see all.
+// Writes only steps divisible by `every` (default 1), and lines that are kept; the live line and its means see all.
 void drt_log_every(drt_log *log, int64_t every);
 
 void drt_log_begin(drt_log *log, int64_t step);
 void drt_log_number(drt_log *log, const char *name, double value);
-void drt_log_text(drt_log *log, const char *name, const char *value); // a line with text is written in any case
+void drt_log_text(drt_log *log, const char *name, const char *value); // a line with text is kept
+void drt_log_keep(drt_log *log);                                      // this line is written in any case
 // Hands the line to the operating system and reports to the watcher. DRT_EIO names the file when the disk is full.
 drt_status drt_log_end(drt_log *log, drt_error *err);
 

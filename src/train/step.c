@@ -27,19 +27,30 @@ static void name_samples(const drt_step_data *d, char *out, size_t room) {
             at += (size_t)snprintf(out + at, room - at, "%s%d", at ? ", " : "", d->batch[i]->sample[k]);
 }
 
+int64_t drt_objective_count(const drt_totals *all, int objective) {
+    switch (objective) {
+    case DRT_LANGUAGE_LOSS: return all->words[DRT_PASS_PLAIN];
+    case DRT_IMAGE_ORDER: return all->orders;
+    case DRT_TEXT_ORDER: return all->words[DRT_PASS_TEXT_ORDER];
+    case DRT_GUIDED: return all->guided;
+    case DRT_CONTRASTIVE: return all->captions;
+    case DRT_SEA: return all->pairs;
+    default: return all->samples;
+    }
+}
+
 // What part of the step's mean this batch brings to an objective: its share of the rows or samples counted there.
 static float share_of(const drt_forward *f, int objective) {
     const drt_batch *b = f->batch;
-    const drt_totals *all = f->totals;
-    switch (objective) {
-    case DRT_LANGUAGE_LOSS: return (float)b->words[DRT_PASS_PLAIN].n / (float)all->words[DRT_PASS_PLAIN];
-    case DRT_IMAGE_ORDER: return (float)b->orders / (float)all->orders;
-    case DRT_TEXT_ORDER: return (float)b->words[DRT_PASS_TEXT_ORDER].n / (float)all->words[DRT_PASS_TEXT_ORDER];
-    case DRT_GUIDED: return (float)b->guided / (float)all->guided;
-    case DRT_CONTRASTIVE: return (float)b->captions / (float)all->captions;
-    case DRT_SEA: return (float)b->pairs / (float)all->pairs;
-    default: return (float)b->samples / (float)all->samples;
-    }
+    const drt_totals here = {
+        .words =
+            {[DRT_PASS_PLAIN] = b->words[DRT_PASS_PLAIN].n, [DRT_PASS_TEXT_ORDER] = b->words[DRT_PASS_TEXT_ORDER].n},
+        .orders = b->orders,
+        .guided = b->guided,
+        .samples = b->samples,
+        .captions = b->captions,
+        .pairs = b->pairs};
+    return (float)drt_objective_count(&here, objective) / (float)drt_objective_count(f->totals, objective);
 }
 
 // Losses of one batch, weighted and added; adds to the report.
@@ -61,8 +72,8 @@ static drt_tensor *losses(drt_tape *t, const drt_forward *f, const drt_recipe *r
     return n ? drt_total_loss(t, term, weight, balance, share, n) : NULL;
 }
 
-drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
-                               const drt_step_data *data, drt_step_report *report, drt_error *err) {
+static drt_status run_batches(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                              const drt_step_data *data, bool learn, drt_step_report *report, drt_error *err) {
     bool guided = r->objectives.guided > 0, gps = options->mixer.order == DRT_INPUT_GPS;
     drt_gps_step order = {.how = data->gps, .dropout = (float)r->gps.dropout, .noise = r->gps.noise ? data->noise : 0};
     memset(report, 0, sizeof *report);
@@ -73,19 +84,29 @@ drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, c
             .model = m, .batch = data->batch[i], .totals = &data->totals, .options = options, .store = data->store};
         if (gps) f.gps = &order;
         report->remembered += data->batch[i]->images - data->batch[i]->pixels;
-        drt_tape_begin(t, true);
+        drt_tape_begin(t, learn);
         if (data->noise)
             drt_tape_set_noise(t, drt_hash((uint64_t[]){data->noise, (uint64_t)i}, 2 * sizeof(uint64_t)) | 1);
-        drt_forward_run(t, &f, guided, r->train.recompute);
+        drt_forward_run(t, &f, guided, learn && r->train.recompute);
         order.first += data->batch[i]->sequences;
         report->moved += (double)f.places.moved;
         report->movable += (double)f.places.movable;
         drt_tensor *loss = losses(t, &f, r, report);
         if (loss) report->loss += drt_scalar(loss);
-        if (!drt_tape_failed(t, NULL) && loss && isfinite(drt_scalar(loss))) drt_backward(t, loss);
+        if (learn && !drt_tape_failed(t, NULL) && loss && isfinite(drt_scalar(loss))) drt_backward(t, loss);
         if (drt_tape_failed(t, err)) return drt_tape_failed(t, NULL);
     }
     return DRT_OK;
+}
+
+drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                               const drt_step_data *data, drt_step_report *report, drt_error *err) {
+    return run_batches(t, m, r, options, data, true, report, err);
+}
+
+drt_status drt_train_losses(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                            const drt_step_data *data, drt_step_report *report, drt_error *err) {
+    return run_batches(t, m, r, options, data, false, report, err);
 }
 
 drt_status drt_train_measure(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,

@@ -31,6 +31,11 @@ drt_status drt_train_step(drt_tape *t, drt_model *m, const drt_recipe *r, const 
 // Forward and backward alone (tests, benches): gradients are added to those there are.
 drt_status drt_train_gradients(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
                                const drt_step_data *data, drt_step_report *report, drt_error *err);
+// Losses alone: nothing is recorded for a backward.
+drt_status drt_train_losses(drt_tape *t, drt_model *m, const drt_recipe *r, const drt_align_options *options,
+                            const drt_step_data *data, drt_step_report *report, drt_error *err);
+// How many rows or samples an objective's mean is over.
+int64_t drt_objective_count(const drt_totals *all, int objective);
 double drt_objective_weight(const drt_recipe *r, int objective);
 
 #endif

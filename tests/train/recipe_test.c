@@ -138,7 +138,7 @@ static void faults_name_place_key_and_remedy(void **state) {
     check_yaml_refused("optimizer: {lr: 1e999}\n", "optimizer.lr");
     check_yaml_refused("optimizer: {lr: }\n", "optimizer.lr: '' is not allowed");
     check_override_refused("lrr=1", NULL, "override 'lrr=1': unknown key 'lrr'; the nearest known key is optimizer.lr");
-    check_override_refused("every=1", NULL, "did you mean checkpoint.every, log.every?");
+    check_override_refused("every=1", NULL, "did you mean checkpoint.every, validate.every, log.every?");
     check_override_refused("lr", NULL, "key=value");
     check_override_refused("beta1=1", NULL, "from 0 to below 1");
     check_override_refused("eps=0", NULL, "above 0");
