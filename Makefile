@@ -13,7 +13,7 @@
 BUILD  ?= build
 PREFIX ?= /usr/local
 VERSION := 0.1.0
-PKGS   := dnnl libjpeg libpng libwebp jansson yaml-0.1 libpcre2-8 libutf8proc zlib sqlite3
+PKGS   := dnnl libjpeg libpng libwebp jansson yaml-0.1 libpcre2-8 libutf8proc zlib libarchive sqlite3
 # oneDNN ships no pkg-config file in Debian 12.
 PC     := $(filter-out dnnl,$(PKGS))
 

@@ -2,7 +2,7 @@
 # Installs the Debian packages that drt needs and this machine lacks. Silent when nothing is missing.
 set -eu
 packages="gcc make pkg-config libdnnl-dev libjpeg-dev libpng-dev libwebp-dev libjansson-dev libyaml-dev
-libpcre2-dev libutf8proc-dev zlib1g-dev libsqlite3-dev libcmocka-dev"
+libpcre2-dev libutf8proc-dev zlib1g-dev libarchive-dev libsqlite3-dev libcmocka-dev"
 missing=
 for p in $packages; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

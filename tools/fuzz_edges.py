@@ -10,6 +10,7 @@ import io
 import json
 import os
 import struct
+import tarfile
 import zipfile
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests")
@@ -133,6 +134,54 @@ def word_labels():
     put("word_labels", "empty", b"")
 
 
+INDEX_NAME = 0xedab54e3c84fa998  # digest of "data.json"
+
+
+def index(file=0, at=10, size=20, words=3, first=0, samples=1, files=1, seen=2, changed=5, version=1, sketch=7):
+    """An index of tests/fuzz/index_fuzz.c's file (src/data/index.c); its digest is the target's business."""
+    header = b"drt-idx\0" + struct.pack("<4IQ", version, files, samples, seen, 0)
+    entry = struct.pack("<4Q2q", INDEX_NAME, 1000, sketch, 9, changed, first)
+    return b"\1" + header + entry + struct.pack("<Q2I2i2HI", at, size, 4, file, words, 1, 2, 0)
+
+
+def indices():
+    for name, change in (("sound", {}), ("file-beyond", {"file": 1}), ("file-negative", {"file": -1}),
+                         ("at-beyond", {"at": 1 << 60}), ("size-beyond", {"size": 991}), ("no-words", {"words": 0}),
+                         ("empty", {"size": 0}), ("first-beyond", {"first": 2}), ("first-negative", {"first": -1}),
+                         ("samples", {"samples": 2}), ("files", {"files": 1 << 31}), ("seen", {"seen": 3}),
+                         ("version", {"version": 2}), ("changed", {"changed": 6}), ("sketch", {"sketch": 8})):
+        put("index", name, index(**change))
+    put("index", "cut", index()[:40])
+    for name, text in (("list", '{"id": "a"}\n'), ("list-number", '{"sample": 1}'), ("list-digest", '{"quarantine": 1, "digest": "x"}'),
+                       ("list-cut", '{"id": "'), ("list-blank", "\n \n"), ("list-large", '{"sample": 99999999999999999999999}')):
+        put("index", name, b"\0" + text.encode())
+
+
+def tars():
+    def shard(format, *entries):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=format) as t:
+            for name, data in entries:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                t.addfile(info, io.BytesIO(data))
+        return out.getvalue()
+    talk = b'{"conversations":[{"from":"human","value":"<image>"},{"from":"gpt","value":"c"}]}'
+    whole = shard(tarfile.USTAR_FORMAT, ("a.json", talk), ("a.jpg", b"picture"))[:2560]
+    put("tar", "sound", whole)
+    put("tar", "caption", shard(tarfile.USTAR_FORMAT, ("b.txt", b"words \0 \xff"), ("b.0.png", b""), ("b.1.png", b"x"))[:3584])
+    put("tar", "gnu", shard(tarfile.GNU_FORMAT, ("l" * 120 + ".txt", b"long"))[:3072])
+    put("tar", "pax", shard(tarfile.PAX_FORMAT, ("\u00e9" * 90 + ".txt", b"long"))[:3072])
+    put("tar", "two", shard(tarfile.USTAR_FORMAT, ("a.txt", b"1"), ("b.txt", b"2"))[:2048])
+    put("tar", "no-key", shard(tarfile.USTAR_FORMAT, ("plain", b"1"), (".hidden.txt", b"2"))[:2048])
+    put("tar", "picture-alone", shard(tarfile.USTAR_FORMAT, ("a.png", b"1"))[:1024])
+    put("tar", "cut-header", whole[:300])
+    put("tar", "cut-data", whole[:530])
+    put("tar", "size-beyond", patched(whole, b"00000000007", b"77777777777"))
+    put("tar", "checksum", b"b" + whole[1:])
+    put("tar", "empty", b"")
+
+
 if __name__ == "__main__":
-    for make in (safetensors, torch_bin, config, image, tokenizer, dataset, word_labels):
+    for make in (safetensors, torch_bin, config, image, tokenizer, dataset, word_labels, indices, tars):
         make()

@@ -32,7 +32,7 @@ static const char check_help[] =
     "data, DATA.quarantine.jsonl, which training leaves out unasked. The exit status is 0 if the list is empty,\n"
     "else 1.\n"
     "\n"
-    "  DATA            JSON of LLaVA's schema, JSON lines, or a folder of JSON lines\n"
+    "  DATA            JSON of LLaVA's schema, JSON lines, tar shards of WebDataset, or a folder of them\n"
     "  --images DIR    folder that names of pictures start from; default: the folder of DATA\n"
     "  --model DIR     a model's folder: its tokenizer, template and rows of a picture; weights are not read\n"
     "  --template T    how conversations are written: plain for stage 1; default: the model's own\n"

@@ -16,7 +16,9 @@ struct drt_dataset {
     char *folder;    // NULL: that of the data
     int32_t *sample; // [n] numbers among all samples of the data
     int32_t *length; // [n] signed words
+    int32_t *shard;  // [shards]
     int32_t n, skipped, quarantined;
+    int shards;
     drt_text notes;
 };
 
@@ -208,6 +210,10 @@ static drt_status settle(drt_dataset *ds, const findings *f, drt_error *err) {
         ds->length[ds->n++] = x->fact[i].images ? x->fact[i].words : -x->fact[i].words;
     }
     ds->skipped = bad;
+    for (int k = 0, i = 0; x->sources.tar && k < x->sources.n; k++) {
+        while (i < ds->n && x->fact[ds->sample[i]].file < k) i++;
+        ds->shard[ds->shards++] = i;
+    }
     if (ds->n) return DRT_OK;
     return x->n ? drt_fail(err, DRT_EDATA, "%s: none of %d samples can be used", path, x->n)
                 : drt_fail(err, DRT_EDATA, "%s: no samples", path);
@@ -253,7 +259,8 @@ static drt_status check_and_settle(drt_dataset *ds, const drt_dataset_options *o
     findings f = {.o = o, .out = out, .reason = calloc((size_t)n + 1, sizeof *f.reason)};
     ds->sample = calloc((size_t)n + 1, sizeof *ds->sample);
     ds->length = calloc((size_t)n + 1, sizeof *ds->length);
-    drt_status bad = out && f.reason && ds->sample && ds->length
+    ds->shard = calloc((size_t)ds->index.sources.n + 1, sizeof *ds->shard);
+    drt_status bad = ds->shard && out && f.reason && ds->sample && ds->length
                          ? choose(ds, &f, out, progress, err)
                          : drt_fail(err, DRT_ENOMEM, "%s: no memory for %d samples", ds->index.sources.path, n);
     for (int32_t i = 0; f.reason && i < n; i++) free(f.reason[i]);
@@ -281,6 +288,7 @@ void drt_dataset_close(drt_dataset *ds) {
     drt_index_close(&ds->index);
     free(ds->sample);
     free(ds->length);
+    free(ds->shard);
     free(ds->folder);
     drt_text_free(&ds->notes);
     free(ds);
@@ -292,6 +300,10 @@ int32_t drt_dataset_quarantined(const drt_dataset *ds) { return ds->quarantined;
 const char *drt_dataset_path(const drt_dataset *ds) { return ds->index.sources.path; }
 uint64_t drt_dataset_digest(const drt_dataset *ds) { return drt_index_digest(&ds->index); }
 const char *drt_dataset_notes(const drt_dataset *ds) { return ds->notes.size ? ds->notes.bytes : ""; }
+const int32_t *drt_dataset_shards(const drt_dataset *ds, int *n) {
+    *n = ds->shards;
+    return ds->shard;
+}
 const int32_t *drt_dataset_lengths(const drt_dataset *ds) { return ds->length; }
 
 drt_status drt_dataset_at(const drt_dataset *ds, int32_t i, drt_record **out, drt_error *err) {

@@ -78,6 +78,9 @@ const char *drt_dataset_notes(const drt_dataset *ds); // what a person should kn
 // negative for samples without images. What drt_sampler groups by.
 const int32_t *drt_dataset_lengths(const drt_dataset *ds);
 
+// The first sample of each tar shard, [*n]; *n 0: the data are in no shards, and it does not matter what is read when.
+const int32_t *drt_dataset_shards(const drt_dataset *ds, int *n);
+
 // A picture's file that came with its sample.
 typedef struct {
     const unsigned char *bytes; // NULL: only its size is known

@@ -2,6 +2,7 @@
 
 #include "base/digest.h"
 #include "data/json_split.h"
+#include "data/tar.h"
 #include "format/json_read.h"
 
 #include <limits.h>
@@ -184,7 +185,15 @@ drt_status drt_index_build(drt_index *x, drt_progress *progress, drt_error *err)
     drt_progress reading = progress ? *progress : (drt_progress){0};
     reading.what = "reading samples (MB)", reading.started = reading.last = 0;
     for (int i = 0; i < x->sources.n; i++) b.total += (int64_t)x->sources.file[i].size;
-    for (b.file = 0; !status && b.file < x->sources.n; b.file++) status = read_json(&b, &reading, err);
+    for (b.file = 0; !status && b.file < x->sources.n; b.file++) {
+        if (!x->sources.tar) {
+            status = read_json(&b, &reading, err);
+            continue;
+        }
+        status = drt_tar_index(x, b.file, err);
+        b.done += (int64_t)x->sources.file[b.file].size;
+        drt_progress_at(&reading, b.done >> 20, b.total >> 20);
+    }
     free(b.buffer);
     return status;
 }

@@ -6,7 +6,8 @@
 #include <string.h>
 
 struct drt_sampler {
-    int32_t n, *length, *order;
+    int32_t n, *length, *order, *shard, window;
+    int shards;
     int64_t epoch; // whose order `order` is; -1: none yet
     int batch, parts;
     bool group;
@@ -140,12 +141,17 @@ drt_status drt_sampler_new(drt_sampler **out, const drt_sampler_options *o, drt_
     *s = (drt_sampler){.n = o->n, .epoch = -1, .batch = o->batch, .parts = accumulation * ranks, .group = o->group,
                        .seed = o->seed};
     s->order = malloc((size_t)o->n * sizeof *s->order);
+    s->shard = malloc(((size_t)o->shards + 1) * sizeof *s->shard);
     if (o->group) s->length = malloc((size_t)o->n * sizeof *s->length);
-    if (!s->order || (o->group && !s->length)) {
+    if (!s->order || !s->shard || (o->group && !s->length)) {
         drt_sampler_free(s);
         return drt_fail(err, DRT_ENOMEM, "no memory for the order of %d samples", o->n);
     }
     if (o->group) memcpy(s->length, o->length, (size_t)o->n * sizeof *s->length);
+    // Shards that lie behind the last sample (a limit) are dropped.
+    for (int i = 0; i < o->shards && o->shard[i] < o->n; i++) s->shard[s->shards++] = o->shard[i];
+    s->shard[s->shards] = o->n;
+    if (!o->group && s->shards) s->window = o->window < o->n ? (int32_t)o->window : 0;
     *out = s;
     return DRT_OK;
 }
@@ -154,6 +160,7 @@ void drt_sampler_free(drt_sampler *s) {
     if (!s) return;
     free(s->length);
     free(s->order);
+    free(s->shard);
     free(s);
 }
 
@@ -164,6 +171,23 @@ int64_t drt_sampler_steps_per_epoch(const drt_sampler *s) {
     return (s->n + m - 1) / m;
 }
 
+// Shards in random order, one behind the other; then each window of that is shuffled. The first is shorter, so that the
+// borders of windows lie elsewhere in every epoch.
+static drt_status order_shards(drt_sampler *s, drt_rng *r, drt_error *err) {
+    int32_t *p = malloc((size_t)s->shards * sizeof *p), n = 0;
+    if (!p) return drt_fail(err, DRT_ENOMEM, "no memory for the order of %d shards", s->shards);
+    permute_random(r, p, s->shards);
+    for (int i = 0; i < s->shards; i++)
+        for (int32_t k = s->shard[p[i]]; k < s->shard[p[i] + 1]; k++) s->order[n++] = k;
+    int32_t from = 0, size = 1 + (int32_t)drt_rng_below(r, (uint64_t)s->window);
+    for (; from < n; from += size, size = s->window) {
+        if (size > n - from) size = n - from;
+        drt_rng_shuffle(r, s->order + from, size);
+    }
+    free(p);
+    return DRT_OK;
+}
+
 static drt_status order_epoch(drt_sampler *s, int64_t epoch, drt_error *err) {
     static const char consumer[] = "sampler";
     drt_rng r;
@@ -172,6 +196,9 @@ static drt_status order_epoch(drt_sampler *s, int64_t epoch, drt_error *err) {
     drt_rng_init(&r, s->seed, drt_hash(consumer, sizeof consumer - 1) + (uint64_t)epoch);
     if (s->group) {
         drt_status bad = drt_sampler_group(s->length, s->n, s->batch, s->parts, permute_random, &r, s->order, err);
+        if (bad) return bad;
+    } else if (s->window) {
+        drt_status bad = order_shards(s, &r, err);
         if (bad) return bad;
     } else {
         permute_random(&r, s->order, s->n);

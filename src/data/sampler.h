@@ -29,12 +29,17 @@ typedef struct {
     int accumulation;      // micro-batches of one step; 0 counts as 1
     int ranks;             // processes; 0 counts as 1
     uint64_t seed;
+    // Shards that are read from front to back, as far as possible: their order is drawn, and of the samples, one shard
+    // behind the other, each `window` are shuffled. Not with `group`.
+    int64_t window;       // 0: all samples are shuffled
+    const int32_t *shard; // [shards] the first sample of each; copied
+    int shards;
 } drt_sampler_options;
 
 drt_status drt_sampler_new(drt_sampler **out, const drt_sampler_options *options, drt_error *err);
 void drt_sampler_free(drt_sampler *s); // NULL is allowed
 
-int drt_sampler_batch(const drt_sampler *s);              // M
+int drt_sampler_batch(const drt_sampler *s);               // M
 int64_t drt_sampler_steps_per_epoch(const drt_sampler *s); // ceil(n / M)
 // The M samples of step `step` (from 0; its epoch is step / steps_per_epoch). Keeps the order of one epoch: one
 // thread at a time.

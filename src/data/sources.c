@@ -21,6 +21,12 @@ static bool ends_in(const char *name, const char *ending) {
 
 static bool is_lines(const char *name) { return ends_in(name, ".jsonl") || ends_in(name, ".json"); }
 static bool is_tar(const char *name) { return ends_in(name, ".tar"); }
+static bool is_compressed(const char *name) {
+    static const char *const endings[] = {".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (ends_in(name, endings[i])) return true;
+    return false;
+}
 
 static int by_name(const void *a, const void *b) {
     return strcmp(((const drt_source *)a)->path, ((const drt_source *)b)->path);
@@ -41,6 +47,10 @@ static drt_status add(drt_sources *s, char *path, drt_error *err) {
     return DRT_OK;
 }
 
+static drt_status refuse_compressed(const char *name, drt_error *err) {
+    return drt_fail(err, DRT_EDATA, "%s: a compressed shard cannot be read from its middle; unpack it to a .tar", name);
+}
+
 static drt_status list_folder(drt_sources *s, drt_error *err) {
     drt_status status = DRT_OK;
     int tars = 0;
@@ -48,7 +58,9 @@ static drt_status list_folder(drt_sources *s, drt_error *err) {
     if (!d) return drt_fail(err, DRT_EIO, "%s: cannot open: %s", s->path, strerror(errno));
     for (struct dirent *e; !status && (e = readdir(d));) {
         const char *name = e->d_name;
-        if (*name == '.' || ends_in(name, DRT_QUARANTINE_ENDING) || (!is_lines(name) && !is_tar(name))) continue;
+        if (is_compressed(name)) status = refuse_compressed(name, err);
+        if (status || *name == '.' || ends_in(name, DRT_QUARANTINE_ENDING) || (!is_lines(name) && !is_tar(name)))
+            continue;
         tars += is_tar(name);
         status = add(s, drt_path_join(s->path, name), err);
     }
@@ -144,6 +156,7 @@ drt_status drt_sources_open(drt_sources *out, const char *path, drt_error *err) 
     bool folder = drt_is_folder(path);
     if (out->path) out->folder = folder ? strdup(out->path) : folder_of(out->path);
     drt_status status = out->path && out->folder ? DRT_OK : no_memory(path, err);
+    if (!status && is_compressed(out->path)) status = refuse_compressed(path, err);
     if (!status) status = folder ? list_folder(out, err) : add(out, strdup(out->path), err);
     if (!status && !folder) out->tar = is_tar(out->path);
     for (int i = 0; !status && i < out->n; i++) status = look_at(&out->file[i], out->n <= KEPT_OPEN, err);

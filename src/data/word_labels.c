@@ -45,6 +45,16 @@ static int width_of(int64_t words) { return words > 65536 ? 4 : 2; }
 
 uint64_t drt_picture_key(const void *bytes, size_t size) { return drt_hash(bytes, size); }
 
+drt_status drt_picture_key_in(const drt_record *r, int k, uint64_t *key, drt_error *err) {
+    const void *bytes;
+    void *owned;
+    size_t size;
+    drt_status status = drt_record_picture(r, k, &bytes, &size, &owned, err);
+    if (!status) *key = drt_picture_key(bytes, size);
+    free(owned);
+    return status;
+}
+
 drt_status drt_picture_key_of(const char *path, uint64_t *key, drt_error *err) {
     drt_map map;
     drt_status status = drt_map_open(&map, path, err);
@@ -165,15 +175,25 @@ int64_t drt_word_labels_find(const drt_word_labels *l, uint64_t key) {
     return low < l->about.pictures && number(l->keys, low) == key ? low : -1;
 }
 
-drt_status drt_word_labels_find_file(const drt_word_labels *l, const char *path, int64_t *picture, drt_error *err) {
-    uint64_t key;
-    drt_status status = drt_picture_key_of(path, &key, err);
-    if (status) return status;
+static drt_status find(const drt_word_labels *l, uint64_t key, const char *path, int64_t *picture, drt_error *err) {
     *picture = drt_word_labels_find(l, key);
     if (*picture >= 0) return DRT_OK;
     return drt_fail(err, DRT_EDATA,
                     "%s has no labels in %s: those are of other pictures; make them for this data with drt sea-labels",
                     path, l->name);
+}
+
+drt_status drt_word_labels_find_file(const drt_word_labels *l, const char *path, int64_t *picture, drt_error *err) {
+    uint64_t key;
+    drt_status status = drt_picture_key_of(path, &key, err);
+    return status ? status : find(l, key, path, picture, err);
+}
+
+drt_status drt_word_labels_find_in(const drt_word_labels *l, const drt_record *r, int k, int64_t *picture,
+                                   drt_error *err) {
+    uint64_t key;
+    drt_status status = drt_picture_key_in(r, k, &key, err);
+    return status ? status : find(l, key, r->images[k], picture, err);
 }
 
 static uint64_t record_hash(uint64_t key, const unsigned char *record, size_t size) {

@@ -19,6 +19,7 @@
 #define DRT_DATA_WORD_LABELS_H
 
 #include "base/file.h"
+#include "data/dataset.h"
 #include "data/word_list.h"
 
 #include <stdbool.h>
@@ -50,7 +51,12 @@ drt_status drt_word_labels_find_file(const drt_word_labels *l, const char *path,
 // Labels of a picture, [side * side * most] each, best first; score 0 (and word 0): there is none. From any thread.
 drt_status drt_word_labels_read(const drt_word_labels *l, int64_t picture, int32_t *word, float *score, drt_error *err);
 
+// The same of picture k of a sample, which may have come with it.
+drt_status drt_word_labels_find_in(const drt_word_labels *l, const drt_record *r, int k, int64_t *picture,
+                                   drt_error *err);
+
 uint64_t drt_picture_key(const void *bytes, size_t size);
+drt_status drt_picture_key_in(const drt_record *r, int k, uint64_t *key, drt_error *err);
 drt_status drt_picture_key_of(const char *path, uint64_t *key, drt_error *err); // of the file at `path`
 
 // Writing, atomically. keys: [about->pictures] ascending, outliving the writer; `words` is read once more (its number

@@ -35,7 +35,7 @@ static drt_status read_picture(const probe *p, const drt_dataset *ds, int64_t at
         status =
             drt_fail(p->err, DRT_EDATA, "%d pictures and %d patch labels; this tower wants one picture and %d labels",
                      rec->n_images, rec->n_patches, p->patches);
-    if (!status) status = drt_picture_read(p->m, rec->images[0], pixels, p->err);
+    if (!status) status = drt_picture_in(p->m, rec, 0, pixels, p->err);
     if (status) drt_dataset_fail_in(ds, rec, p->err);
     else memcpy(p->label + at * p->patches, rec->patches, (size_t)p->patches * sizeof *p->label);
     drt_record_free(rec);

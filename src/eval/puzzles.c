@@ -100,7 +100,7 @@ static drt_status pixels_of(const walk *w, const drt_record *rec, float **out) {
     for (int i = 0; i < rec->n_images; i++) {
         float *at = *out + i * size;
         drt_status status =
-            w->o->blind ? drt_picture_black(w->m, at, w->err) : drt_picture_read(w->m, rec->images[i], at, w->err);
+            w->o->blind ? drt_picture_black(w->m, at, w->err) : drt_picture_in(w->m, rec, i, at, w->err);
         if (status) return status;
     }
     return DRT_OK;

@@ -129,7 +129,7 @@ static drt_status take_keys(extraction *x) {
             }
             picture *p = status ? NULL : &x->at[x->n];
             if (p) *p = (picture){.sample = i, .image = k}, x->n++;
-            if (p) status = drt_picture_key_of(rec->images[k], &p->key, x->err);
+            if (p) status = drt_picture_key_in(rec, k, &p->key, x->err);
         }
         drt_record_free(rec);
         if (status) return status;
@@ -152,7 +152,7 @@ static drt_status read_picture(const extraction *x, const picture *p, float *pix
     drt_image image = {0}, ready = {0};
     drt_status status = drt_dataset_at(x->data, p->sample, &rec, x->err);
     if (status) return status;
-    status = drt_image_read(&image, rec->images[p->image], x->err);
+    status = drt_record_image(rec, p->image, &image, x->err);
     if (!status) status = drt_image_prepare(&image, &x->how, &ready, x->err);
     if (!status) drt_image_patches(&ready, &x->how, x->m->config.vision.patch, pixels);
     drt_image_free(&image);

@@ -1,5 +1,7 @@
 #include "infer/picture.h"
 
+#include <stdlib.h>
+
 int64_t drt_picture_size(const drt_model *m) {
     const drt_tower *v = &m->config.vision;
     if (!drt_has_vision(&m->config)) return 0;
@@ -32,6 +34,16 @@ drt_status drt_picture_decode(const drt_model *m, const void *bytes, size_t size
     if (!status) drt_image_patches(&ready, &m->preprocess, m->config.vision.patch, out);
     drt_image_free(&image);
     drt_image_free(&ready);
+    return status;
+}
+
+drt_status drt_picture_in(const drt_model *m, const drt_record *r, int k, float *out, drt_error *err) {
+    const void *bytes;
+    void *owned;
+    size_t size;
+    drt_status status = drt_record_picture(r, k, &bytes, &size, &owned, err);
+    if (!status) status = drt_picture_decode(m, bytes, size, r->images[k], out, err);
+    free(owned);
     return status;
 }
 

@@ -2,6 +2,7 @@
 #ifndef DRT_INFER_PICTURE_H
 #define DRT_INFER_PICTURE_H
 
+#include "data/dataset.h"
 #include "model/model.h"
 
 // Numbers that one picture takes: patches * 3 * patch * patch; 0 for a model without a vision tower.
@@ -12,6 +13,8 @@ drt_status drt_picture_read(const drt_model *m, const char *path, float *out, dr
 // The same from the bytes of a picture file; `name` stands for it in messages.
 drt_status drt_picture_decode(const drt_model *m, const void *bytes, size_t size, const char *name, float *out,
                               drt_error *err);
+// The same of picture k of a sample.
+drt_status drt_picture_in(const drt_model *m, const drt_record *r, int k, float *out, drt_error *err);
 // The picture that a blind model is shown: every pixel 0 before normalisation, as large as the model wants it.
 drt_status drt_picture_black(const drt_model *m, float *out, drt_error *err);
 

@@ -237,7 +237,9 @@ static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progres
     const drt_recipe *r = l->r;
     drt_status status = open_samples(l, progress, bad, err);
     if (status) return status;
+    int shards;
     int64_t n = drt_dataset_size(l->data);
+    const int32_t *shard = drt_dataset_shards(l->data, &shards);
     if (r->data.limit && r->data.limit < n) n = r->data.limit;
     l->size = n;
     const drt_sampler_options sampling = {.n = (int32_t)n,
@@ -245,7 +247,10 @@ static drt_status open_data(drt_loader *l, int64_t *steps, drt_progress *progres
                                           .group = r->data.group_by_modality,
                                           .batch = (int)(r->train.batch / r->train.accumulate),
                                           .accumulation = (int)r->train.accumulate,
-                                          .seed = (uint64_t)r->seed};
+                                          .seed = (uint64_t)r->seed,
+                                          .window = r->data.window,
+                                          .shard = shard,
+                                          .shards = shards};
     status = drt_sampler_new(&l->sampler, &sampling, err);
     if (!status && r->objectives.sea > 0) status = drt_sea_source_open(&l->sea, r, l->m, l->data, n, progress, err);
     if (!status && !*steps) *steps = drt_sampler_steps_per_epoch(l->sampler) * r->train.epochs;

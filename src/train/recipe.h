@@ -64,6 +64,7 @@ typedef struct {
         drt_aspect aspect;
         drt_bad_kind bad; // what an unusable sample does
         bool group_by_modality;
+        int64_t window; // tar shards: so many samples are shuffled together, 0: all
         int64_t context; // most rows of one sequence
         int64_t limit;   // first n samples, 0: all
         int64_t features; // megabytes of a frozen tower's features that are kept in memory

@@ -33,7 +33,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     CHOICE(weights, "fixed", "fixed|learned", "learned: one log-variance per objective scales its weight"),
     CHOICE(passes, "all", "all|sampled", "every pass for every sample, or one puzzle drawn per sample"),
 
-    STRING(data.file, "", "samples: JSON of LLaVA's schema, JSON lines, or a folder of JSON lines"),
+    STRING(data.file, "", "samples: JSON of LLaVA's schema, JSON lines, tar shards; or their folder"),
     STRING(data.validation, "", "samples to validate on, of the same schema; empty: no validation"),
     STRING(data.images, "", "folder that image names start from (empty: the folder of data.file)"),
     STRING(data.quarantine, "", "samples to leave out (drt data check); empty: the list beside the data; none"),
@@ -42,6 +42,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     CHOICE(data.aspect, "square", "square|pad", "square crops the middle of a picture, pad fills it up to a square"),
     CHOICE(data.bad, "stop", "stop|skip", "unusable samples: list them and stop, or skip and count them"),
     FLAG(data.group_by_modality, "false", "batches of pictures only or of text only, similar lengths together"),
+    INT(data.window, "10000", 0, MOST_INT, "tar shards: so many samples are shuffled together; 0: all"),
     INT(data.context, "2048", 1, 1 << 24, "most rows of one sequence"),
     INT(data.limit, "0", 0, MOST_INT, "only the first n samples; 0: all"),
     INT(data.features, "512", 0, 1 << 30, "MB of a frozen tower's features to keep, so that it sees a picture once"),

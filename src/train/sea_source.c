@@ -39,7 +39,7 @@ static drt_status check_pictures(const drt_sea_source *s, const drt_dataset *dat
         status = drt_dataset_at(data, i, &rec, err);
         if (status) break;
         for (int k = 0; !status && k < rec->n_images; k++)
-            status = drt_word_labels_find_file(s->labels, rec->images[k], &at, err);
+            status = drt_word_labels_find_in(s->labels, rec, k, &at, err);
         if (status) drt_dataset_fail_in(data, rec, err);
         drt_record_free(rec);
         drt_progress_at(progress, i + 1, n);
@@ -83,7 +83,7 @@ drt_status drt_sea_source_draw(const drt_sea_source *s, const drt_record *rec, i
                             : drt_fail(err, DRT_ENOMEM, "no memory for labels of %d images", out->images);
     for (int i = 0; !status && i < out->images; i++) {
         int64_t at;
-        status = drt_word_labels_find_file(s->labels, rec->images[i], &at, err);
+        status = drt_word_labels_find_in(s->labels, rec, i, &at, err);
         if (!status) status = drt_word_labels_read(s->labels, at, word, score, err);
         if (!status)
             out->pairs +=

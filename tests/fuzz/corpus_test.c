@@ -17,8 +17,14 @@
 #define LLVMFuzzerTestOneInput run_image
 #include "fuzz/image_fuzz.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput run_index
+#include "fuzz/index_fuzz.c"
+#undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput run_safetensors
 #include "fuzz/safetensors_fuzz.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput run_tar
+#include "fuzz/tar_fuzz.c"
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput run_tokenizer
 #include "fuzz/tokenizer_fuzz.c"
@@ -63,6 +69,8 @@ static void run_all(const char *name, int (*run)(const uint8_t *, size_t)) {
 static void config(void **state) { (void)state, run_all("config", run_config); }
 static void dataset(void **state) { (void)state, run_all("dataset", run_dataset); }
 static void image(void **state) { (void)state, run_all("image", run_image); }
+static void index_file(void **state) { (void)state, run_all("index", run_index); }
+static void tar(void **state) { (void)state, run_all("tar", run_tar); }
 static void safetensors(void **state) { (void)state, run_all("safetensors", run_safetensors); }
 static void tokenizer(void **state) { (void)state, run_all("tokenizer", run_tokenizer); }
 static void torch_bin(void **state) { (void)state, run_all("torch_bin", run_torch_bin); }
@@ -70,7 +78,7 @@ static void word_labels(void **state) { (void)state, run_all("word_labels", run_
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(config),      cmocka_unit_test(dataset),   cmocka_unit_test(image),
+        cmocka_unit_test(config),      cmocka_unit_test(index_file), cmocka_unit_test(tar),      cmocka_unit_test(dataset),   cmocka_unit_test(image),
         cmocka_unit_test(safetensors), cmocka_unit_test(tokenizer), cmocka_unit_test(torch_bin),
         cmocka_unit_test(word_labels),
     };

@@ -1,7 +1,11 @@
 // Data as a user meets them: checked, previewed, trained on; whatever kind of file they are in.
 #include "support/check.h"
 #include "support/shell.h"
+#include "support/tar.h"
 #include "support/world.h"
+
+#include "base/file.h"
+#include "data/dataset.h"
 
 #include <stdio.h>
 
@@ -100,6 +104,51 @@ static void a_preview_shows_what_training_sees(void **state) {
     free(said);
 }
 
+// The world's captions as two shards, in their order.
+static void put_shards(const world *w) {
+    drt_error err = {0};
+    drt_dataset *ds;
+    test_tar *t = NULL;
+    char path[600];
+    snprintf(path, sizeof path, "%s/shards", w->folder);
+    check_ok(drt_make_folders(path, &err));
+    snprintf(path, sizeof path, "%s/world/pretrain.json", w->folder);
+    check_ok(drt_dataset_open(&ds, path, NULL, NULL, NULL, &err));
+    int n = drt_dataset_size(ds);
+    for (int i = 0; i < n; i++) {
+        if (i == 0 || i == n / 2) {
+            if (t) test_tar_close(t);
+            snprintf(path, sizeof path, "%s/shards/train-%d.tar", w->folder, i > 0);
+            t = test_tar_open(path, "pax");
+        }
+        drt_record *r;
+        check_ok(drt_dataset_at(ds, i, &r, &err));
+        drt_text json = {0};
+        drt_text_puts(&json, "{\"conversations\": [");
+        for (int k = 0; k < r->n_turns; k++) {
+            drt_text_printf(&json, "%s{\"from\": \"%s\", \"value\": ", k ? ", " : "",
+                            r->turns[k].human ? "human" : "gpt");
+            drt_text_json(&json, r->turns[k].text);
+            drt_text_puts(&json, "}");
+        }
+        drt_text_puts(&json, "]}");
+        snprintf(path, sizeof path, "%06d.json", i);
+        test_tar_put(t, path, json.bytes, json.size);
+        drt_text_free(&json);
+        for (int k = 0; k < r->n_images; k++) {
+            char *bytes;
+            size_t size;
+            check_ok(drt_file_read(&bytes, &size, r->images[k], 0, &err));
+            snprintf(path, sizeof path, "%06d.%s", i, strstr(r->images[k], ".png") ? "png" : "jpg");
+            test_tar_put(t, path, bytes, size);
+            free(bytes);
+        }
+        drt_record_free(r);
+    }
+    test_tar_close(t);
+    drt_dataset_close(ds);
+}
+
 static void kinds_of_files_train_alike(void **state) {
     const world *w = *state;
     char keys[900], one[20], lines[20];
@@ -112,6 +161,31 @@ static void kinds_of_files_train_alike(void **state) {
     snprintf(keys, sizeof keys, "data.file=%s/lines data.images=%s/world", w->folder, w->folder);
     world_weights(w, "lines-run", keys, lines);
     assert_string_equal(one, lines);
+    // Shards: with every sample in the window the same order, hence the same weights; and resumed in their middle.
+    char tar[20], windows[20], resumed[20];
+    put_shards(w);
+    snprintf(keys, sizeof keys, "data.file=%s/shards data.window=0", w->folder);
+    world_weights(w, "tar", keys, tar);
+    assert_string_equal(one, tar);
+    snprintf(keys, sizeof keys, "data.file=%s/shards data.window=5", w->folder);
+    world_weights(w, "windows", keys, windows);
+    assert_string_not_equal(one, windows);
+    snprintf(keys, sizeof keys, "data.file=%s/shards data.window=5 train.stop=4", w->folder);
+    world_weights(w, "resumed", keys, resumed);
+    snprintf(keys, sizeof keys, "data.file=%s/shards data.window=5 --resume", w->folder);
+    world_weights(w, "resumed", keys, resumed);
+    assert_string_equal(windows, resumed);
+    int rc;
+    char *said =
+        shell(&rc, "%s data check %s/shards --model %s/model --template plain 2>&1", w->drt, w->folder, w->folder);
+    if (rc || !strstr(said, "Nothing is wrong.")) fail_msg("%d: %s", rc, said);
+    free(said);
+    said = shell(&rc, "%s data preview model=%s/model data.file=%s/shards %s 2>&1", w->drt, w->folder, w->folder,
+                 world_keys);
+    const char *const seen[] = {"train-1.tar/", "as it is: "};
+    if (rc) fail_msg("%d: %s", rc, said);
+    expect(said, seen, 2);
+    free(said);
 }
 
 static int setup(void **state) { return world_make(state, "data"); }

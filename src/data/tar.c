@@ -1,0 +1,279 @@
+#include "data/tar.h"
+
+#include "data/index_build.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { MOST_TEXT = 64 << 20, MOST_SAMPLE = 1 << 30, MOST_PICTURES = 4096, BLOCK = 64 << 10 };
+
+// A sample as its entries are read.
+typedef struct {
+    const char *shard;
+    bool load; // the pictures' bytes, too
+    char *key; // NULL: no entry yet
+    char *json;
+    size_t size;
+    bool has_json; // else json is made of a caption
+    drt_held_picture *held;
+    char **held_name;
+    int n;
+} sample;
+
+static void empty(sample *s) {
+    for (int i = 0; i < s->n; i++) {
+        free((void *)s->held[i].bytes);
+        free(s->held_name[i]);
+    }
+    free(s->held), free(s->held_name), free(s->key), free(s->json);
+    *s = (sample){.shard = s->shard, .load = s->load};
+}
+
+// Of "a/0001.seg.png" the key is "a/0001" and the rest ".seg.png"; 0: no name of a sample's entry.
+static size_t key_size(const char *name) {
+    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name, *dot = strchr(base, '.');
+    return dot && dot > base ? (size_t)(dot - name) : 0;
+}
+
+static bool is_picture(const char *rest) {
+    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
+    const char *last = strrchr(rest, '.');
+    for (int i = 0; i < 4; i++)
+        if (!strcasecmp(last, endings[i])) return true;
+    return false;
+}
+
+static drt_status no_memory(const sample *s, drt_error *err) {
+    return drt_fail(err, DRT_ENOMEM, "%s: no memory for a sample", s->shard);
+}
+
+static drt_status damaged(const sample *s, struct archive *a, const char *name, drt_error *err) {
+    const char *why = archive_error_string(a);
+    return drt_fail(err, DRT_EFORMAT, "%s: %s%s%s; copy the shard again", s->shard, name ? name : "", name ? ": " : "",
+                    why ? why : "it is damaged");
+}
+
+// The entry's bytes, malloc'ed.
+static drt_status load(const sample *s, struct archive *a, const char *name, int64_t size, int64_t most, char **out,
+                       drt_error *err) {
+    *out = NULL;
+    if (size > most)
+        return drt_fail(err, DRT_EFORMAT, "%s: %s has %lld bytes, more than the %lld allowed", s->shard, name,
+                        (long long)size, (long long)most);
+    char *bytes = malloc((size_t)size + 1);
+    if (!bytes) return no_memory(s, err);
+    int64_t done = 0;
+    while (done < size) {
+        la_ssize_t got = archive_read_data(a, bytes + done, (size_t)(size - done));
+        if (got <= 0) break;
+        done += got;
+    }
+    if (done == size) {
+        *out = bytes;
+        return DRT_OK;
+    }
+    free(bytes);
+    return damaged(s, a, name, err);
+}
+
+static drt_status add_picture(sample *s, struct archive *a, const char *name, int64_t size, drt_error *err) {
+    if (s->n == MOST_PICTURES)
+        return drt_fail(err, DRT_EFORMAT, "%s: sample %s has more than %d pictures", s->shard, s->key, MOST_PICTURES);
+    size_t room = (size_t)s->n + 1, path = strlen(s->shard) + strlen(name) + 2;
+    drt_held_picture *held = realloc(s->held, room * sizeof *held);
+    if (held) s->held = held;
+    char **names = held ? realloc(s->held_name, room * sizeof *names) : NULL;
+    if (names) s->held_name = names;
+    char *own = names ? malloc(path) : NULL, *bytes = NULL;
+    drt_status status = own ? DRT_OK : no_memory(s, err);
+    if (!status && s->load) status = load(s, a, name, size, MOST_SAMPLE, &bytes, err);
+    if (status) {
+        free(own);
+        return status;
+    }
+    snprintf(own, path, "%s/%s", s->shard, name);
+    s->held_name[s->n] = own;
+    s->held[s->n++] = (drt_held_picture){(unsigned char *)bytes, (size_t)size};
+    return DRT_OK;
+}
+
+// A caption becomes the JSON of a sample that has one.
+static drt_status add_caption(sample *s, char *caption, drt_error *err) {
+    drt_text text = {0};
+    drt_text_puts(&text, "{\"caption\": ");
+    drt_text_json(&text, caption);
+    drt_text_puts(&text, "}");
+    free(caption);
+    if (text.failed) {
+        drt_text_free(&text);
+        return no_memory(s, err);
+    }
+    free(s->json);
+    s->json = text.bytes;
+    s->size = text.size;
+    return DRT_OK;
+}
+
+static drt_status add_entry(sample *s, struct archive *a, const char *name, int64_t size, drt_error *err) {
+    size_t key = key_size(name);
+    const char *rest = name + key;
+    char *text = NULL;
+    if (!s->key && !(s->key = strndup(name, key))) return no_memory(s, err);
+    if (is_picture(rest)) return add_picture(s, a, name, size, err);
+    bool json = !strcmp(rest, ".json"), caption = !strcmp(rest, ".txt") || !strcmp(rest, ".caption");
+    if (!json && (!caption || s->has_json)) return DRT_OK;
+    drt_status status = load(s, a, name, size, MOST_TEXT, &text, err);
+    if (status) return status;
+    text[size] = 0;
+    if (caption) return add_caption(s, text, err);
+    free(s->json);
+    s->json = text;
+    s->size = (size_t)size;
+    s->has_json = true;
+    return DRT_OK;
+}
+
+static drt_record_source source_of(const sample *s, int32_t index) {
+    return (drt_record_source){.json = s->json ? s->json : "{}",
+                               .size = s->json ? s->size : 2,
+                               .folder = "",
+                               .index = index,
+                               .key = s->key,
+                               .held = s->held,
+                               .held_name = (const char *const *)s->held_name,
+                               .n_held = s->n};
+}
+
+// The next entry that belongs to a sample; its name and size. *name NULL: there is none.
+static drt_status next_entry(const sample *s, struct archive *a, const char **name, int64_t *size, drt_error *err) {
+    struct archive_entry *e;
+    *name = NULL;
+    for (;;) {
+        int got = archive_read_next_header(a, &e);
+        if (got == ARCHIVE_EOF) return DRT_OK;
+        if (got != ARCHIVE_OK && got != ARCHIVE_WARN) return damaged(s, a, NULL, err);
+        const char *path = archive_entry_pathname(e);
+        if (!path || archive_entry_filetype(e) != AE_IFREG || !key_size(path)) continue;
+        *name = path;
+        *size = archive_entry_size(e);
+        return *size >= 0 ? DRT_OK : damaged(s, a, path, err);
+    }
+}
+
+static struct archive *reader(void) {
+    struct archive *a = archive_read_new();
+    if (a && archive_read_support_format_tar(a) == ARCHIVE_OK) return a; // no filter: as it is
+    archive_read_free(a);
+    return NULL;
+}
+
+// ---- a shard's samples ---------------------------------------------------------------------------------------------
+
+typedef struct {
+    drt_index *x;
+    int file;
+    int64_t at; // of the sample's first header
+} walk;
+
+// The sample in *s ends before byte `end`.
+static drt_status close_sample(walk *w, sample *s, int64_t end, drt_error *err) {
+    if (!s->key) return DRT_OK;
+    size_t at = 0;
+    if (end - w->at > MOST_SAMPLE)
+        return drt_fail(err, DRT_EFORMAT, "%s: sample %s has %lld bytes, more than the %d allowed", s->shard, s->key,
+                        (long long)(end - w->at), MOST_SAMPLE);
+    drt_fact *fact = drt_index_add(w->x, err);
+    if (!fact) return DRT_ENOMEM;
+    fact->at = (uint64_t)w->at;
+    fact->size = (uint32_t)(end - w->at);
+    fact->file = w->file;
+    const drt_record_source from = source_of(s, w->x->n - 1);
+    drt_status status = drt_index_look(&from, fact, &at, err);
+    if (status == DRT_EFORMAT) drt_fail_in(err, "%s: %s.json: byte %zu", s->shard, s->key, at);
+    empty(s);
+    return status;
+}
+
+// Two blocks of zeros: without them the rest of the shard is lost, which libarchive does not mind.
+static drt_status check_end(const walk *w, const sample *s, drt_error *err) {
+    enum { MARK = 1024 };
+    static const char zeros[MARK];
+    char end[MARK];
+    uint64_t size = w->x->sources.file[w->file].size;
+    drt_status status = DRT_OK;
+    if (size >= MARK) status = drt_sources_read(&w->x->sources, w->file, size - MARK, end, MARK, err);
+    if (status || (size >= MARK && !memcmp(end, zeros, MARK))) return status;
+    return drt_fail(err, DRT_EFORMAT, "%s: it lacks its end mark, so it is cut off; copy the shard again", s->shard);
+}
+
+static drt_status read_shard(walk *w, struct archive *a, sample *s, drt_error *err) {
+    const drt_source *f = &w->x->sources.file[w->file];
+    for (;;) {
+        const char *name;
+        int64_t size;
+        drt_status status = next_entry(s, a, &name, &size, err);
+        if (status) return status;
+        if (!name) return close_sample(w, s, (int64_t)f->size, err);
+        int64_t at = archive_read_header_position(a);
+        // libarchive steps over a file's end in silence.
+        if (size > (int64_t)f->size || at + 512 > (int64_t)f->size - size)
+            return drt_fail(err, DRT_EFORMAT, "%s: the file ends inside %s; copy the shard again", s->shard, name);
+        if (s->key && (strlen(s->key) != key_size(name) || strncmp(s->key, name, key_size(name)))) {
+            status = close_sample(w, s, at, err);
+            if (status) return status;
+        }
+        if (!s->key) w->at = at;
+        status = add_entry(s, a, name, size, err);
+        if (status) return status;
+    }
+}
+
+drt_status drt_tar_index(drt_index *x, int file, drt_error *err) {
+    drt_source *f = &x->sources.file[file];
+    walk w = {.x = x, .file = file};
+    sample s = {.shard = f->path};
+    struct archive *a = reader();
+    f->first = x->n;
+    f->digest = 0;
+    drt_status status = a ? DRT_OK : no_memory(&s, err);
+    if (!status && archive_read_open_filename(a, f->path, BLOCK) != ARCHIVE_OK) status = damaged(&s, a, NULL, err);
+    if (!status) status = read_shard(&w, a, &s, err);
+    if (!status) status = check_end(&w, &s, err);
+    empty(&s);
+    archive_read_free(a);
+    return status;
+}
+
+// ---- one sample ----------------------------------------------------------------------------------------------------
+
+drt_status drt_tar_record(const void *bytes, size_t size, const char *shard, int32_t index, drt_record **out,
+                          char name[DRT_RECORD_NAME], drt_error *err) {
+    sample s = {.shard = shard, .load = true};
+    struct archive *a = reader();
+    size_t at = 0;
+    *out = NULL;
+    drt_record_name("", index, name);
+    drt_status status = a ? DRT_OK : no_memory(&s, err);
+    if (!status && archive_read_open_memory(a, bytes, size) != ARCHIVE_OK) status = damaged(&s, a, NULL, err);
+    for (;;) {
+        const char *entry = NULL;
+        int64_t length;
+        if (!status) status = next_entry(&s, a, &entry, &length, err);
+        // The shard may go on behind the sample, which is all that is wanted.
+        if (status || !entry || (s.key && (strlen(s.key) != key_size(entry) || strncmp(s.key, entry, key_size(entry)))))
+            break;
+        status = add_entry(&s, a, entry, length, err);
+    }
+    if (!status && !s.key) status = drt_fail(err, DRT_EFORMAT, "%s: no entry of a sample; it was changed", shard);
+    if (!status) {
+        const drt_record_source from = source_of(&s, index);
+        status = drt_record_parse(&from, out, &at, name, err);
+    }
+    empty(&s);
+    archive_read_free(a);
+    return status;
+}
