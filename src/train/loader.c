@@ -60,10 +60,8 @@ static drt_status look_up(const drt_loader *l, const drt_record *rec, drt_arena 
     const float **known = drt_arena_array(arena, s->images, sizeof *known);
     if (!key || !known) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
     for (int i = 0; i < s->images; i++) {
-        const drt_held_picture *held = rec->held ? &rec->held[i] : NULL;
-        drt_status status = held ? DRT_OK : drt_picture_key_of(rec->images[i], &key[i], err);
+        drt_status status = drt_picture_key_in(rec, i, &key[i], err);
         if (status) return status;
-        if (held) key[i] = drt_picture_key(held->bytes, held->size);
         known[i] = drt_features_find(l->store, key[i]);
     }
     s->key = key;
