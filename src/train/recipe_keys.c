@@ -110,7 +110,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     NUMBER(gps.tau_first, "2", 0, 1e6, DRT_KEY_ABOVE, "temperature of the first step"),
     NUMBER(gps.tau_last, "0.1", 0, 1e6, DRT_KEY_ABOVE, "of the last step, by a cosine; the model keeps it"),
     NUMBER(gps.hard_from, "0.5", 0, 1, 0, "rows are chosen after this share of the steps, mixed before; 1: never"),
-    CHOICE(gps.hard, "argmax", "argmax|assignment", "which rows: the largest of each place, or a best permutation"),
+    CHOICE(gps.hard, "assignment", "argmax|assignment", "which rows: the largest of each place, or a best permutation"),
     INT(gps.sweeps, "50", 1, 1 << 20, "of Sinkhorn's normalisation at most"),
     CHOICE(gps.gradient, "unrolled", "unrolled|implicit", "of the sweeps made, exact, or of their fixed point"),
     FLAG(gps.noise, "true", "Gumbel noise on the scores while training"),

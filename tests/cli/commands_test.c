@@ -185,7 +185,7 @@ static void trained(void **state) {
     eval_says(w, "eval @/permuted/model" EVAL, "\"order\": \"gps\"");
     eval_says(w, "eval @/permuted/model --order none" EVAL, "\"order\": \"none\"");
     says(w, "convert @/permuted/model @/permuted/bf16 --dtype bf16", 0, "read back and compared");
-    says(w, "inspect @/permuted/bf16", 0, "order      gps: 2 blocks of |argmax at temperature 0.1");
+    says(w, "inspect @/permuted/bf16", 0, "order      gps: 2 blocks of |assignment at temperature 0.1");
     says(w,
          "chat @/permuted/bf16 --image " PICTURE " --prompt x --max-new-tokens 1 --threads 1 --order-picture @/x.svg",
          0, "written: ");
