@@ -13,7 +13,8 @@
 //             process held before (of all cases in this run that have the same model)
 // Usage: build/bench/model [-s demo|small|ragged|slice]... [-t threads] [-n repeats] [-b: bf16] [-c: processor time]
 //                          [-q: without oneDNN's best of every shape] [-k: features of intact pictures are known, as
-//                          from the second round of an epoch on] [case]...
+//                          from the second round of an epoch on] [-p: a line for each shape of a product, m x k x n]
+//                          [case]...
 #include "common/products.h"
 #include "common/sizes.h"
 #include "common/timing.h"
@@ -31,7 +32,7 @@ static const char *const case_name[CASES] = {"vision", "stage1", "stage2", "guid
 
 typedef struct {
     int threads, repeats;
-    bool cpu, half, quick, known;
+    bool cpu, half, quick, known, shapes;
     bool wanted[CASES];
     drt_device *dev;
     drt_tape *tape;
@@ -72,8 +73,15 @@ static double of_best(const bench *b, const bench_log *log, double *most) {
     for (int i = 0; i < log->n; i++) {
         const bench_product *p = &log->at[i];
         if (p->seconds < 0.02 * log->seconds) continue;
-        double t = bench_best(p, b->threads, 3, b->cpu);
-        *most = fmax(*most, 2.0 * (double)p->m * (double)p->n * (double)p->k / t);
+        double t = bench_best(p, b->threads, 3, b->cpu), flops = 2.0 * (double)p->m * (double)p->n * (double)p->k;
+        *most = fmax(*most, flops / t);
+        if (b->shapes)
+            printf("{\"op\": \"product\", \"shape\": \"%lldx%lldx%lld\", \"turned\": \"%s%s\", \"dtype\": \"%s\", "
+                   "\"calls\": %lld, "
+                   "\"time\": %.3f, \"gflops\": %.1f, \"best\": %.1f}\n",
+                   (long long)p->m, (long long)p->k, (long long)p->n, p->ta ? "a" : "", p->tb ? "b" : "",
+                   drt_dtype_name(p->a), (long long)p->calls, p->seconds / log->seconds,
+                   1e-9 * flops * (double)p->calls / p->seconds, 1e-9 * flops / t);
         best += (double)p->calls * t;
         mine += p->seconds;
     }
@@ -186,6 +194,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "-c")) b.cpu = true;
         else if (!strcmp(argv[i], "-q")) b.quick = true;
         else if (!strcmp(argv[i], "-k")) b.known = true;
+        else if (!strcmp(argv[i], "-p")) b.shapes = true;
         else
             for (int k = 0; k < CASES; k++)
                 if (!strcmp(argv[i], case_name[k])) b.wanted[k] = true, cases++;

@@ -4,8 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-// A chunk of logits holds at most this many numbers; more rows are done chunk by chunk, and again in the backward.
-enum { CHUNK_NUMBERS = 1 << 21, CHUNK_ROWS = 64 };
+// So many logits are kept until the backward. More are done in chunks, and again in the backward. Products of 65 rows
+// with 32 000 classes run at 0.6 of the rate of 500 rows, and a vocabulary is a tenth of a small model's work.
+enum { KEPT_NUMBERS = 1 << 25, CHUNK_NUMBERS = 1 << 24, CHUNK_ROWS = 64 };
 
 static drt_tensor *scalar_new(drt_tape *t, double v, bool learns) {
     drt_tensor *y = drt_tensor_new(t, 1, 1, learns);
@@ -96,8 +97,10 @@ drt_tensor *drt_linear_cross_entropy(drt_tape *t, drt_tensor *x, drt_tensor *w, 
     drt_device *dev = drt_tape_device(t);
     int64_t rows = x->value.rows, classes = w->value.rows, chunk = CHUNK_NUMBERS / (classes ? classes : 1);
     if (chunk < CHUNK_ROWS) chunk = CHUNK_ROWS;
-    bool learns = x->needs_grad || w->needs_grad || (b && b->needs_grad), one = rows <= chunk;
-    if (one) chunk = rows ? rows : 1;
+    bool learns = x->needs_grad || w->needs_grad || (b && b->needs_grad);
+    bool one = rows <= chunk || rows * classes <= KEPT_NUMBERS;
+    int64_t chunks = one ? 1 : (rows + chunk - 1) / chunk;
+    chunk = rows ? (rows + chunks - 1) / chunks : 1; // equal ones
     drt_tensor *lse = drt_tensor_new(t, rows, 1, false), *loss = drt_tensor_new(t, rows, 1, false);
     drt_tensor *y = scalar_new(t, 0, learns);
     projection *c = drt_tape_alloc(t, 1, sizeof *c);
