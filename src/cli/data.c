@@ -20,7 +20,7 @@ static const char help[] = "drt data check DATA [--images DIR] [--model DIR] [--
                            "  check      reads every sample, decodes every picture, says by name what is wrong\n"
                            "  preview    samples as the model will see them, token by token\n"
                            "\n"
-                           "drt data check --help and drt data preview --help tell more.\n";
+                           "  --help     behind check or preview: more of it\n";
 
 static const char check_help[] =
     "drt data check DATA [--images DIR] [--model DIR] [--eval FILE,FILE] [--out DIR]\n"
