@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes folders under tests/golden/model that tools/golden_model.py does not: llava_{linear,mlp3,identity}, LLaVAs with
-the projectors that transformers lacks, and what PyTorch computes with them; llava_original, the weights of llava as the
+the projectors that transformers lacks, and what PyTorch computes with them; llava_gemma_scaled, as transformers 4 ran
+Gemma in LLaVA (it multiplied all rows by the root of the width, transformers 5 multiplies those of words); llava_original, the weights of llava as the
 original LLaVA's program saves them (pytorch_model.bin, the tower in a folder of its own), and llava_stage1, what its first
 stage saves (mm_projector.bin); tinyllava, those of llava_siglip_cut as TinyLLaVA Factory saves them.
 
@@ -9,11 +10,13 @@ stage saves (mm_projector.bin); tinyllava, those of llava_siglip_cut as TinyLLaV
 import json
 import os
 import shutil
+import types
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig, GemmaConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from golden_decoders import tamed
 from golden_model import OUT, llava_expected, randomize, write_folder
 
 
@@ -45,6 +48,25 @@ def projector(folder, name, layers, v, d):
     c = json.load(open(file))
     c["drt_projector"] = name
     json.dump(c, open(file, "w"), indent=2)
+    llava_expected(folder, model)
+
+
+def scaled_gemma(folder):
+    text = GemmaConfig(hidden_size=18, intermediate_size=23, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                       head_dim=6, vocab_size=33, max_position_embeddings=80)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(hidden_size=12, intermediate_size=9, num_hidden_layers=2, num_attention_heads=2,
+                                       image_size=11, patch_size=4), text_config=text, image_token_index=32)
+    model = tamed(randomize(LlavaForConditionalGeneration(config), 16), text)
+    file = os.path.join(write_folder(folder, model), "config.json")
+    c = json.load(open(file)) | {"drt_visual_scaled": True}
+    json.dump(c, open(file, "w"), indent=2)
+    plain = model.model.get_image_features
+
+    def features(*args, **more):
+        seen = plain(*args, **more).pooler_output
+        return types.SimpleNamespace(pooler_output=[x * text.hidden_size ** 0.5 for x in seen])
+    model.model.get_image_features = features
     llava_expected(folder, model)
 
 
@@ -122,6 +144,7 @@ def tinyllava():
 if __name__ == "__main__":
     original()
     tinyllava()
+    scaled_gemma("llava_gemma_scaled")
     projector("llava_linear", "linear", 1, 12, 8)
     projector("llava_mlp3", "mlp3x_gelu", 3, 12, 8)
     projector("llava_identity", "identity", 0, 8, 8)

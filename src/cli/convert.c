@@ -15,7 +15,7 @@ static const char help[] =
     "it says done. IN may be in any layout that drt reads, safetensors or pytorch_model.bin.\n"
     "\n"
     "  --layout hf       one folder for transformers: LlavaForConditionalGeneration, CLIPModel, ... (default)\n"
-    "  --layout llava    the original LLaVA's: names with mm_projector, the tower in OUT/vision_tower. Not for Gemma\n"
+    "  --layout llava    the original LLaVA's: names with mm_projector, the tower in OUT/vision_tower\n"
     "  --dtype T         type of the numbers (default: that of IN). f16 holds nothing above 65504, bf16 rounds to\n"
     "                    8 bits; what already is of the type stays the same to the last bit\n"
     "  --vision DIR      the vision tower of an original LLaVA whose config names it elsewhere\n"

@@ -147,6 +147,7 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
     rows_read(c, !strcmp(word(o, "vision_feature_select_strategy", "default"), "full"));
     if (!r->status) r->status = drt_scales_parse(c, word(o, "drt_s2_scales", ""), r->name, "drt_s2_scales", r->err);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
+    c->visual_scaled = c->language.words_scaled && truth(o, "drt_visual_scaled", false);
     projector_read(r, word(o, "drt_projector", "mlp2x_gelu"), "drt_projector", c);
     if (act(r, o, "projector_hidden_act", DRT_ACT_GELU) != DRT_ACT_GELU && !r->status)
         r->status = drt_fail(r->err, DRT_ECONFIG, "%s: projector_hidden_act must be gelu", r->name);
@@ -156,9 +157,7 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
 static void tinyllava_read(reader *r, const json_t *o, drt_model_config *c) {
     const char *feature = word(o, "vision_feature_select_strategy", "patch");
     halves_read(r, o, c);
-    if (c->language.family == DRT_GEMMA) // with transformers 4, which it is written for
-        refuse(r,
-               "TinyLLaVA multiplies the visual tokens of Gemma by the root of its width, too; this version does not");
+    c->visual_scaled = c->language.words_scaled; // it runs on transformers 4
     if (strcmp(feature, "patch") && strcmp(feature, "cls_patch"))
         refuse(r, "vision_feature_select_strategy \"%s\" is neither patch nor cls_patch", feature);
     rows_read(c, !strcmp(feature, "cls_patch"));

@@ -125,6 +125,8 @@ typedef struct {
     int image_token; // id of <image>; -1: the vocabulary has none
     drt_token_mixer order;
     bool pad; // image_aspect_ratio "pad" of an original LLaVA
+    // Visual tokens are multiplied as words are where the decoder scales these (Gemma): by programs on transformers 4
+    bool visual_scaled;
     // Original LLaVA: the folder or name of the vision tower; "": the tower is in the model's own folder and config.
     char tower[256];
     bool tower_inside; // its weights are those among the model's, its folder gives the sizes only

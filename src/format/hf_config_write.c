@@ -48,6 +48,7 @@ static void llava_write(const drt_model_config *c, drt_text *out) {
     char scales[64];
     drt_scales_name(scales, c);
     if (c->scales) drt_text_printf(out, ",\n  \"drt_s2_scales\": \"%s\"", scales);
+    if (c->visual_scaled) drt_text_puts(out, ",\n  \"drt_visual_scaled\": true");
     if (c->projector != 2) drt_text_printf(out, ",\n  \"drt_projector\": \"%s\"", projector);
 }
 

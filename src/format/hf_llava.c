@@ -1,13 +1,14 @@
 // config.json of the original LLaVA: the decoder's keys at the top, what LLaVA adds under names with mm_ in front.
 // Source: the released checkpoints and the training program's arguments; for decoders other than LLaMA, those of
-// LLaVA-NeXT (qwen), FastVLM (qwen2), MoE-LLaVA (qwen1_5, phi), LLaVA-Phi and LLaVA++ (phi with Phi-3).
+// LLaVA-NeXT (qwen, gemma), FastVLM (qwen2), MoE-LLaVA (qwen1_5, phi), LLaVA-Phi and LLaVA++ (phi with Phi-3).
 #include "format/hf_llava.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// model_type and class of the whole -> model_type of its decoder. Written is the first row of a decoder.
+// model_type and class of the whole -> model_type of its decoder, every family's. Written is the first row of a
+// decoder.
 static const struct {
     const char *type, *architecture, *decoder;
 } programs[] = {{"llava", "LlavaLlamaForCausalLM", "llama"},
@@ -16,6 +17,7 @@ static const struct {
                 {"llava_qwen", "LlavaQwenForCausalLM", "qwen2"},
                 {"llava_qwen2", "LlavaQwen2ForCausalLM", "qwen2"},
                 {"llava_qwen1_5", "LlavaQwen1_5ForCausalLM", "qwen2"},
+                {"llava_gemma", "LlavaGemmaForCausalLM", "gemma"},
                 {"llava_phi", "LlavaPhiForCausalLM", "phi"},
                 {"llava_phi", "LlavaPhiForCausalLM", "phi3"},
                 {"llava_phi3", "LlavaPhi3ForCausalLM", "phi3"}};
@@ -99,6 +101,7 @@ drt_status drt_original_llava_parse(drt_model_config *c, const json_t *o, const 
     drt_status status = drt_model_config_parse(c, text, name, err);
     free(text);
     c->kind = DRT_MODEL_LLAVA;
+    c->visual_scaled = c->language.words_scaled; // the programs of this layout run on transformers 4
     return status ? status : keys_read(c, o, name, err);
 }
 
@@ -112,21 +115,16 @@ drt_status drt_original_llava_write(const drt_model_config *c, const char *tower
         return drt_fail(err, DRT_ECONFIG,
                         "the original LLaVA layout cannot say that the first patch of a picture is left out; "
                         "llava-hf can");
+    if (c->language.words_scaled && !c->visual_scaled)
+        return drt_fail(err, DRT_ECONFIG,
+                        "in the original LLaVA layout visual tokens are multiplied by the root of Gemma's width, as "
+                        "words are, and this model is not run so; llava-hf can hold it");
     drt_model_config_write(&decoder, dtype, &text);
     json_t *o = text.failed ? NULL : json_loadb(text.bytes, text.size, 0, NULL);
     drt_text_free(&text);
     const char *kind = word(o, "model_type", "");
     int is = 0;
     while (is < PROGRAMS && strcmp(kind, programs[is].decoder)) is++;
-    if (o && is == PROGRAMS) {
-        // transformers 4 multiplied visual tokens by Gemma's root of the width, too, transformers 5 does not.
-        drt_status status = drt_fail(err, DRT_ECONFIG,
-                                     "the original LLaVA layout does not say how %s takes visual tokens; it holds "
-                                     "llama, mistral, qwen2, phi3 and phi decoders",
-                                     kind);
-        json_decref(o);
-        return status;
-    }
     drt_projector_name(projector, c->projector);
     json_t *more = json_pack("{s:[s],s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:s,s:b,s:b,s:b,s:s}", "architectures",
                              o ? programs[is].architecture : "", "model_type", o ? programs[is].type : "",

@@ -62,6 +62,7 @@ static void put_config(report *r, const drt_model_config *c) {
                                         : "");
     }
     if (drt_has_decoder(c)) drt_text_puts(t, "decoder    "), put_decoder(t, &c->language), drt_text_puts(t, "\n");
+    if (c->visual_scaled) drt_text_puts(t, "visual     multiplied as words are, as by programs on transformers 4\n");
 }
 
 // ---- the weights ---------------------------------------------------------------------------------------------------

@@ -276,14 +276,15 @@ drt_tensor *drt_splice_rows(drt_tape *t, const drt_model *m, const drt_splice *s
         return NULL;
     }
     float scale = drt_word_scale(&m->language), *scales = NULL;
-    if (scale != 1) {
-        scales = drt_tape_alloc(t, words, sizeof *scales);
+    if (scale != 1) { // of words and, as the case may be, of visual tokens
+        const int64_t most = words > seen ? words : seen;
+        scales = drt_tape_alloc(t, most, sizeof *scales);
         if (!scales) return NULL;
-        for (int64_t i = 0; i < words; i++) scales[i] = scale;
+        for (int64_t i = 0; i < most; i++) scales[i] = scale;
     }
     drt_rows sources[3] = {{&m->language.embedding->tensor, word_to, word, scales, words}};
     int n = 1;
-    if (seen) sources[n++] = (drt_rows){visual, seen_to, seen_from, NULL, seen};
+    if (seen) sources[n++] = (drt_rows){visual, seen_to, seen_from, m->config.visual_scaled ? scales : NULL, seen};
     if (directed) sources[n++] = (drt_rows){&m->extra.token->tensor, drt_to, zero, NULL, directed};
     return drt_gather(t, s->rows, m->config.language.width, true, sources, n);
 }

@@ -39,6 +39,17 @@ static void projectors(void **state) {
     (void)state;
     parity("model/llava_linear"), parity("model/llava_mlp3"), parity("model/llava_identity");
 }
+static void gemma_of_transformers_4(void **state) {
+    static const char folder[] = "model/llava_gemma_scaled";
+    rig r;
+    (void)state;
+    parity(folder);
+    rig_open(&r, folder, "model/llava_gemma_scaled/expected.safetensors", "cpu", 4, everything);
+    rig_pack(&r, 0, r.samples);
+    r.m->config.visual_scaled = false;
+    check(rig_logit_gap(&r) > 1e-2);
+    rig_close(&r);
+}
 static void llava_siglip(void **state) {
     (void)state;
     parity("model/llava_siglip"), parity("model/llava_siglip_bare"), parity("model/llava_siglip_cut");
@@ -54,7 +65,7 @@ static void llama_tied(void **state) { (void)state, parity("model/llama_tied"); 
 static void greedy(void **state) {
     static const char *const folders[] = {"llava",          "llava_old",    "llava_linear",      "llava_mlp3",
                                           "llava_identity", "llava_siglip", "llava_siglip_bare", "llava_siglip_cut",
-                                          "llava_s2",       "llava_s2_b"};
+                                          "llava_s2",       "llava_s2_b",   "llava_gemma_scaled"};
     (void)state;
     for (size_t i = 0; i < 2 * sizeof folders / sizeof *folders; i++) {
         rig r;
@@ -189,10 +200,19 @@ static void transformers_reads_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llava),        cmocka_unit_test(llava_old_names), cmocka_unit_test(projectors),
-        cmocka_unit_test(llava_siglip), cmocka_unit_test(llava_scales),    cmocka_unit_test(greedy),
-        cmocka_unit_test(llama),        cmocka_unit_test(llama_tied),      cmocka_unit_test(ways_agree),
-        cmocka_unit_test(cut_steps),    cmocka_unit_test(saved_and_read),  cmocka_unit_test(transformers_reads_it),
+        cmocka_unit_test(llava),
+        cmocka_unit_test(llava_old_names),
+        cmocka_unit_test(projectors),
+        cmocka_unit_test(gemma_of_transformers_4),
+        cmocka_unit_test(llava_siglip),
+        cmocka_unit_test(llava_scales),
+        cmocka_unit_test(greedy),
+        cmocka_unit_test(llama),
+        cmocka_unit_test(llama_tied),
+        cmocka_unit_test(ways_agree),
+        cmocka_unit_test(cut_steps),
+        cmocka_unit_test(saved_and_read),
+        cmocka_unit_test(transformers_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
