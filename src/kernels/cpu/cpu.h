@@ -15,6 +15,7 @@ typedef struct {
         float *data; // 64-byte aligned; grows, never shrinks
         size_t floats;
     } scratch, expanded;
+    bool compiled;           // oneDNN has made all its kernels of f32 products
     drt_bf16_products *bf16; // NULL: bf16 is multiplied in f32, from expanded copies
 } drt_cpu_state;
 

@@ -122,6 +122,19 @@ bool drt_cpu_product_fits(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat 
     return false;
 }
 
+// dnnl_sgemm compiles one set of kernels for a column, one for few rows, one for the rest, each when it first meets
+// such a product. All with the first product, so that no later step waits for it.
+static void compile(drt_cpu_state *state) {
+    const float x[16] = {0};
+    float y[64];
+    if (!state->compiled) {
+        dnnl_sgemm('N', 'N', 1, 1, 1, 1.0f, x, 1, x, 1, 0.0f, y, 1);
+        dnnl_sgemm('N', 'N', 2, 8, 2, 1.0f, x, 2, x, 8, 0.0f, y, 8);
+        dnnl_sgemm('N', 'T', 2, 8, 2, 1.0f, x, 2, x, 2, 0.0f, y, 8);
+    }
+    state->compiled = true;
+}
+
 void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
     int64_t m = c.rows, k = ta ? a.rows : a.cols, n = c.cols;
     if (!m || !n) return;
@@ -134,6 +147,7 @@ void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
     if (p.cut_k > 1 && !(p.partial = drt_cpu_scratch(dev, (size_t)(p.cut_k * m * n)))) return;
     int before = omp_get_max_threads();
     omp_set_num_threads(1);
+    compile(dev->state);
     drt_cpu_each(dev, p.blocks * p.cut_m * p.cut_n * p.cut_k, multiply, &p);
     omp_set_num_threads(before);
     if (p.partial) drt_cpu_rows(dev, m, n * p.cut_k, add_partial, &p);
