@@ -157,7 +157,8 @@ typedef struct {
 
 // Trains as the YAML file `recipe` says (NULL: defaults only), changed by `overrides` ("lr=1e-4", [n]; `drt train
 // --help` lists the keys). The run folder (key out) receives the log, checkpoints and model/, which drt_assistant_open
-// opens. "checkpoint.resume=true" goes on where an earlier run stopped, bit for bit. hooks and result may be NULL.
+// opens. "checkpoint.resume=true" goes on where an earlier run stopped, bit for bit. The run is entered in a history of
+// runs (out/runs.sqlite, or as $DRT_RUNS or the key log.history names it; "none": in none). hooks and result may be NULL.
 drt_status drt_train(const char *recipe, const char *const *overrides, int n, const drt_training_hooks *hooks,
                      drt_training_result *result, drt_error *err);
 

@@ -1,5 +1,7 @@
 #include "train/history_diff.h"
 
+#include "train/run_log.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,11 +82,6 @@ static bool compare_facts(drt_history_difference *d, const drt_history_run *a, c
     return ok;
 }
 
-static bool is_cost(const char *name) {
-    static const char *const costs[] = {"seconds", "flops", "memory", "rows", "tokens_per_second"};
-    return drt_place_of(name, costs, sizeof costs / sizeof *costs) < (int)(sizeof costs / sizeof *costs);
-}
-
 static void put_number(const drt_history_metric *m, char out[32]) {
     if (!m) snprintf(out, 32, "-");
     else snprintf(out, 32, isnan(m->last) ? "NaN" : "%.6g", m->last);
@@ -94,13 +91,13 @@ static bool compare_metrics(drt_history_difference *d, const drt_history_run *a,
     char x[32], y[32];
     bool ok = true;
     for (int i = 0; i < a->metrics; i++) {
-        if (is_cost(a->metric[i].name)) continue;
+        if (drt_log_is_cost(a->metric[i].name)) continue;
         put_number(&a->metric[i], x);
         put_number(drt_history_metric_find(b, a->metric[i].name), y);
         ok &= add(d, DRT_DIFFERENT_METRIC, a->metric[i].name, x, y);
     }
     for (int i = 0; i < b->metrics; i++) {
-        if (is_cost(b->metric[i].name) || drt_history_metric_find(a, b->metric[i].name)) continue;
+        if (drt_log_is_cost(b->metric[i].name) || drt_history_metric_find(a, b->metric[i].name)) continue;
         put_number(&b->metric[i], y);
         ok &= add(d, DRT_DIFFERENT_METRIC, b->metric[i].name, "-", y);
     }

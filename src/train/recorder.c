@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "train/history.h"
+#include "train/run_log.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -96,7 +97,7 @@ void drt_recorder_listen(void *user, int64_t step, int n, const char *const *nam
     if (!rec->events) return;
     for (int i = 0; i < n; i++) {
         char tag[80];
-        snprintf(tag, sizeof tag, "%s", names[i]);
+        snprintf(tag, sizeof tag, "%s%s", drt_log_is_cost(names[i]) ? "cost/" : "", names[i]);
         char *dot = strchr(tag, '.');
         if (dot) *dot = '/';
         drt_event_scalar(rec->events, tag, values[i]);

@@ -25,7 +25,7 @@ typedef struct drt_recorder drt_recorder;
 drt_recorder *drt_recorder_open(const drt_recipe *r, const drt_recorder_facts *facts,
                                 void (*say)(void *user, const char *line), void *user);
 // A drt_log_listener; rec: the recorder. "loss.language" is loss/language in TensorBoard, which groups by what stands
-// in front of the slash.
+// in front of the slash; what a step takes is under cost/.
 void drt_recorder_listen(void *rec, int64_t step, int n, const char *const *names, const double *values);
 // Before the optimizer's next step, where this one is due for it (log.histograms): for every part that learns, a
 // histogram of the gradient norms of its tensors, gradient/PART, and the norm of all of them, gradient_norm/PART.

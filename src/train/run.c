@@ -300,7 +300,7 @@ static drt_status one_step(run *u, drt_error *err) {
     double start = drt_clock();
     u->counted = u->t.count.flops;
     drt_status status = drt_training_measure(&u->t, u->step, &report, err);
-    if (status == DRT_ENUMERIC && err) drt_guard_keep(&u->t, u->r->out, u->step, err);
+    if (status == DRT_ENUMERIC) drt_guard_keep(&u->t, u->r->out, u->step, err);
     if (!status) status = drt_guard_judge(&u->guard, &u->t, u->step, &report, &spike, err);
     if (!status) status = drt_training_update(&u->t, u->step, &report, err);
     if (!status) {
@@ -413,13 +413,15 @@ static drt_status finish(run *u, drt_error *err) {
 drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_run_result *result, drt_error *err) {
     run u = {.r = r, .hooks = hooks};
     double start = drt_clock();
+    drt_error own = {0};
+    if (!err) err = &own; // the history wants the reason
     drt_status status = open_all(&u, err);
     if (!status) status = steps_run(&u, err);
     if (u.t.m) u.weights = drt_params_learned(u.t.m->params);
     if (!status) status = finish(&u, err);
     const char *state = !status ? "finished" : status == DRT_ESTOP ? "stopped" : "failed";
     const char *done = *u.early ? u.early : u.end < u.t.steps ? "train.stop" : "all steps are done";
-    drt_recorder_close(u.recorder, state, !status ? done : err ? err->text : "", u.weights);
+    drt_recorder_close(u.recorder, state, !status ? done : err->text, u.weights);
     if (result) {
         *result = (drt_run_result){.steps = u.step, .loss = u.loss, .seconds = drt_clock() - start};
         if (u.t.loader) {

@@ -213,6 +213,12 @@ drt_status drt_log_end(drt_log *log, drt_error *err) {
     return status;
 }
 
+bool drt_log_is_cost(const char *name) {
+    static const char *const costs[] = {"seconds", "flops", "memory", "rows", "tokens_per_second"};
+    enum { COSTS = sizeof costs / sizeof *costs };
+    return drt_place_of(name, costs, COSTS) < COSTS;
+}
+
 int64_t drt_peak_memory(void) {
     struct rusage usage;
     return getrusage(RUSAGE_SELF, &usage) ? 0 : (int64_t)usage.ru_maxrss * 1024;

@@ -70,6 +70,7 @@ typedef struct {
 } drt_log_screen;
 void drt_log_terminal(void *user, const drt_log_view *view);
 
-int64_t drt_peak_memory(void); // most bytes of memory this process ever held
+bool drt_log_is_cost(const char *name); // seconds, memory, ...: what a step takes, not what it learns
+int64_t drt_peak_memory(void);          // most bytes of memory this process ever held
 
 #endif
