@@ -23,7 +23,7 @@ from golden_model import IGNORE, IMAGE, OUT, drt_name, expand, image_rows, pictu
 from golden_vision import S2, s2
 
 torch.set_num_threads(1)
-SEEING = ("llava_siglip", "llava_siglip_bare", "llava_siglip_cut", *S2,
+SEEING = ("llava_old", "llava_siglip", "llava_siglip_bare", "llava_siglip_cut", *S2,
           *(f"../decoders/llava_{d}{size}" for d in ("gemma", "qwen2", "phi3", "phi") for size in ("", "_b")))
 PAIRS = {"clip": CLIPModel, "clip_odd": CLIPModel, "siglip": SiglipModel, "siglip_odd": SiglipModel}
 
