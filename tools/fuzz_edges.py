@@ -114,6 +114,7 @@ def dataset():
     for at in (7, 8, 60, len(sample) - 2):
         put("dataset", f"cut-{at}", sample[:at])
     put("dataset", "escape-cut", sample[:8] + b"\\")
+    put("dataset", "no-text", b'[{"conversations":[{"from":"human"},{"value":""}],"image":[1]}]')
 
 
 def labels(version=1, side=1, wide=2, words=4, pictures=1, size=24, mark=0.5, ends=(3, 13, 17, 24), word=3, score=0x3900):
@@ -152,6 +153,7 @@ def indices():
                          ("version", {"version": 2}), ("changed", {"changed": 6}), ("sketch", {"sketch": 8})):
         put("index", name, index(**change))
     put("index", "cut", index()[:40])
+    put("index", "list-spaces", b"\0" + b" " * 7)
     for name, text in (("list", '{"id": "a"}\n'), ("list-number", '{"sample": 1}'), ("list-digest", '{"quarantine": 1, "digest": "x"}'),
                        ("list-cut", '{"id": "'), ("list-blank", "\n \n"), ("list-large", '{"sample": 99999999999999999999999}')):
         put("index", name, b"\0" + text.encode())

@@ -66,14 +66,17 @@ static drt_status check_pictures(const drt_record *r, drt_image_check how, drt_e
     return bad;
 }
 
-// An upper bound of the rows in front of the first trained token, without a tokenizer: two for every byte of text.
-static int64_t most_prompt_rows(const drt_dataset_options *o, const drt_fact *f) {
-    const drt_template *t = o->how;
-    const char *const parts[] = {t->system_before, t->system,    t->system_after, t->human_first,
-                                 t->human_end,     t->assistant, t->gap};
-    int64_t bytes = f->prompt;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) bytes += parts[i] ? (int64_t)strlen(parts[i]) : 0;
-    return 1 + 2 * bytes + (int64_t)f->images * (o->rows->image_rows + 2);
+// Rows that the template takes in front of the first answer, its human turn left out.
+static drt_status fixed_rows(const drt_dataset_options *o, int64_t *out, drt_error *err) {
+    const drt_turn turns[] = {{true, "x"}, {false, "x"}};
+    drt_encoded e;
+    *out = 0;
+    if (!o->rows) return DRT_OK;
+    drt_status bad = drt_conversation_encode(o->how, o->rows->tokenizer, turns, 2, 0, &e, err);
+    if (bad) return bad;
+    *out = e.prompt;
+    drt_encoded_free(&e);
+    return DRT_OK;
 }
 
 static drt_status check_trained(const drt_dataset_options *o, const drt_record *r, drt_error *err) {
@@ -95,12 +98,23 @@ static drt_status check_trained(const drt_dataset_options *o, const drt_record *
 
 typedef struct {
     const drt_dataset_options *o;
+    int64_t fixed;     // fixed_rows
     bool all_pictures; // the index does not know of the pictures what is asked
     const bool *out;   // [samples] quarantined
     char **reason;     // [samples] why a sample is bad, NULL for the good ones
     int32_t at;        // the first sample with a fault that no skipping mends ...
     drt_error fault;   // ... and that fault
 } findings;
+
+// Whether the context may end before the first answer. A token has a byte of text at least, but for a mark in front of
+// each stretch; where normalisation makes a text longer, the step that wants the sample will say so.
+static bool may_be_long(const findings *f, const drt_fact *fact) {
+    const drt_dataset_rows *rows = f->o->rows;
+    enum { MARKS = 4 };
+    if (!rows) return false;
+    return f->fixed + fact->prompt + (int64_t)fact->images * (rows->image_rows + MARKS) + MARKS >=
+           rows->context - rows->spare;
+}
 
 // Whether a picture check that the index tells of answers for the one that is asked.
 static bool pictures_known(const drt_index *x, drt_image_check asked, uint64_t folder) {
@@ -115,7 +129,7 @@ static drt_status check_sample(drt_dataset *ds, int32_t i, const findings *f, dr
     uint32_t no = DRT_FACT_BAD | (o->how && o->how->caption ? DRT_FACT_NO_CAPTION : 0);
     bool pictures =
         o->images != DRT_IMAGES_IGNORE && fact->images && (f->all_pictures || fact->flags & DRT_FACT_PICTURE);
-    bool rows = o->rows && most_prompt_rows(o, fact) >= o->rows->context - o->rows->spare;
+    bool rows = may_be_long(f, fact);
     if (!(fact->flags & no) && !pictures && !rows) return DRT_OK;
     char name[DRT_RECORD_NAME];
     drt_record *r = NULL;
@@ -247,6 +261,7 @@ static drt_status choose(drt_dataset *ds, findings *f, bool *out, drt_progress *
     if (!status && o->quarantine)
         drt_text_printf(&ds->notes, "%s: %d samples in quarantine are left out\n", o->quarantine, ds->quarantined);
     f->all_pictures = !pictures_known(&ds->index, o->images, folder_digest(ds));
+    if (!status) status = fixed_rows(o, &f->fixed, err);
     if (!status) status = check_all(ds, progress, f, err);
     if (!status) keep_index(ds, f);
     return status ? status : settle(ds, f, err);

@@ -123,6 +123,12 @@ static drt_status find_ids(reader *q, drt_error *err) {
     return status;
 }
 
+static bool is_blank(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return false;
+    return true;
+}
+
 drt_status drt_quarantine_parse(const char *text, size_t size, const char *name, const drt_index *x, bool *out,
                                 int32_t *n, drt_error *err) {
     reader q = {.x = x, .out = out, .n = n};
@@ -134,7 +140,7 @@ drt_status drt_quarantine_parse(const char *text, size_t size, const char *name,
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t length = (size_t)((stop ? stop : end) - at);
         line l;
-        bool blank = strspn(at, " \t\r") >= length;
+        bool blank = is_blank(at, length);
         if (!blank && !read_line(at, length, &l))
             status = drt_fail(err, DRT_EFORMAT, "not an object with a \"sample\" or an \"id\"");
         else if (!blank) status = use_line(&q, &l, err);

@@ -16,14 +16,23 @@ drt_status drt_image_check_size(int64_t width, int64_t height, int64_t most, drt
     return DRT_OK;
 }
 
-drt_status drt_image_new(drt_image *image, int width, int height, drt_error *err) {
+static drt_status allocate(drt_image *image, int width, int height, bool black, drt_error *err) {
     *image = (drt_image){0};
     drt_status status = drt_image_check_size(width, height, DRT_IMAGE_MOST_PIXELS, err);
     if (status) return status;
-    uint8_t *rgb = calloc((size_t)width * (size_t)height, 3);
+    size_t pixels = (size_t)width * (size_t)height;
+    uint8_t *rgb = black ? calloc(pixels, 3) : malloc(3 * pixels);
     if (!rgb) return drt_fail(err, DRT_ENOMEM, "no memory for a picture of %d x %d pixels", width, height);
     *image = (drt_image){width, height, rgb};
     return DRT_OK;
+}
+
+drt_status drt_image_new(drt_image *image, int width, int height, drt_error *err) {
+    return allocate(image, width, height, true, err);
+}
+
+drt_status drt_image_room(drt_image *image, int width, int height, drt_error *err) {
+    return allocate(image, width, height, false, err);
 }
 
 void drt_image_free(drt_image *image) {

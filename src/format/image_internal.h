@@ -11,6 +11,9 @@
 // DRT_OK, DRT_EARG (a side below 1) or DRT_ENOMEM (more than `most` pixels).
 drt_status drt_image_check_size(int64_t width, int64_t height, int64_t most, drt_error *err);
 
+// drt_image_new for who writes every pixel: not black.
+drt_status drt_image_room(drt_image *image, int width, int height, drt_error *err);
+
 // Decoders of one format. They check the header's size against most_pixels before they allocate the picture. When one
 // fails, *image may already hold pixels: the caller frees it. *health is zeroed by the caller.
 drt_status drt_image_decode_png(drt_image *image, const unsigned char *bytes, size_t size, int64_t most_pixels,

@@ -119,7 +119,7 @@ static drt_status read_all(reader *r, drt_error *err) {
     // Pillow's choices, spelled out: the exact integer transform, and chroma that is interpolated.
     r->jpeg.dct_method = JDCT_ISLOW;
     r->jpeg.do_fancy_upsampling = TRUE;
-    status = drt_image_new(r->image, (int)r->jpeg.image_width, (int)r->jpeg.image_height, err);
+    status = drt_image_room(r->image, (int)r->jpeg.image_width, (int)r->jpeg.image_height, err);
     if (status) return status;
     jpeg_start_decompress(&r->jpeg);
     size_t stride = 3 * (size_t)r->image->width;

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { CELLS = 9, SAMPLES = 16, FLAT = 10, GREYS = 10, SHAPE = 15 };
+enum { CELLS = 9, SAMPLES = 8, FLAT = 10, GREYS = 10, SHAPE = 15 };
 
 // Mean brightness (0 to 1000 * 255) of a cell, from at most SAMPLES x SAMPLES pixels evenly over it.
 static int cell_mean(const drt_image *m, int cx, int cy) {

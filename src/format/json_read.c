@@ -155,6 +155,7 @@ static char *put_utf8(char *out, int c) {
 }
 
 size_t drt_json_decode(const drt_json_text *text, char *out) {
+    if (!text->size) return 0;
     const char *p = text->bytes, *end = p + text->size;
     char *to = out;
     while (p < end) {

@@ -40,7 +40,9 @@ static drt_status dataset_split(const char *json, size_t size, size_t step, data
 }
 
 // jansson refuses numbers that do not fit and levels beyond 2048; of the two, this reader refuses more levels only.
+// jansson also takes a byte 0 for the end of the text.
 static void dataset_compare(const char *json, size_t size) {
+    if (size && memchr(json, 0, size)) return;
     drt_json_reader r = {.at = json, .end = json + size};
     json_error_t why;
     json_t *tree = json_loadb(json, size, JSON_ALLOW_NUL | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &why);
