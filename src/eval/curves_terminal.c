@@ -104,7 +104,7 @@ void drt_curves_terminal(const drt_curve *curves, int n, const drt_curve_options
     char first[24], last[24];
     snprintf(first, sizeof first, "%.6g", p.log_x ? pow(10, p.x0) : p.x0);
     snprintf(last, sizeof last, "%.6g", p.log_x ? pow(10, p.x1) : p.x1);
-    drt_text_printf(out, "%10s  %s%*s  %s\n", "", first, p.columns - (int)strlen(first), last,
+    drt_text_printf(out, "%10s  %s%*s%s%s\n", "", first, p.columns - (int)strlen(first), last, o->x_label ? "  " : "",
                     o->x_label ? o->x_label : "");
     for (int i = 0; i < n; i++)
         if (curves[i].name && n > 1)

@@ -206,10 +206,11 @@ drt_status drt_log_end(drt_log *log, drt_error *err) {
     drt_status status = written ? write_line(log, err) : DRT_OK;
     if (written && !status && log->listener) tell_listener(log);
     measure_pace(log);
+    bool again = log->view.step == log->step; // a second line of one step, of its validation, is no step
     log->view.step = log->step;
     log->view.names = (const char *const *)log->names;
     log->view.losses = log->means;
-    if (log->report) log->report(log->user, &log->view);
+    if (log->report && !again) log->report(log->user, &log->view);
     return status;
 }
 

@@ -142,11 +142,42 @@ static void colours_and_names(void **state) {
     free(svg);
 }
 
+// Eight dots by eight: a diagonal of them; a point that is no number leaves a gap in nothing but the data.
+static void dots_on_a_terminal(void **state) {
+    (void)state;
+    const double x[] = {0, 1, 3, 5, 7}, y[] = {0, 1, NAN, 5, 7}, far[] = {0, 0, 0, 0, 14};
+    const drt_curve line = {.name = "a", .n = 5, .x = x, .y = y},
+                    two[] = {line, {.name = "b", .n = 5, .x = x, .y = far}};
+    drt_text t = {0};
+    drt_curves_terminal(&line, 1, &(drt_curve_options){.title = "t", .width = 4, .height = 2}, &t);
+    assert_string_equal(t.bytes, "            t\n"
+                                 "         7 ┤  ⡠⠊\n"
+                                 "         0 ┤⡠⠊  \n"
+                                 "            0  7\n");
+    t.size = 0;
+    drt_curves_terminal(two, 2, &(drt_curve_options){.x_label = "step", .width = 4, .height = 2}, &t);
+    assert_non_null(strstr(t.bytes, "        14 ┤"));
+    assert_non_null(strstr(t.bytes, "0  7  step\n"));
+    assert_non_null(strstr(t.bytes, "\033[34m━━\033[0m a\n"));
+    assert_non_null(strstr(t.bytes, "\033[33m━━\033[0m b\n"));
+    t.size = 0;
+    drt_curves_terminal(&(drt_curve){.name = "a"}, 1, &(drt_curve_options){0}, &t);
+    assert_string_equal(t.bytes, "no data yet\n");
+    t.size = 0; // a single value, in a plot of the usual size
+    drt_curves_terminal(&(drt_curve){.n = 1, .x = x, .y = y}, 1, &(drt_curve_options){0}, &t);
+    assert_non_null(strstr(t.bytes, "┤"));
+    drt_text_free(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(points_stand_where_they_belong), cmocka_unit_test(logarithmic_axis_spreads_decades),
-        cmocka_unit_test(smoothing_keeps_the_raw_line),   cmocka_unit_test(long_series_are_thinned_but_keep_extremes),
-        cmocka_unit_test(any_data_give_a_chart),          cmocka_unit_test(colours_and_names),
+        cmocka_unit_test(points_stand_where_they_belong),
+        cmocka_unit_test(logarithmic_axis_spreads_decades),
+        cmocka_unit_test(smoothing_keeps_the_raw_line),
+        cmocka_unit_test(long_series_are_thinned_but_keep_extremes),
+        cmocka_unit_test(any_data_give_a_chart),
+        cmocka_unit_test(colours_and_names),
+        cmocka_unit_test(dots_on_a_terminal),
     };
     return cmocka_run_group_tests_name("curves", tests, NULL, NULL);
 }
