@@ -24,9 +24,45 @@ static const char help[] =
     "\n"
     "  drt merge models/llava out/run/adapter models/mine\n";
 
-// Some rows of words, and a picture of noise where the model sees: what follows, [vocab]. malloc'ed; NULL after a
+// The patches of a picture of noise, malloc'ed.
+static float *noise(const drt_model *m, drt_rng *r, drt_error *err) {
+    const drt_tower *v = &m->config.vision;
+    int64_t size = (int64_t)drt_views(&m->config) * drt_patches(v) * 3 * v->patch * v->patch;
+    float *pixels = malloc((size_t)size * sizeof *pixels);
+    if (!pixels) drt_fail(err, DRT_ENOMEM, "no memory for a picture");
+    for (int64_t i = 0; pixels && i < size; i++) pixels[i] = (float)drt_rng_normal(r);
+    return pixels;
+}
+
+// Of two towers: a picture of noise and some words in the joint space, [2 * *size]. malloc'ed; NULL after a failure.
+static float *embeddings_of(const drt_model *m, drt_tape *tape, int *size, drt_error *err) {
+    const drt_tower *v = &m->config.vision, *c = &m->config.text;
+    int32_t id[2048], offsets[2] = {0, c->positions < 2048 ? c->positions : 2048};
+    drt_rng r;
+    drt_rng_init(&r, 1, 2);
+    float *pixels = noise(m, &r, err), *out = NULL;
+    if (!pixels) return NULL;
+    for (int i = 0; i < offsets[1]; i++) id[i] = (int32_t)drt_rng_below(&r, (uint64_t)c->vocab);
+    if (c->family->causal) id[offsets[1] - 1] = c->eos;
+    drt_tape_begin(tape, false);
+    drt_mat patches = drt_mat_f32(pixels, drt_patches(v), 3LL * v->patch * v->patch);
+    drt_tensor *seen = drt_image_embedding(tape, m, drt_vision_hidden(tape, &m->vision, patches, -1, false)),
+               *read = drt_text_embedding(tape, m, id, offsets, 1, false);
+    if (!drt_tape_failed(tape, err)) {
+        *size = (int)seen->value.cols;
+        out = malloc(2 * (size_t)*size * sizeof *out);
+        if (!out) drt_fail(err, DRT_ENOMEM, "no memory for embeddings");
+    }
+    for (int i = 0; out && i < 2; i++)
+        memcpy(out + i * *size, (i ? read : seen)->value.data, (size_t)*size * sizeof *out);
+    if (out) *size *= 2;
+    free(pixels);
+    return out;
+}
+
+// Some rows of words, and a picture of noise where the model sees: what follows, [*size]. malloc'ed; NULL after a
 // failure.
-static float *logits_of(const drt_model *m, drt_tape *tape, drt_error *err) {
+static float *logits_of(const drt_model *m, drt_tape *tape, int *size, drt_error *err) {
     enum { WORDS = 12 };
     int32_t id[WORDS + 1];
     int n = 0, vocab = m->config.language.vocab;
@@ -34,19 +70,15 @@ static float *logits_of(const drt_model *m, drt_tape *tape, drt_error *err) {
     drt_session *s = NULL;
     drt_mat y;
     drt_rng r;
+    if (m->config.kind == DRT_MODEL_CLIP) return embeddings_of(m, tape, size, err);
+    *size = vocab;
     drt_rng_init(&r, 1, 2);
     drt_status status = DRT_OK;
     for (int i = 0; i < WORDS; i++) {
         if (i == WORDS / 2 && m->config.kind == DRT_MODEL_LLAVA) id[n++] = DRT_IMAGE_TOKEN;
         id[n++] = (int32_t)drt_rng_below(&r, (uint64_t)vocab);
     }
-    if (m->config.kind == DRT_MODEL_LLAVA) {
-        const drt_tower *v = &m->config.vision;
-        int64_t size = (int64_t)drt_views(&m->config) * drt_patches(v) * 3 * v->patch * v->patch;
-        if (!(pixels = malloc((size_t)size * sizeof *pixels)))
-            status = drt_fail(err, DRT_ENOMEM, "no memory for a picture");
-        for (int64_t i = 0; pixels && i < size; i++) pixels[i] = (float)drt_rng_normal(&r);
-    }
+    if (m->config.kind == DRT_MODEL_LLAVA && !(pixels = noise(m, &r, err))) status = DRT_ENOMEM;
     if (!status) status = drt_session_new(&s, m, tape, 1, drt_id_rows(m, id, n), err);
     if (!status) status = drt_session_feed(s, &(drt_feed){.id = id, .n = n, .patches = pixels}, 1, &y, err);
     if (!status && !(out = malloc((size_t)vocab * sizeof *out)))
@@ -73,7 +105,7 @@ static double apart(const float *a, const float *b, int n) {
 // a random walk; 16 leaves room for cancellation.
 static double allowed(const drt_model_config *c, const char *dtype) {
     double spacing = !strcmp(dtype, "BF16") ? 0x1p-8 : !strcmp(dtype, "F16") ? 0x1p-11 : 0x1p-24;
-    return 16 * spacing * sqrt(14.0 * (c->language.layers + c->vision.layers));
+    return 16 * spacing * sqrt(14.0 * (c->language.layers + c->vision.layers + c->text.layers));
 }
 
 // Whether OUT, opened anew, answers as the model beside its adapter did. *gap: how far it is off.
@@ -82,10 +114,11 @@ static drt_status reopen(const char *folder, drt_tape *tape, const float *want, 
     drt_model *m = NULL;
     const drt_model_options o = {.keep = DRT_KEEP_F32};
     drt_status status = drt_model_open(&m, folder, &o, err);
-    float *have = status ? NULL : logits_of(m, tape, err);
+    int n = 0;
+    float *have = status ? NULL : logits_of(m, tape, &n, err);
     if (!status && !have) status = err->code;
     if (!status) {
-        *gap = apart(want, have, m->config.language.vocab);
+        *gap = apart(want, have, n);
         double most = allowed(&m->config, dtype);
         if (!(*gap <= most))
             status =
@@ -106,12 +139,12 @@ static int merge(const char *const folder[3], const char *dtype, drt_device *dev
     drt_error err = {0};
     drt_model *m = NULL;
     double gap = 0;
-    int layers = 0;
+    int layers = 0, n;
     const drt_model_options o = {.keep = DRT_KEEP_F32, .adapter = folder[1]};
     drt_status status = drt_model_open(&m, folder[0], &o, &err);
     if (!status) layers = m->adapter.n;
     if (!status && !dtype) dtype = m->dtype;
-    float *want = status ? NULL : logits_of(m, tape, &err);
+    float *want = status ? NULL : logits_of(m, tape, &n, &err);
     if (!status && !want) status = err.code;
     if (!status) status = drt_adapter_merge(m, dev, &err);
     if (!status) status = drt_cli_save(m, folder[2], DRT_LAYOUT_HF, dtype, &err);

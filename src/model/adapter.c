@@ -4,6 +4,7 @@
 #include "format/safetensors.h"
 #include "model/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,29 @@ static bool ends_with(const char *s, const char *tail) {
     return n >= k && !strcmp(s + n - k, tail);
 }
 
-// Whether a slice is the weight of a layer that may have an adapter.
+// Whether a slice is the weight of a layer that may have an adapter: of linear layers, of the output projection, of the
+// convolution that makes patches, whose weight is a matrix here. Not of attention that PyTorch has as one module.
 static bool is_linear(const drt_slice *s) {
-    drt_group g = s->param->group;
-    if (s->ndim != 2 || !ends_with(s->name, ".weight")) return false;
-    return g == DRT_PROJECTOR || ((g == DRT_VISION || g == DRT_LANGUAGE) && strstr(s->name, ".layers."));
+    if (!ends_with(s->name, ".weight")) return false;
+    switch (s->param->group) {
+    case DRT_PROJECTOR:
+    case DRT_CLIP_PROJECTION: return s->ndim == 2;
+    case DRT_VISION: return s->ndim == 4 || (s->ndim == 2 && (strstr(s->name, ".layers.") || strstr(s->name, ".mlp.")));
+    case DRT_CLIP_TEXT:
+    case DRT_LANGUAGE: return s->ndim == 2 && (strstr(s->name, ".layers.") || !strcmp(s->name, "lm_head.weight"));
+    default: return false;
+    }
+}
+
+// What "all-linear" means to PEFT: neither convolutions nor the output projection.
+static bool is_usual(const drt_slice *s) { return s->ndim == 2 && strcmp(s->name, "lm_head.weight"); }
+
+// The shapes of A and B in a file, as PEFT has them: of a convolution they are convolutions. How many sizes they have.
+static int stored_shapes(const drt_slice *s, int rank, int64_t a[4], int64_t b[4]) {
+    for (int i = 0; i < 4; i++) a[i] = i && i < s->ndim ? s->shape[i] : 1, b[i] = 1;
+    a[0] = b[1] = rank;
+    b[0] = s->shape[0];
+    return s->ndim;
 }
 
 // ---- which modules -------------------------------------------------------------------------------------------------
@@ -28,31 +47,35 @@ static bool is_linear(const drt_slice *s) {
 // The last words of all names that could have been meant, each once.
 static drt_status refuse_target(const drt_model *m, const char *item, size_t n, drt_error *err) {
     drt_text list = {0};
-    char name[400], word[400];
+    char name[400], word[402];
     for (int i = 0; i < m->params->slices; i++) {
         const drt_slice *s = &m->params->slice[i];
         if (!is_linear(s)) continue;
         drt_layout_module(name, sizeof name, &m->config, s);
-        snprintf(word, sizeof word, "%s,", strrchr(name, '.') + 1);
+        const char *dot = strrchr(name, '.');
+        snprintf(word, sizeof word, "%s,", dot ? dot + 1 : name);
         if (!strstr(list.size ? list.bytes : "", word)) drt_text_printf(&list, "%s%s", list.size ? " " : "", word);
     }
     if (list.size) list.bytes[list.size - 1] = 0;
-    drt_fail(err, DRT_ECONFIG, "lora.targets: '%.*s' matches no linear layer of this model; there are %s, as in %s",
-             (int)n, item, list.size ? list.bytes : "none", list.size ? name : "no name");
+    drt_fail(err, DRT_ECONFIG, "lora.targets: '%.*s' matches no linear layer of this model; there are %s, as in %s%s",
+             (int)n, item, list.size ? list.bytes : "none", list.size ? name : "no name",
+             drt_has_decoder(&m->config) && m->config.language.tied ? "; lm_head is the word embedding here" : "");
     drt_text_free(&list);
     return DRT_ECONFIG;
 }
 
 // Sets chosen[slice] by the targets; each item must choose something.
 static drt_status choose(const drt_model *m, const char *targets, bool *chosen, drt_error *err) {
+    static const char all[] = "all-linear";
     const char *item;
     char name[400];
     size_t n;
     while (drt_target_next(&targets, &item, &n)) {
         bool any = false, yes;
         for (int i = 0; i < m->params->slices; i++) {
-            if (!is_linear(&m->params->slice[i])) continue;
-            drt_layout_module(name, sizeof name, &m->config, &m->params->slice[i]);
+            const drt_slice *s = &m->params->slice[i];
+            if (!is_linear(s) || (!is_usual(s) && n == sizeof all - 1 && !strncmp(item, all, n))) continue;
+            drt_layout_module(name, sizeof name, &m->config, s);
             drt_status status = drt_target_matches(item, n, name, &yes, err);
             if (status) return status;
             any |= yes;
@@ -63,18 +86,43 @@ static drt_status choose(const drt_model *m, const char *targets, bool *chosen, 
     return DRT_OK;
 }
 
-static drt_status check_shape(const drt_weight *w, const char *which, int64_t rows, int64_t cols, const char *path,
+static drt_status check_shape(const drt_weight *w, const char *which, int ndim, const int64_t *shape, const char *path,
                               const char *module, drt_error *err) {
+    char have[100], want[100];
     if (!w)
         return drt_fail(err, DRT_EFORMAT, "%s: half an adapter of '%s': its lora_%s is missing", path, module, which);
-    if (w->ndim != 2 || w->shape[0] != rows || w->shape[1] != cols)
-        return drt_fail(
-            err, DRT_EFORMAT,
-            "%s: '%s' is %lldx%lld, but for this model it would be %lldx%lld: the adapter was made for another "
-            "base",
-            path, w->name, (long long)(w->ndim > 0 ? w->shape[0] : 0), (long long)(w->ndim > 1 ? w->shape[1] : 0),
-            (long long)rows, (long long)cols);
+    if (w->ndim == ndim && !memcmp(w->shape, shape, (size_t)ndim * sizeof *shape)) return DRT_OK;
+    drt_shape_text(have, sizeof have, w->ndim, w->shape);
+    drt_shape_text(want, sizeof want, ndim, shape);
+    return drt_fail(err, DRT_EFORMAT,
+                    "%s: '%s' is %s, but for this model it would be %s: the adapter was made for another base", path,
+                    w->name, have, want);
+}
+
+// PEFT stores the base's own lm_head beside its adapter. It must be this one, in the same or in fewer bits; the middle
+// of it is looked at.
+static drt_status check_base_layer(const drt_slice *s, const drt_weight *w, const char *path, drt_error *err) {
+    enum { SAMPLE = 1024 };
+    float then[SAMPLE], now[SAMPLE];
+    drt_mat v = drt_slice_numbers(s);
+    drt_status status = drt_layout_fits(s, w, path, err);
+    if (status) return status;
+    int64_t n = v.cols < SAMPLE ? v.cols : SAMPLE, from = (v.cols - n) / 2;
+    drt_weight_numbers(then, w->dtype, (const char *)w->bytes + from * drt_weight_dtype_size(w->dtype), n);
+    drt_weight_numbers(now, drt_storage_name(v.type), (const char *)v.data + (size_t)from * drt_dtype_size(v.type), n);
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabsf(then[i] - now[i]) <= 0x1p-7f * fabsf(now[i]) + 0x1p-24f))
+            return drt_fail(err, DRT_EFORMAT,
+                            "%s: '%s' differs from this model's: the adapter was made for another base", path, w->name);
     return DRT_OK;
+}
+
+// The tensor of the folder that is a slice of lm_head itself; NULL: none.
+static const drt_weight *base_layer(const drt_adapter *a, const drt_slice *s) {
+    char name[100];
+    if (strncmp(s->name, "lm_head.", 8)) return NULL;
+    snprintf(name, sizeof name, "%slm_head.base_layer.%.20s", front, s->name + 8);
+    return drt_weights_find(a->files, name);
 }
 
 // Sets chosen[slice] by the tensors of the folder. Every tensor must find its place.
@@ -97,12 +145,16 @@ static drt_status choose_stored(const drt_model *m, bool *chosen, drt_error *err
             if (whole) used[whole - first] = true;
             if (whole) status = drt_layout_fits(s, whole, a->path, err);
         }
+        const drt_weight *own = base_layer(a, s);
+        if (own) used[own - first] = true;
         if (status || !is_linear(s)) continue;
         const drt_weight *wa = drt_layout_find_beside(a->files, s, front, tail_a),
                          *wb = drt_layout_find_beside(a->files, s, front, tail_b);
         if (!wa && !wb) continue;
-        status = check_shape(wa, "A", a->lora.rank, s->shape[1], a->path, s->name, err);
-        if (!status) status = check_shape(wb, "B", s->shape[0], a->lora.rank, a->path, s->name, err);
+        int64_t shape_a[4], shape_b[4];
+        int ndim = stored_shapes(s, a->lora.rank, shape_a, shape_b);
+        status = check_shape(wa, "A", ndim, shape_a, a->path, s->name, err);
+        if (!status) status = check_shape(wb, "B", ndim, shape_b, a->path, s->name, err);
         if (!status) chosen[i] = used[wa - first] = used[wb - first] = true;
     }
     for (int i = 0; !status && i < count; i++)
@@ -130,7 +182,7 @@ static void declare_one(drt_model *m, int slice) {
     drt_slice *s = &m->params->slice[slice];
     drt_adapter_module *one = &a->module[a->n++];
     one->slice = slice;
-    one->a = drt_param_add(m->params, DRT_ADAPTER, a->lora.rank, s->shape[1], DRT_INIT_UNIFORM, 0);
+    one->a = drt_param_add(m->params, DRT_ADAPTER, a->lora.rank, s->param->tensor.value.cols, DRT_INIT_UNIFORM, 0);
     one->b = drt_param_add(m->params, DRT_ADAPTER, s->shape[0], a->lora.rank, DRT_INIT_CONSTANT, 0);
     if (!one->a || !one->b) return; // params->failed says so
     one->added = (drt_low_rank){.a = &one->a->tensor,
@@ -148,8 +200,6 @@ drt_status drt_adapter_declare(drt_model *m, const drt_model_options *o, drt_err
     drt_adapter *a = &m->adapter;
     int slices = m->params->slices, n = 0;
     if (!o->adapter && !o->lora) return DRT_OK;
-    if (!drt_has_decoder(&m->config))
-        return drt_fail(err, DRT_ECONFIG, "adapters go with models that have a decoder, which this one has not");
     bool *chosen = calloc((size_t)slices + 1, sizeof *chosen);
     drt_status status = chosen ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for an adapter");
     if (!status && o->adapter) status = open_stored(a, o->adapter, err);
@@ -200,7 +250,14 @@ enum { PARTS = DRT_LANGUAGE + 1 };
 static void key_of(char out[40], int part) { snprintf(out, 40, "base.%s", drt_group_names[part]); }
 
 // A folder of peft has no fingerprints: its tensors fit, and that is all that is known.
-static drt_status check_base(const drt_adapter *a, const char *base, drt_error *err) {
+static drt_status check_base(const drt_model *m, const char *base, drt_error *err) {
+    const drt_adapter *a = &m->adapter;
+    for (int i = 0; i < m->params->slices; i++) {
+        const drt_slice *s = &m->params->slice[i];
+        const drt_weight *own = base_layer(a, s);
+        drt_status status = own ? check_base_layer(s, own, a->path, err) : DRT_OK;
+        if (status) return status;
+    }
     for (int g = 0; g < PARTS; g++) {
         char key[40];
         drt_fingerprint then;
@@ -222,7 +279,7 @@ drt_status drt_adapter_load(drt_model *m, const char *base, drt_error *err) {
     drt_adapter *a = &m->adapter;
     for (int g = 0; a->n && g < PARTS; g++) drt_fingerprint_of(&a->beside[g], m->params, (drt_group)g);
     if (!a->files) return DRT_OK;
-    drt_status status = check_base(a, base, err);
+    drt_status status = check_base(m, base, err);
     if (!status) status = load_projector(m, err);
     for (int i = 0; !status && i < a->n; i++) {
         const drt_slice *s = &m->params->slice[a->module[i].slice];
@@ -266,13 +323,15 @@ static bool entries_make(folder_parts *f, const drt_model *m) {
     bool whole = false;
     for (int i = 0; i < a->n; i++) {
         const drt_adapter_module *one = &a->module[i];
-        drt_mat va = one->a->master, vb = one->b->master;
-        drt_layout_module(f->module[i], sizeof *f->module, &m->config, &m->params->slice[one->slice]);
+        const drt_slice *s = &m->params->slice[one->slice];
+        int64_t shape_a[4], shape_b[4];
+        int ndim = stored_shapes(s, a->lora.rank, shape_a, shape_b);
+        drt_layout_module(f->module[i], sizeof *f->module, &m->config, s);
         f->modules[i] = f->module[i];
         snprintf(f->name[f->n], sizeof *f->name, "%s%.300s%s", front, f->module[i], tail_a);
-        entry_add(f, va, 2, (int64_t[]){va.rows, va.cols});
+        entry_add(f, one->a->master, ndim, shape_a);
         snprintf(f->name[f->n], sizeof *f->name, "%s%.300s%s", front, f->module[i], tail_b);
-        entry_add(f, vb, 2, (int64_t[]){vb.rows, vb.cols});
+        entry_add(f, one->b->master, ndim, shape_b);
     }
     for (int i = 0; i < m->params->slices; i++) {
         const drt_slice *s = &m->params->slice[i];

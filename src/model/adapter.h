@@ -7,7 +7,9 @@
 //   drt_adapter_merge(m, dev, &err);                             // W += scale B A; the adapters are gone
 //
 // A module is a linear layer as transformers names it: q, k and v each have their own, though they are one parameter
-// here. Layers that can have one: the attention and feed-forward layers of decoder and vision tower, the projector.
+// here. Layers that can have one: the attention and feed-forward layers of decoder, vision and text tower, the
+// projector, the projections to the joint space, and, where they are named, lm_head and the convolution that makes
+// patches.
 #ifndef DRT_MODEL_ADAPTER_H
 #define DRT_MODEL_ADAPTER_H
 

@@ -77,7 +77,7 @@ const drt_weight *drt_layout_find_beside(const drt_weights *w, const drt_slice *
 void drt_layout_module(char *out, size_t room, const drt_model_config *c, const drt_slice *slice) {
     const char *name = slice->name, *front = "";
     size_t cut = sizeof ".weight" - 1;
-    if (c->kind == DRT_MODEL_LLAVA) {
+    if (c->kind == DRT_MODEL_LLAVA && strcmp(name, "lm_head.weight")) {
         drt_group g = slice->param->group;
         front = g == DRT_VISION ? "model.vision_tower." : g == DRT_LANGUAGE ? "model.language_model." : "model.";
         name += g == DRT_VISION ? sizeof "vision_model." - 1 : g == DRT_LANGUAGE ? sizeof "model." - 1 : 0;
@@ -111,7 +111,7 @@ bool drt_layout_needless(const drt_model_config *c, const char *name) {
     return *c->tower && !strncmp(name, inside, sizeof inside - 1);
 }
 
-static void shape_text(char *out, size_t room, int ndim, const int64_t *shape) {
+void drt_shape_text(char *out, size_t room, int ndim, const int64_t *shape) {
     size_t at = 0;
     out[0] = 0;
     for (int i = 0; i < ndim && at < room; i++)
@@ -121,14 +121,14 @@ static void shape_text(char *out, size_t room, int ndim, const int64_t *shape) {
 
 drt_status drt_layout_fits(const drt_slice *slice, const drt_weight *found, const char *folder, drt_error *err) {
     char want[100], have[200];
-    shape_text(want, sizeof want, slice->ndim, slice->shape);
+    drt_shape_text(want, sizeof want, slice->ndim, slice->shape);
     if (!found)
         return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' (%s) is missing; is this the folder of such a model?",
                         folder, slice->name, want);
     bool same = found->ndim == slice->ndim || (!slice->ndim && found->ndim == 1 && found->shape[0] == 1);
     for (int i = 0; same && i < slice->ndim; i++) same = found->shape[i] == slice->shape[i];
     if (!same) {
-        shape_text(have, sizeof have, found->ndim, found->shape);
+        drt_shape_text(have, sizeof have, found->ndim, found->shape);
         return drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' is %s, config.json says %s", found->file, found->name, have,
                         want);
     }

@@ -36,6 +36,7 @@ void drt_layout_name(char *out, size_t room, drt_layout layout, const drt_model_
 bool drt_layout_needless(const drt_model_config *c, const char *name);
 // Right shape, finite. `found` may be NULL (missing); `folder` is where it was sought. DRT_EFORMAT, DRT_ENUMERIC.
 drt_status drt_layout_fits(const drt_slice *slice, const drt_weight *found, const char *folder, drt_error *err);
+void drt_shape_text(char *out, size_t room, int ndim, const int64_t *shape); // "3x4", for messages
 drt_status drt_layout_finite(const drt_weight *found, drt_error *err);
 
 #endif

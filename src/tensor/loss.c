@@ -18,8 +18,14 @@ static float upstream(const drt_tensor *y) { return *(const float *)y->grad.data
 
 // ---- cross-entropy over an output projection -----------------------------------------------------------------------
 
+// The logits are x w^T + b, and u b^T beside it where w has an adapter (ops.h).
 typedef struct {
-    drt_tensor *x, *w, *b, *y;
+    drt_tensor *x, *w;
+} product;
+typedef struct {
+    product term[2];
+    int terms;
+    drt_tensor *b, *y;
     const int32_t *label;
     const float *weight;
     int64_t chunk;
@@ -27,29 +33,55 @@ typedef struct {
 } projection;
 
 // Products with a bf16 weight are bf16: see linear.c.
-static drt_dtype operand_type(const projection *c) { return c->w->value.type == DRT_BF16 ? DRT_BF16 : DRT_F32; }
+static drt_dtype operand_type(const drt_tensor *w) { return w->value.type == DRT_BF16 ? DRT_BF16 : DRT_F32; }
+
+static drt_mat rows_of(drt_mat m, int64_t from, int64_t n) { return drt_mat_part(m, from, n, 0, m.cols); }
 
 static drt_mat chunk_logits(drt_tape *t, const projection *c, int64_t from, int64_t n, drt_mat logits) {
     drt_device *dev = drt_tape_device(t);
-    size_t mark = drt_arena_mark(drt_tape_arena(t));
-    drt_mat x = drt_converted(t, drt_mat_part(c->x->value, from, n, 0, c->x->value.cols), operand_type(c));
     logits.rows = n;
-    if (x.data) dev->k->matmul(dev, false, true, x, c->w->value, c->b ? c->b->value : (drt_mat){0}, false, logits);
-    drt_arena_release(drt_tape_arena(t), mark);
+    for (int i = 0; i < c->terms; i++) {
+        const drt_tensor *w = c->term[i].w;
+        size_t mark = drt_arena_mark(drt_tape_arena(t));
+        drt_mat x = drt_converted(t, rows_of(c->term[i].x->value, from, n), operand_type(w));
+        drt_mat b = c->b && !i ? c->b->value : (drt_mat){0};
+        if (x.data) dev->k->matmul(dev, false, true, x, w->value, b, i > 0, logits);
+        drt_arena_release(drt_tape_arena(t), mark);
+    }
     return logits;
+}
+
+// What the rows [from, from + n) of the logits' gradient bring to one product. Where `acc`, dx is added to.
+static void product_back(drt_tape *t, const product *p, drt_mat dlogits, int64_t from, drt_mat dx, bool acc,
+                         drt_mat dw) {
+    drt_device *dev = drt_tape_device(t);
+    drt_mat none = {0};
+    size_t mark = drt_arena_mark(drt_tape_arena(t));
+    drt_mat dy = drt_converted(t, dlogits, operand_type(p->w));
+    if (dx.data && dy.data)
+        dev->k->matmul(dev, false, false, dy, p->w->value, none, acc, rows_of(dx, from, dlogits.rows));
+    // dw belongs to a parameter or adds up over the chunks: it adds, after the first writer.
+    if (dw.data && dy.data) {
+        drt_mat x = drt_converted(t, rows_of(p->x->value, from, dlogits.rows), operand_type(p->w));
+        if (x.data) dev->k->matmul(dev, true, false, dy, x, none, true, dw);
+    }
+    drt_arena_release(drt_tape_arena(t), mark);
 }
 
 static void projection_back(drt_tape *t, void *context) {
     projection *c = context;
     drt_device *dev = drt_tape_device(t);
-    int64_t rows = c->x->value.rows, d = c->x->value.cols;
-    bool acc_x, acc;
+    int64_t rows = c->term[0].x->value.rows;
+    bool acc_x[2], acc;
     float g = upstream(c->y), *scaled = drt_tape_alloc(t, rows, sizeof *scaled);
-    drt_mat dx = drt_grad_target(t, c->x, &acc_x), dw = drt_grad_target(t, c->w, &acc),
-            db = drt_grad_target(t, c->b, &acc);
-    drt_mat logits = c->kept, none = {0};
+    drt_mat dx[2], dw[2], db = drt_grad_target(t, c->b, &acc);
+    for (int i = 0; i < c->terms; i++) {
+        dx[i] = drt_grad_target(t, c->term[i].x, &acc_x[i]);
+        dw[i] = drt_grad_target(t, c->term[i].w, &acc);
+    }
+    drt_mat logits = c->kept;
     if (!logits.data) {
-        drt_tensor *room = drt_tensor_new(t, c->chunk, c->w->value.rows, false);
+        drt_tensor *room = drt_tensor_new(t, c->chunk, c->term[0].w->value.rows, false);
         if (!room) return;
         logits = room->value;
     }
@@ -59,15 +91,7 @@ static void projection_back(drt_tape *t, void *context) {
         int64_t n = rows - from < c->chunk ? rows - from : c->chunk;
         drt_mat part = c->kept.data ? c->kept : chunk_logits(t, c, from, n, logits);
         dev->k->cross_entropy_back(dev, part, c->label + from, drt_mat_part(c->lse, from, n, 0, 1), scaled + from);
-        size_t mark = drt_arena_mark(drt_tape_arena(t));
-        drt_mat dy = drt_converted(t, part, operand_type(c));
-        if (dx.data) dev->k->matmul(dev, false, false, dy, c->w->value, none, acc_x, drt_mat_part(dx, from, n, 0, d));
-        // dw and db belong to parameters or add up over the chunks: they add, after the first writer.
-        if (dw.data) {
-            drt_mat x = drt_converted(t, drt_mat_part(c->x->value, from, n, 0, d), operand_type(c));
-            dev->k->matmul(dev, true, false, dy, x, none, true, dw);
-        }
-        drt_arena_release(drt_tape_arena(t), mark);
+        for (int i = 0; i < c->terms; i++) product_back(t, &c->term[i], part, from, dx[i], acc_x[i], dw[i]);
         if (db.data) dev->k->col_sum(dev, part, true, db);
     }
 }
@@ -97,7 +121,8 @@ drt_tensor *drt_linear_cross_entropy(drt_tape *t, drt_tensor *x, drt_tensor *w, 
     drt_device *dev = drt_tape_device(t);
     int64_t rows = x->value.rows, classes = w->value.rows, chunk = CHUNK_NUMBERS / (classes ? classes : 1);
     if (chunk < CHUNK_ROWS) chunk = CHUNK_ROWS;
-    bool learns = x->needs_grad || w->needs_grad || (b && b->needs_grad);
+    drt_tensor *wide, *narrow = drt_low_rank_apart(t, x, w, &wide);
+    bool learns = x->needs_grad || w->needs_grad || (b && b->needs_grad) || drt_low_rank_learns(w);
     bool one = rows <= chunk || rows * classes <= KEPT_NUMBERS;
     int64_t chunks = one ? 1 : (rows + chunk - 1) / chunk;
     chunk = rows ? (rows + chunks - 1) / chunks : 1; // equal ones
@@ -107,7 +132,7 @@ drt_tensor *drt_linear_cross_entropy(drt_tape *t, drt_tensor *x, drt_tensor *w, 
     size_t mark = drt_arena_mark(drt_tape_arena(t));
     drt_tensor *logits = drt_tensor_new(t, chunk, classes, false);
     if (!lse || !loss || !y || !c || !logits) return NULL;
-    *c = (projection){x, w, b, y, label, weight, chunk, lse->value, {0}};
+    *c = (projection){{{x, w}, {narrow, wide}}, narrow ? 2 : 1, b, y, label, weight, chunk, lse->value, {0}};
     for (int64_t from = 0; from < rows; from += chunk) {
         int64_t n = rows - from < chunk ? rows - from : chunk;
         drt_mat part = chunk_logits(t, c, from, n, logits->value);

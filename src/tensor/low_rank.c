@@ -111,3 +111,19 @@ void drt_low_rank_add(drt_tape *t, drt_tensor *x, const drt_tensor *w, drt_tenso
                                .rate = noise ? l->dropout : 0});
     }
 }
+
+drt_tensor *drt_low_rank_apart(drt_tape *t, drt_tensor *x, const drt_tensor *w, drt_tensor **b) {
+    const drt_low_rank *l = list_of(w);
+    *b = NULL;
+    if (!l) return NULL;
+    if (l->next || l->row || l->b->value.rows != w->value.rows || w->base) {
+        drt_tape_fail(t, DRT_EARG, "low rank: this product takes one addition, to all rows of its weight");
+        return NULL;
+    }
+    drt_tensor *h = drt_linear(t, drt_drop(t, l->dropout, l->key, x), l->a, NULL);
+    float *scale = drt_tape_alloc(t, x->value.rows, sizeof *scale);
+    if (!h || !scale) return NULL;
+    for (int64_t i = 0; i < x->value.rows; i++) scale[i] = l->scale;
+    *b = l->b;
+    return drt_gather(t, x->value.rows, l->a->value.rows, true, &(drt_rows){h, NULL, NULL, scale, x->value.rows}, 1);
+}

@@ -25,6 +25,9 @@ struct drt_low_rank {
 bool drt_low_rank_learns(const drt_tensor *w);
 // Adds to y, in place, all that w (a weight or a part of one) has; for drt_linear, before y has a consumer.
 void drt_low_rank_add(drt_tape *t, drt_tensor *x, const drt_tensor *w, drt_tensor *y);
+// The same for an operation that never holds y whole: u = scale * drop(x) a^T, [n, rank], and *b; what is due is u b^T.
+// NULL where w has no addition (or after a failure).
+drt_tensor *drt_low_rank_apart(drt_tape *t, drt_tensor *x, const drt_tensor *w, drt_tensor **b);
 
 // ---- rows.c: everything that moves rows ----------------------------------------------------------------------------
 // A window of x: rows [row, row + rows), columns [col, col + cols). No copy. The parts of one tensor must not overlap,
@@ -91,7 +94,8 @@ drt_tensor *drt_permutation_loss(drt_tape *t, drt_tensor *p, drt_tensor *hard, c
 
 // ---- loss.c: scalars -----------------------------------------------------------------------------------------------
 // sum over rows of weight[i] * CE(x w^T + b, label[i]): output projection and cross-entropy in one, in chunks of rows,
-// so that no [n, classes] matrix is held when there are many rows. x [n, d], w [classes, d], b [1, classes] or NULL.
+// so that no [n, classes] matrix is held when there are many rows. x [n, d], w [classes, d], b [1, classes] or NULL. An
+// adapter of w takes part.
 // row_loss, hit: [n] outputs or NULL (loss of every row; 1 where the label is the largest).
 drt_tensor *drt_linear_cross_entropy(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor *b, const int32_t *label,
                                      const float *weight, float *row_loss, float *hit);

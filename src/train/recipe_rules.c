@@ -1,4 +1,5 @@
 // What must hold between keys of a recipe.
+#include "train/optimizer.h"
 #include "train/recipe_keys.h"
 
 #include <math.h>
@@ -101,11 +102,14 @@ static drt_status check_lora(const drt_recipe *r, const drt_recipe_key **key, dr
     if (*r->lora.targets && *r->lora.from)
         return drt_fail(err, DRT_ECONFIG,
                         "lora.from: a folder's adapters are what they are; leave lora.targets empty with it");
-    if (r->task == DRT_TASK_CLIP)
-        return drt_fail(err, DRT_ECONFIG, "%s: adapters go with tasks llava and language", (*key)->path);
-    if (r->groups.language > 0 || r->groups.vision > 0)
-        return drt_fail(err, DRT_ECONFIG, "%s: adapters stand beside frozen weights; set groups.%s=0", (*key)->path,
-                        r->groups.language > 0 ? "language" : "vision");
+    static const drt_group frozen[][4] = {
+        [DRT_TASK_LLAVA] = {DRT_LANGUAGE, DRT_VISION, DRT_LANGUAGE, DRT_VISION},
+        [DRT_TASK_CLIP] = {DRT_VISION, DRT_CLIP_TEXT, DRT_CLIP_PROJECTION, DRT_TEMPERATURE},
+        [DRT_TASK_LANGUAGE] = {DRT_LANGUAGE, DRT_LANGUAGE, DRT_LANGUAGE, DRT_LANGUAGE}};
+    for (int i = 0; i < 4; i++)
+        if (drt_group_factor(r, frozen[r->task][i]) > 0)
+            return drt_fail(err, DRT_ECONFIG, "%s: adapters stand beside frozen weights; set groups.%s=0", (*key)->path,
+                            drt_group_names[frozen[r->task][i]]);
     return DRT_OK;
 }
 

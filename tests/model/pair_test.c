@@ -30,23 +30,7 @@ static void open_pair_in(rig *r, const char *folder, const char *device, const c
     char golden[100];
     snprintf(golden, sizeof golden, "%s/expected.safetensors", folder);
     rig_open(r, folder, golden, device, 7, recipe);
-    const drt_tower *v = &r->m->config.vision;
-    const float *pixels = rig_numbers(r, "pixels", NULL);
-    int64_t size = (int64_t)drt_patches(v) * 3 * v->patch * v->patch, n;
-    for (int i = 0; i < IMAGES; i++) {
-        char name[32];
-        drt_sample *s = &r->sample[i];
-        snprintf(name, sizeof name, "ids.%d", i);
-        s->index = i;
-        s->images = s->texts = 1;
-        s->patches = drt_arena_array(r->arena, size, sizeof *s->patches);
-        s->text = drt_arena_array(r->arena, 1, sizeof *s->text);
-        s->text_size = drt_arena_array(r->arena, 1, sizeof *s->text_size);
-        s->text[0] = (int32_t *)rig_whole(r, name, &n);
-        s->text_size[0] = (int)n;
-        rig_patches(pixels + i * 3 * v->image * v->image, v->image, v->patch, s->patches);
-    }
-    rig_pack(r, 0, IMAGES);
+    rig_pairs(r, IMAGES);
 }
 
 static void open_pair(rig *r, const char *folder, const char *device) { open_pair_in(r, folder, device, recipe); }

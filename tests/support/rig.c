@@ -347,3 +347,23 @@ void rig_greedy(rig *r) {
         if (reply.id[k] != tokens[k]) fail_msg("token %d is %d, not %d", k, reply.id[k], tokens[k]);
     drt_replies_free(&reply, 1);
 }
+
+void rig_pairs(rig *r, int n) {
+    const drt_tower *v = &r->m->config.vision;
+    const float *pixels = rig_numbers(r, "pixels", NULL);
+    int64_t size = (int64_t)drt_patches(v) * 3 * v->patch * v->patch, words;
+    for (int i = 0; i < n; i++) {
+        char name[32];
+        drt_sample *s = &r->sample[i];
+        snprintf(name, sizeof name, "ids.%d", i);
+        s->index = i;
+        s->images = s->texts = 1;
+        s->patches = drt_arena_array(r->arena, size, sizeof *s->patches);
+        s->text = drt_arena_array(r->arena, 1, sizeof *s->text);
+        s->text_size = drt_arena_array(r->arena, 1, sizeof *s->text_size);
+        s->text[0] = (int32_t *)rig_whole(r, name, &words);
+        s->text_size[0] = (int)words;
+        rig_patches(pixels + i * 3 * v->image * v->image, v->image, v->patch, s->patches);
+    }
+    rig_pack(r, 0, n);
+}

@@ -200,6 +200,103 @@ static drt_tensor *cross_entropy(drt_tape *t, drt_tensor *const *leaf, const voi
     (void)c;
     return drt_linear_cross_entropy(t, bench_copy(t, leaf[0]), leaf[1], leaf[2], label, weight, NULL, NULL);
 }
+// An adapter beside the head; context: its dropout.
+static drt_tensor *adapted_head(drt_tape *t, drt_tensor *const *leaf, const void *dropout) {
+    drt_low_rank l = {leaf[3], leaf[4], 0, 0.7f, *(const float *)dropout, 1, NULL};
+    drt_tape_set_noise(t, 5);
+    leaf[1]->added = &l;
+    drt_tensor *y = drt_linear_cross_entropy(t, bench_copy(t, leaf[0]), leaf[1], leaf[2], label, weight, NULL, NULL);
+    leaf[1]->added = NULL;
+    return y;
+}
+
+typedef struct {
+    bench b;
+    drt_tensor *x, *w;
+    drt_low_rank l;
+    int32_t *label;
+    float *one;
+} wide_head;
+
+static void wide_open(wide_head *h, int rows, int classes) {
+    enum { WIDTH = 3, RANK = 2 };
+    static const bool learns[DRT_GROUPS] = {[DRT_ADAPTER] = true};
+    *h = (wide_head){0};
+    bench_open(&h->b, "cpu");
+    h->x = bench_leaf(&h->b, rows, WIDTH, DRT_LANGUAGE);
+    h->w = bench_leaf(&h->b, classes, WIDTH, DRT_LANGUAGE);
+    drt_tensor *a = bench_leaf(&h->b, RANK, WIDTH, DRT_ADAPTER), *b = bench_leaf(&h->b, classes, RANK, DRT_ADAPTER);
+    bench_ready(&h->b, learns);
+    h->l = (drt_low_rank){a, b, 0, 0.7f, 0, 1, NULL};
+    h->w->added = &h->l;
+    h->label = malloc((size_t)rows * sizeof *h->label);
+    h->one = malloc((size_t)rows * sizeof *h->one);
+    for (int i = 0; i < rows; i++) h->label[i] = i * (classes / rows), h->one[i] = 1;
+}
+
+static void wide_close(wide_head *h) {
+    free(h->label), free(h->one);
+    bench_close(&h->b);
+}
+
+// With dropout the loss is that of the logits that the product makes as a whole, by the same masks.
+static void head_drops(void **state) {
+    (void)state;
+    enum { ROWS = 7, CLASSES = 40 };
+    wide_head h;
+    drt_error err = {0};
+    float loss[ROWS];
+    wide_open(&h, ROWS, CLASSES);
+    h.l.dropout = 0.4f;
+    drt_tape_begin(h.b.t, true);
+    drt_tape_set_noise(h.b.t, 5);
+    drt_tensor *logits = drt_linear(h.b.t, h.x, h.w, NULL);
+    check(drt_linear_cross_entropy(h.b.t, h.x, h.w, NULL, h.label, h.one, loss, NULL) != NULL);
+    check_ok(drt_tape_failed(h.b.t, &err));
+    for (int i = 0; i < ROWS; i++) {
+        const float *z = drt_row(logits->value, i);
+        double sum = 0;
+        for (int k = 0; k < CLASSES; k++) sum += exp((double)z[k]);
+        check(fabs(log(sum) - z[h.label[i]] - loss[i]) < 1e-5);
+    }
+    wide_close(&h);
+}
+
+// Two chunks make the gradients of two losses of half the rows, each of which is one.
+static void head_in_chunks(void **state) {
+    (void)state;
+    enum { ROWS = 70, CLASSES = 500000 }; // more than 2^25 logits
+    wide_head h;
+    drt_error err = {0};
+    wide_open(&h, ROWS, CLASSES);
+    const drt_mat g = h.l.b->value;
+    float *had = malloc((size_t)(g.rows * g.cols) * sizeof *had);
+    for (int halves = 0; halves < 2; halves++) {
+        drt_tensor *term[2];
+        drt_params_zero_grads(h.b.p);
+        drt_tape_begin(h.b.t, true);
+        for (int i = 0; i <= halves; i++) {
+            int64_t n = halves ? ROWS / 2 : ROWS;
+            int32_t *from = drt_tape_alloc(h.b.t, n, sizeof *from);
+            for (int64_t k = 0; k < n; k++) from[k] = (int32_t)(i * n + k);
+            term[i] = drt_linear_cross_entropy(h.b.t, drt_select(h.b.t, h.x, from, n), h.w, NULL, h.label + i * n,
+                                               h.one, NULL, NULL);
+        }
+        drt_backward(h.b.t, drt_total_loss(h.b.t, term, h.one, NULL, NULL, 1 + halves));
+        check_ok(drt_tape_failed(h.b.t, &err));
+        if (!halves) memcpy(had, h.l.b->grad.data, (size_t)(g.rows * g.cols) * sizeof *had);
+    }
+    double gap = 0, size = 0;
+    for (int64_t i = 0; i < g.rows * g.cols; i++) {
+        double now = ((float *)h.l.b->grad.data)[i];
+        gap += (now - had[i]) * (now - had[i]);
+        size += now * now;
+    }
+    check(size > 0 && gap <= 1e-10 * size);
+    free(had);
+    wide_close(&h);
+}
+
 // One tensor under two heads, one of which is a window of the other.
 static drt_tensor *two_heads(drt_tape *t, drt_tensor *const *leaf, const void *c) {
     (void)c;
@@ -227,6 +324,14 @@ static void losses(void **state) {
     (void)state;
     slope_check(&(slope){"cross-entropy", 3, {11, 4, 1}, {3, 3, 4}, .build = cross_entropy});
     slope_check(&(slope){"cross-entropy of a row", 3, {1, 4, 1}, {1, 1, 4}, .build = cross_entropy});
+    static const float dropout[] = {0, 0.4f};
+    for (int i = 0; i < 2; i++)
+        slope_check(&(slope){"cross-entropy beside an adapter",
+                             5,
+                             {11, 4, 1, 2, 4},
+                             {3, 3, 4, 3, 2},
+                             .build = adapted_head,
+                             .context = &dropout[i]});
     slope_check(&(slope){"two heads", 2, {7, 5}, {3, 3}, .build = two_heads});
     slope_check(&(slope){"contrastive", 3, {5, 5, 1}, {3, 3, 1}, .build = contrast});
     slope_check(&(slope){"contrastive, more texts", 3, {3, 7, 1}, {5, 5, 1}, .build = contrast});
@@ -239,8 +344,9 @@ static void losses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products), cmocka_unit_test(adapters),    cmocka_unit_test(rows),
-        cmocka_unit_test(norms),    cmocka_unit_test(activations), cmocka_unit_test(losses),
+        cmocka_unit_test(products),   cmocka_unit_test(adapters),       cmocka_unit_test(rows),
+        cmocka_unit_test(norms),      cmocka_unit_test(activations),    cmocka_unit_test(losses),
+        cmocka_unit_test(head_drops), cmocka_unit_test(head_in_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
