@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the cases of bench/model.c in PyTorch and transformers, in turn with build/bench/model: the same sizes
 (bench/sizes/NAME.json), lengths, data type and threads. Each program runs in a process of its own, so that peak memory
-can be compared; activations are the highest memory less weights, gradients, optimizer state and what the process held
+can be compared (drt's first; with --rounds 1 only one is there at a time, for sizes that fill the memory); activations are the highest memory less weights, gradients, optimizer state and what the process held
 before. One JSON line per way of PyTorch, and one per case with the best of them.
 
 Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [--rounds 3] [--steps 3] [-c]
@@ -11,7 +11,7 @@ Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [
   -k       drt knows the features of intact pictures, as from the second round of an epoch on
 bf16: autocast over f32 weights, as drt's recipe key dtype: bf16 (f32 masters, bf16 products). AdamW is fused, frozen
 parts run under no_grad. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
-import argparse, json, os, statistics, subprocess, sys, time
+import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("size")
@@ -26,6 +26,10 @@ parser.add_argument("-k", dest="known", action="store_true")
 parser.add_argument("--drt", default="build/bench/model")
 parser.add_argument("--worker", help=argparse.SUPPRESS)
 args = parser.parse_args()
+if unknown := set(args.ways.split(",")) - {"eager", "sdpa", "compile"}:
+    parser.error(f"--ways: {', '.join(unknown)} is none of eager, sdpa, compile")
+if unknown := set(args.cases) - {"vision", "stage1", "stage2", "guided", "order"}:
+    parser.error(f"case {', '.join(unknown)} is none of vision, stage1, stage2, guided, order")
 
 
 def memory(field):
@@ -117,9 +121,9 @@ class Peer:
         self.optimizer.step()
         return float(loss.detach())
 
-    def measure(self):
+    def measure(self, unmeasured):
         now, times = time.process_time if args.cpu else time.perf_counter, []
-        for i in range(-2, args.steps):
+        for i in range(-unmeasured, args.steps):
             start = now()
             loss = self.step()
             if i >= 0:
@@ -131,34 +135,55 @@ class Peer:
                 "activations_mb": round(1e-6 * (memory("VmHWM") - self.used), 1), "loss": round(loss, 4)}
 
 
-def run(command):
+class Worker:
+    """A process that holds one way of PyTorch and measures whenever it is told to."""
+
+    def __init__(self, case, way):
+        command = [sys.executable, __file__, args.size, case, "--worker", way, "--dtype", args.dtype, "--threads",
+                   str(args.threads), "--steps", str(args.steps)] + (["-c"] if args.cpu else [])
+        self.said = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True)
+
+    def measure(self):
+        try:
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        return next((json.loads(l) for l in self.process.stdout if l.startswith("{")), None)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.said.seek(0)
+        return (self.said.read().strip().splitlines() or ["no output"])[-1]
+
+
+def run_drt(case):
+    flags = ["-q"] + (["-b"] if args.dtype == "bf16" else []) + (["-c"] if args.cpu else []) + (["-k"] if args.known else [])
+    command = [args.drt, "-s", args.size, "-t", str(args.threads), "-n", str(args.steps), *flags, case]
     done = subprocess.run(command, capture_output=True, text=True)
-    lines = [l for l in done.stdout.splitlines() if l.startswith("{")]
-    if done.returncode or not lines:
-        return None, (done.stderr.strip().splitlines() or ["no output"])[-1]
-    return json.loads(lines[-1]), None
+    if done.returncode:
+        sys.exit(f"{args.drt}: {done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def compare(case):
-    ours, theirs = [], {}
+    ours, theirs, workers = [], {}, {}
     ways = ["eager"] if case in ("guided", "order") else args.ways.split(",")
-    flags = ["-q"] + (["-b"] if args.dtype == "bf16" else []) + (["-c"] if args.cpu else [])
-    flags += ["-k"] if args.known else []
-    for _ in range(args.rounds):
-        line, why = run([args.drt, "-s", args.size, "-t", str(args.threads), "-n", str(args.steps), *flags, case])
-        if why:
-            sys.exit(f"{args.drt}: {why}")
-        ours.append(line)
+    for last in [k == args.rounds - 1 for k in range(args.rounds)]:
+        ours.append(run_drt(case))
         for way in list(ways):
-            me = [sys.executable, __file__, args.size, case, "--worker", way, "--dtype", args.dtype, "--threads",
-                  str(args.threads), "--steps", str(args.steps)] + (["-c"] if args.cpu else [])
-            line, why = run(me)
-            if why:
+            worker = workers.setdefault(way, None) or Worker(case, way)
+            workers[way] = worker
+            line = worker.measure()
+            why = worker.end() if last or not line else None
+            if line:
+                theirs.setdefault(way, []).append(line)
+                print(json.dumps(line), flush=True)
+            else:
                 print(json.dumps({"op": case, "way": way, "failed": why}), flush=True)
                 ways.remove(way)
-                continue
-            theirs.setdefault(way, []).append(line)
-            print(json.dumps(line), flush=True)
     if not theirs:
         return
     median = lambda lines, key: statistics.median(l[key] for l in lines)
@@ -177,7 +202,11 @@ def compare(case):
 
 os.environ["OMP_NUM_THREADS"] = str(args.threads)
 if args.worker:
-    print(json.dumps(Peer(json.load(open(f"bench/sizes/{args.size}.json")), args.cases[0], args.worker).measure()))
+    peer, unmeasured = None, 2
+    for line in sys.stdin:
+        peer = peer or Peer(json.load(open(f"bench/sizes/{args.size}.json")), args.cases[0], args.worker)
+        print(json.dumps(peer.measure(unmeasured)), flush=True)
+        unmeasured = 1  # what lay still in the meantime
 else:
     for case in args.cases:
         compare(case)
