@@ -196,7 +196,7 @@ def run_towers(model, texts, pixels):
     return kept
 
 
-def make_towers(model, folder, picture, pixels, prompt, about):
+def make_towers(model, folder, pixels, prompt, about):
     text = getattr(model.config, "text_config", None)
     texts = []
     if text is not None and has_tokenizer(folder):
@@ -249,7 +249,7 @@ def make(folder, out, picture, prompt, dtype, halves=False):
         pixels = torch.randn(1, 3, eye.image_size, eye.image_size, generator=torch.Generator().manual_seed(6))
     if pixels is not None:
         tensors["stage.pixels"] = pixels[0]
-    tensors |= make_towers(model, folder, picture, pixels, prompt, about) if towers else \
+    tensors |= make_towers(model, folder, pixels, prompt, about) if towers else \
         make_decoder(model, folder, pixels, prompt, about)
     save_file({k: v.contiguous() for k, v in tensors.items()}, out, about)
     print(f"{out}: {sum(k.startswith('stage.') for k in tensors)} stages, {about['made_by']}")

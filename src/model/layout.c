@@ -31,7 +31,8 @@ static int projector_layer(const char *name, const char **rest) {
     return n > 0 && n <= DRT_PROJECTOR_LAYERS ? (int)n : 0;
 }
 
-// The original's names: the linear layers of a torch.nn.Sequential with GELU between them, or one layer without number.
+// The original's names and TinyLLaVA's: the linear layers of a torch.nn.Sequential with GELU between them, or one layer
+// without number.
 static const drt_weight *find_projector(const drt_weights *w, const char *name) {
     static const char *const fronts[] = {"model.mm_projector", "mm_projector", "connector._connector", "_connector"};
     const char *rest;
