@@ -1,6 +1,7 @@
 #include "align/gps.h"
 
 #include "align/assignment.h"
+#include "base/memory.h"
 
 #include <math.h>
 
@@ -73,7 +74,7 @@ static bool fits(drt_tape *t, const drt_permuter *g, const drt_gps_how *how, con
         squares += n * n, longest = fmax(longest, n);
     }
     double need = drt_permuter_bytes(&g->shape, rows, squares, longest, how->sinkhorn.sweeps, learns),
-           have = drt_memory_free();
+           have = (double)drt_memory_free();
     if (have <= 0 || need <= have + (double)drt_tape_spare(t)) return true;
     drt_tape_fail(
         t, DRT_ENOMEM,

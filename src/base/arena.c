@@ -1,10 +1,12 @@
 #include "base/arena.h"
 
-#include <stdio.h>
+#include "base/memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 enum { ALIGN = 64, DEFAULT_BLOCK = 1 << 20 };
+static const size_t dry_block = (size_t)1 << 40;
 
 typedef struct block {
     struct block *prev;
@@ -18,13 +20,14 @@ struct drt_arena {
     size_t used; // arena offset of the next byte
     size_t peak, limit, held;
     size_t first;
+    bool dry;
 };
 
 static block *block_new(drt_arena *a, size_t size) {
     if (a->limit && a->held + size > a->limit) return NULL;
     block *b = malloc(sizeof *b);
     if (!b) return NULL;
-    b->bytes = aligned_alloc(ALIGN, size);
+    b->bytes = a->dry ? drt_memory_reserve(size) : drt_memory_take(size);
     if (!b->bytes) {
         free(b);
         return NULL;
@@ -41,13 +44,19 @@ static void block_pop(drt_arena *a) {
     block *b = a->top;
     a->top = b->prev;
     a->held -= b->size;
-    free(b->bytes);
+    drt_memory_return(b->bytes, b->size);
     free(b);
 }
 
 drt_arena *drt_arena_new(size_t first_block_bytes) {
     drt_arena *a = calloc(1, sizeof *a);
     if (a) a->first = first_block_bytes ? (first_block_bytes + ALIGN - 1) / ALIGN * ALIGN : DEFAULT_BLOCK;
+    return a;
+}
+
+drt_arena *drt_arena_new_dry(void) {
+    drt_arena *a = drt_arena_new(dry_block);
+    if (a) a->dry = true;
     return a;
 }
 
@@ -102,6 +111,7 @@ void drt_arena_release(drt_arena *a, size_t mark) {
 }
 
 void drt_arena_reset(drt_arena *a) {
+    while (a->dry && a->top) block_pop(a); // so that the next round reads zeros, too
     if (a->top && a->top->prev) {
         while (a->top) block_pop(a);
         a->used = 0;
@@ -114,14 +124,10 @@ void drt_arena_reset(drt_arena *a) {
 size_t drt_arena_peak(const drt_arena *a) { return a->peak; }
 
 size_t drt_arena_spare(const drt_arena *a) { return a->held > a->used ? a->held - a->used : 0; }
+bool drt_arena_reserve(drt_arena *a, size_t bytes) {
+    while (a->top) block_pop(a);
+    a->used = 0;
+    return block_new(a, (bytes + ALIGN) / ALIGN * ALIGN) != NULL;
+}
 
 void drt_arena_limit(drt_arena *a, size_t bytes) { a->limit = bytes; }
-
-double drt_memory_free(void) {
-    FILE *f = fopen("/proc/meminfo", "r");
-    double kilobytes = 0;
-    char line[200];
-    while (f && !kilobytes && fgets(line, sizeof line, f)) sscanf(line, "MemAvailable: %lf kB", &kilobytes);
-    if (f) fclose(f);
-    return kilobytes * 1024;
-}

@@ -10,12 +10,16 @@
 #ifndef DRT_BASE_ARENA_H
 #define DRT_BASE_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct drt_arena drt_arena;
 
 drt_arena *drt_arena_new(size_t first_block_bytes); // 0: a default; NULL when memory is out
+// An arena of addresses alone: what is handed out reads as zero and takes memory only where it is written to.
+// drt_arena_peak then tells what a computation would need (a dry run).
+drt_arena *drt_arena_new_dry(void);
 void drt_arena_free(drt_arena *a);                  // NULL is allowed
 void *drt_arena_alloc(drt_arena *a, size_t bytes);  // uninitialised; NULL when memory is out
 void *drt_arena_zalloc(drt_arena *a, size_t bytes); // zeroed
@@ -29,7 +33,7 @@ size_t drt_arena_peak(const drt_arena *a);         // most bytes ever in use
 size_t drt_arena_spare(const drt_arena *a);        // bytes held and not in use
 // Limits the memory the arena may hold (0: no limit): an allocation past it returns NULL.
 void drt_arena_limit(drt_arena *a, size_t bytes);
-
-double drt_memory_free(void); // bytes that programs can still get; 0 where the system does not say
+// Gives an arena, from which nothing is handed out, one block of so many bytes. False when memory is out.
+bool drt_arena_reserve(drt_arena *a, size_t bytes);
 
 #endif

@@ -18,6 +18,7 @@ int drt_cli_merge(int argc, char **argv);
 int drt_cli_inspect(int argc, char **argv);
 int drt_cli_verify(int argc, char **argv);
 int drt_cli_replay(int argc, char **argv);
+int drt_cli_plan(int argc, char **argv);
 int drt_cli_gps(int argc, char **argv);
 int drt_cli_sea_labels(int argc, char **argv);
 int drt_cli_words(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct {
     {"shapes", drt_cli_shapes, "make a small world of pictures, captions and questions"},
     {"data", drt_cli_data, "what is wrong with a data set, and what a model sees of it"},
     {"train", drt_cli_train, "train a model as a recipe says"},
+    {"plan", drt_cli_plan, "what a recipe will take: memory and time"},
     {"replay", drt_cli_replay, "the first step and tensor at which two runs part"},
     {"runs", drt_cli_runs, "the history of trainings: list, show, compare, plot"},
     {"chat", drt_cli_chat, "talk with a model, about a picture if you like"},

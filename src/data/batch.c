@@ -120,12 +120,13 @@ static void add_images(packer *k, const drt_sample *s, const int32_t *order) {
     const drt_pack_options *o = k->o;
     size_t size = (size_t)drt_pack_picture(o), row = (size_t)o->patch_numbers * sizeof(float);
     for (int i = 0; i < s->images; i++) {
-        const float *in = s->patches + (size_t)i * size;
         int image = k->b->images++;
         k->b->key[image] = 0, k->b->known[image] = NULL;
         if (!order && is_known(k, s, i, image)) continue;
         k->b->picture[image] = k->b->pixels;
         float *out = k->b->patches + (size_t)k->b->pixels++ * size;
+        if (!s->patches) continue;
+        const float *in = s->patches + (size_t)i * size;
         if (!order) memcpy(out, in, size * sizeof *out);
         for (int n = 0; order && n < (o->scales ? o->scales : 1); n++) {
             int multiple = multiple_of(o, n);

@@ -37,8 +37,9 @@ typedef struct {
     int32_t place;  // as drt_dataset_at counts
     const char *id; // "" if it has none
     int images;
-    float
-        *patches; // [images * views * P, patch numbers], intact; unset where a picture is known and nothing shuffles it
+    // [images * views * P, patch numbers], intact; unset where a picture is known and nothing shuffles it. NULL: nobody
+    // will read the pixels (a dry run)
+    float *patches;
     // Where features are kept: what a file's content is called, and the features where they are known (else NULL).
     const uint64_t *key;       // [images]; NULL: nothing is kept
     const float *const *known; // [images]

@@ -113,7 +113,8 @@ drt_status drt_word_labels_fit(const drt_word_labels *labels, const drt_model *m
     const drt_word_labels_about *a = drt_word_labels_tell(labels);
     const drt_tower *v = &m->config.vision;
     const char *path = drt_word_labels_path(labels);
-    if (!drt_has_vision(&m->config) || a->side != v->image / v->patch || !drt_tower_is(m, a->tower))
+    if (!drt_has_vision(&m->config) || a->side != v->image / v->patch ||
+        (!m->params->dry && !drt_tower_is(m, a->tower)))
         return drt_fail(
             err, DRT_ECONFIG,
             "%s: these labels are of another vision tower than the model's; make them with the folder that its "

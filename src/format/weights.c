@@ -6,6 +6,8 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { MOST_INDEX = 100 << 20, MOST_SHARDS = 10000 };
 
@@ -227,6 +229,16 @@ void drt_weights_close(drt_weights *w) {
     free(w->maps), free(w->blocks), free(w->tensors), free(w->metadata);
     drt_arena_free(w->arena);
     free(w);
+}
+
+void drt_weights_forget(const drt_weights *w, const drt_weight *t) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)t->bytes, end = from + t->size;
+    from = (from + page - 1) / page * page;
+    end = end / page * page;
+    for (int i = 0; i < w->map_count && from < end; i++) { // never memory of another kind, which would be lost
+        uintptr_t first = (uintptr_t)w->maps[i].bytes;
+        if (from >= first && end <= first + w->maps[i].size) madvise((void *)from, end - from, MADV_DONTNEED);
+    }
 }
 
 int drt_weights_count(const drt_weights *w) { return w->count; }

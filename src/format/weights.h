@@ -41,6 +41,9 @@ drt_status drt_weights_open(drt_weights **out, const char *path, drt_error *err)
 drt_status drt_weights_open_memory(drt_weights **out, const void *bytes, size_t size, const char *name, drt_error *err);
 void drt_weights_close(drt_weights *w); // NULL is allowed
 
+// Lets go of the memory that holds a tensor's part of a mapped file; it is read again where it is looked at again.
+void drt_weights_forget(const drt_weights *w, const drt_weight *t);
+
 int drt_weights_count(const drt_weights *w);
 // Ordered by name (strcmp); NULL if `i` is out of range.
 const drt_weight *drt_weights_at(const drt_weights *w, int i);

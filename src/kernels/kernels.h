@@ -186,6 +186,10 @@ struct drt_device {
     int64_t alone;
     drt_error error; // the first failure sticks
     void *state;     // the backend's own
+    // Dry: kernels check what they are given, claim their scratch and compute nothing, so that a step tells what it
+    // will take before there is memory for it (train/plan.h). Device cpu alone; set it before the first kernel.
+    bool dry;
+    size_t scratch; // bytes that kernels have claimed so, and that oneDNN takes to pack its operands
     void (*close)(drt_device *);
 };
 

@@ -126,8 +126,9 @@ drt_status drt_model_declare(drt_model **out, const drt_model_config *config, co
 
 drt_status drt_model_allocate(drt_model *m, const drt_model_options *options, drt_error *err) {
     drt_status status = options->stored ? stored_enough(m, options->stored, err) : DRT_OK;
+    m->params->dry = options->dry;
     if (!status) status = drt_params_allocate(m->params, options->learns, err);
-    if (status) return status;
+    if (status || options->dry) return status;
     for (int g = 0; g < DRT_GROUPS; g++)
         if (!options->stored || !from_files((drt_group)g)) drt_params_init(m->params, (drt_group)g, options->seed);
     if (drt_has_decoder(&m->config) && !options->stored) drt_decoder_init(&m->language);

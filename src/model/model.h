@@ -54,6 +54,7 @@ typedef struct drt_model_options {
     const char *adapter;    // a PEFT folder; NULL: none. Of `lora` then only the dropout counts
     bool look_through;      // all mapped weights for NaN, as a training does; else the first 128 MB of them
     drt_progress *progress; // reading weights, in tensors; NULL: silent
+    bool dry;               // sizes and tokenizer alone: weights are addresses that read as zero (a dry run)
     bool image_row;         // LLaVA: a vocabulary without <image> gets a row for it (model/image_token.h)
 } drt_model_options;
 

@@ -37,9 +37,10 @@ static drt_status weights_load(drt_model *m, drt_model_files *f, const drt_model
         drt_slice *slice = &m->params->slice[i];
         bool held = false;
         for (int p = 0; p < f->parts; p++) held = held || f->part[p].holds[slice->param->group];
-        if (held)
-            status = slice_load(slice, drt_model_files_find(f, slice), drt_storage_grown(f, slice), f->part[0].folder,
-                                &left, err);
+        const drt_weight *found = held ? drt_model_files_find(f, slice) : NULL;
+        if (held) status = slice_load(slice, found, drt_storage_grown(f, slice), f->part[0].folder, &left, err);
+        for (int p = 0; p < f->parts && found && !slice->param->mapped; p++)
+            drt_weights_forget(f->part[p].weights, found);
         drt_progress_at(o->progress, i + 1, m->params->slices);
     }
     drt_params_refresh(m->params);
@@ -153,9 +154,9 @@ static drt_status open_files(drt_model **out, drt_model_files *f, const char *fo
     if (!status) status = drt_model_declare(&m, &f->config, &o, err);
     if (!status) drt_storage_settle(m->params, f, o.keep, o.learns);
     if (!status) status = drt_model_allocate(m, &o, err);
-    if (!status) status = weights_load(m, f, &o, err);
-    if (!status) status = drt_adapter_load(m, f->part[0].folder, err);
-    if (!status && permuter) status = drt_permuter_load(m->extra.permuter, m->params, permuter, err);
+    if (!status && !o.dry) status = weights_load(m, f, &o, err);
+    if (!status && !o.dry) status = drt_adapter_load(m, f->part[0].folder, err);
+    if (!status && permuter && !o.dry) status = drt_permuter_load(m->extra.permuter, m->params, permuter, err);
     if (!status && permuter) m->config.order.order = DRT_INPUT_GPS; // an adapter's config does not tell
     if (!status && drt_has_vision(&f->config)) status = preprocess_load(m, f->vision, err);
     if (!status) status = finish(m, f->text, err);
@@ -217,8 +218,10 @@ drt_status drt_model_assemble(drt_model **out, const char *vision, const char *l
     status = open_files(&m, &f, NULL, options, err);
     drt_model_files_close(&f);
     if (status) return status;
-    scale_projector(m);
-    drt_params_refresh(m->params);
+    if (!options->dry) {
+        scale_projector(m);
+        drt_params_refresh(m->params);
+    }
     *out = m;
     return DRT_OK;
 }

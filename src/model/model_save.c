@@ -259,7 +259,7 @@ drt_status drt_directed_load(drt_model *m, const char *folder, int32_t **bank, i
     if (!status && (!b || b->ndim != 2 || strcmp(b->dtype, "I32") || b->shape[0] < 1 || b->shape[1] < 1 ||
                     b->shape[0] > 1 << 24 || b->shape[1] > 1 << 16))
         status = drt_fail(err, DRT_EFORMAT, "%s: no order_bank of int32 [permutations, cells]", path);
-    if (!status && m->extra.token) {
+    if (!status && m->extra.token && !m->params->dry) {
         status = read_param(s, "directed_token", m->extra.token, err);
         if (!status) status = read_param(s, "order_head.weight", m->extra.order, err);
         if (!status) status = read_param(s, "order_head.bias", m->extra.order_b, err);

@@ -1,6 +1,7 @@
 #include "tensor/params.h"
 
 #include "base/half.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -16,6 +17,11 @@ enum { ALIGN = 16 }; // numbers: every parameter starts on a cache line
 
 drt_params *drt_params_new(void) { return calloc(1, sizeof(drt_params)); }
 
+static void give_back(const drt_params *p, void *x, int64_t bytes) {
+    if (p->dry) drt_memory_return(x, (size_t)bytes);
+    else free(x);
+}
+
 void drt_params_free(drt_params *p) {
     if (!p) return;
     for (int i = 0; i < p->n; i++) {
@@ -25,11 +31,11 @@ void drt_params_free(drt_params *p) {
     for (int i = 0; i < p->slices; i++) free(p->slice[i].name);
     free(p->at);
     free(p->slice);
-    free(p->weights);
-    free(p->halves);
-    free(p->grads);
-    free(p->m);
-    free(p->v);
+    give_back(p, p->weights, p->size * 4);
+    give_back(p, p->halves, p->half * 2);
+    give_back(p, p->grads, p->learning * 4);
+    give_back(p, p->m, p->learning * 4);
+    give_back(p, p->v, p->learning * 4);
     free(p);
 }
 
@@ -92,8 +98,8 @@ static bool has_master(const drt_param *q, const bool *learns) {
 }
 static bool has_half(const drt_param *q) { return q->tensor.value.type != DRT_F32 && !q->mapped; }
 
-static drt_status sizes(drt_params *p, const bool *learns, int64_t *halves, drt_error *err) {
-    p->size = p->learning = *halves = 0;
+static drt_status sizes(drt_params *p, const bool *learns, drt_error *err) {
+    p->size = p->learning = p->half = 0;
     for (int i = 0; i < p->n; i++) {
         drt_param *q = p->at[i];
         int64_t n;
@@ -103,32 +109,33 @@ static drt_status sizes(drt_params *p, const bool *learns, int64_t *halves, drt_
                             (long long)q->tensor.value.rows, (long long)q->tensor.value.cols);
         q->offset = p->size;
         if (has_master(q, learns)) p->size += padded(n);
-        if (has_half(q)) *halves += padded(n);
+        if (has_half(q)) p->half += padded(n);
         if (learns_here(q, learns)) p->learning += padded(n);
     }
     return DRT_OK;
 }
 
-static void *zeros(int64_t n, size_t size) {
+static void *zeros(const drt_params *p, int64_t n, size_t size) {
+    if (p->dry && n) return drt_memory_reserve((size_t)n * size);
     size_t bytes = ((size_t)n * size + 63) / 64 * 64; // aligned_alloc wants whole multiples
     void *x = n ? aligned_alloc(64, bytes) : NULL;
     return x ? memset(x, 0, bytes) : NULL;
 }
 
 drt_status drt_params_allocate(drt_params *p, const bool learns[DRT_GROUPS], drt_error *err) {
-    int64_t halves = 0, at = 0, half = 0;
+    int64_t at = 0, half = 0;
     drt_status status =
-        p->failed ? drt_fail(err, DRT_ENOMEM, "no memory for the list of parameters") : sizes(p, learns, &halves, err);
+        p->failed ? drt_fail(err, DRT_ENOMEM, "no memory for the list of parameters") : sizes(p, learns, err);
     if (status) return status;
-    p->weights = zeros(p->size, sizeof *p->weights);
-    p->halves = zeros(halves, sizeof *p->halves);
-    p->grads = zeros(p->learning, sizeof *p->grads);
-    p->m = zeros(p->learning, sizeof *p->m);
-    p->v = zeros(p->learning, sizeof *p->v);
-    if ((p->size && !p->weights) || (halves && !p->halves) || (p->learning && (!p->grads || !p->m || !p->v)))
+    p->weights = zeros(p, p->size, sizeof *p->weights);
+    p->halves = zeros(p, p->half, sizeof *p->halves);
+    p->grads = zeros(p, p->learning, sizeof *p->grads);
+    p->m = zeros(p, p->learning, sizeof *p->m);
+    p->v = zeros(p, p->learning, sizeof *p->v);
+    if ((p->size && !p->weights) || (p->half && !p->halves) || (p->learning && (!p->grads || !p->m || !p->v)))
         return drt_fail(err, DRT_ENOMEM,
                         "no memory for %.1f MB of weights and %.1f MB of gradients and optimizer state",
-                        4e-6 * (double)p->size + 2e-6 * (double)halves, 12e-6 * (double)p->learning);
+                        4e-6 * (double)p->size + 2e-6 * (double)p->half, 12e-6 * (double)p->learning);
     for (int i = 0; i < p->n; i++) {
         drt_param *q = p->at[i];
         drt_mat v = q->tensor.value;

@@ -71,11 +71,12 @@ typedef struct drt_params {
     int n;
     drt_slice *slice;
     int slices;
-    float *weights;         // all masters, parameter after parameter, groups in the order of adding
-    uint16_t *halves;       // what is stored in 16 bits and not mapped; NULL if nothing is
-    float *grads, *m, *v;   // of the learning parameters only, packed in the same order; NULL if nothing learns
-    int64_t size, learning; // elements in weights; in grads, m, v
-    bool failed;            // an allocation in _add or _name failed
+    float *weights;               // all masters, parameter after parameter, groups in the order of adding
+    uint16_t *halves;             // what is stored in 16 bits and not mapped; NULL if nothing is
+    float *grads, *m, *v;         // of the learning parameters only, packed in the same order; NULL if nothing learns
+    int64_t size, half, learning; // elements in weights; in halves; in grads, m, v
+    bool dry;                     // set before the allocation: addresses alone, which read as zero (a dry run)
+    bool failed;                  // an allocation in _add or _name failed
 } drt_params;
 
 drt_params *drt_params_new(void);

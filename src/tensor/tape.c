@@ -25,17 +25,18 @@ struct drt_tape {
     free_buffer *pool;
     bool record;
     uint64_t noise;
+    size_t planned; // bytes that a step may take, 0: as many as there are
     drt_tap tap;
     void *user;
     drt_error error;
 };
 
-drt_tape *drt_tape_new(drt_device *dev, drt_error *err) {
+static drt_tape *tape_new(drt_device *dev, bool dry, drt_error *err) {
     drt_tape *t = calloc(1, sizeof *t);
     if (t) {
         t->dev = dev;
-        t->values = drt_arena_new(0);
-        t->grads = drt_arena_new(0);
+        t->values = dry ? drt_arena_new_dry() : drt_arena_new(0);
+        t->grads = dry ? drt_arena_new_dry() : drt_arena_new(0);
     }
     if (!t || !t->values || !t->grads) {
         drt_tape_free(t);
@@ -44,6 +45,9 @@ drt_tape *drt_tape_new(drt_device *dev, drt_error *err) {
     }
     return t;
 }
+
+drt_tape *drt_tape_new(drt_device *dev, drt_error *err) { return tape_new(dev, false, err); }
+drt_tape *drt_tape_new_dry(drt_device *dev, drt_error *err) { return tape_new(dev, true, err); }
 
 void drt_tape_free(drt_tape *t) {
     if (!t) return;
@@ -91,6 +95,23 @@ void drt_tape_limit(drt_tape *t, size_t bytes) {
     drt_arena_limit(t->grads, bytes);
 }
 
+drt_tape_bytes drt_tape_need(const drt_tape *t) {
+    return (drt_tape_bytes){drt_arena_peak(t->values), drt_arena_peak(t->grads)};
+}
+
+drt_status drt_tape_reserve(drt_tape *t, drt_tape_bytes need, size_t more, drt_error *err) {
+    drt_tape_begin(t, false);
+    drt_arena_limit(t->values, 0);
+    drt_arena_limit(t->grads, 0);
+    if (!drt_arena_reserve(t->values, need.values) || !drt_arena_reserve(t->grads, need.grads))
+        return drt_fail(err, DRT_ENOMEM, "no memory for the %.1f MB of activations that the plan names",
+                        1e-6 * (double)(need.values + need.grads));
+    t->planned = need.values + need.grads + more;
+    drt_arena_limit(t->values, need.values + more + 64);
+    drt_arena_limit(t->grads, need.grads + more + 64);
+    return DRT_OK;
+}
+
 void drt_tape_fail(drt_tape *t, drt_status code, const char *format, ...) {
     if (t->error.code) return;
     va_list args;
@@ -112,12 +133,17 @@ static void *take(drt_tape *t, drt_arena *arena, int64_t rows, int64_t cols, siz
     void *p = NULL;
     if (drt_tape_failed(t, NULL)) return NULL;
     if (rows >= 0 && cols >= 0 && !__builtin_mul_overflow(rows, cols, &count)) p = drt_arena_array(arena, count, size);
-    if (!p)
-        drt_tape_fail(
-            t, DRT_ENOMEM,
-            "no memory for a %lld x %lld matrix beside the %.1f MB of activations held; lower train.tokens or "
-            "train.batch, or set train.recompute",
-            (long long)rows, (long long)cols, 1e-6 * (double)(drt_arena_mark(t->values) + drt_arena_mark(t->grads)));
+    double held = 1e-6 * (double)(drt_arena_mark(t->values) + drt_arena_mark(t->grads));
+    if (!p && t->planned)
+        drt_tape_fail(t, DRT_ENOMEM,
+                      "a %lld x %lld matrix beside the %.1f MB of activations held is more than the %.1f MB that the "
+                      "run planned with; raise memory, lower train.tokens or train.batch, or set train.recompute",
+                      (long long)rows, (long long)cols, held, 1e-6 * (double)t->planned);
+    else if (!p)
+        drt_tape_fail(t, DRT_ENOMEM,
+                      "no memory for a %lld x %lld matrix beside the %.1f MB of activations held; lower train.tokens "
+                      "or train.batch, or set train.recompute",
+                      (long long)rows, (long long)cols, held);
     return p;
 }
 

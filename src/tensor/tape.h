@@ -40,6 +40,8 @@ typedef struct drt_tape drt_tape;
 typedef void (*drt_back)(drt_tape *t, void *context);
 
 drt_tape *drt_tape_new(drt_device *dev, drt_error *err);
+// A tape of addresses alone, for a device that is dry: drt_tape_need then tells what a step takes.
+drt_tape *drt_tape_new_dry(drt_device *dev, drt_error *err);
 void drt_tape_free(drt_tape *t);
 // Starts a step: releases everything of the last one. record false: inference, nothing is kept for a backward.
 void drt_tape_begin(drt_tape *t, bool record);
@@ -54,6 +56,13 @@ drt_arena *drt_tape_arena(drt_tape *t);
 size_t drt_tape_peak(const drt_tape *t);  // most bytes of values and gradients ever held
 size_t drt_tape_spare(const drt_tape *t); // bytes it holds for values and gradients and does not use now
 void drt_tape_limit(drt_tape *t, size_t bytes);
+// Most bytes of values, and of gradients, ever in use; and memory for so many, taken at once, between steps. `more` is
+// what a step may take beyond; a step that wants still more fails. DRT_ENOMEM: there is not so much.
+typedef struct {
+    size_t values, grads;
+} drt_tape_bytes;
+drt_tape_bytes drt_tape_need(const drt_tape *t);
+drt_status drt_tape_reserve(drt_tape *t, drt_tape_bytes need, size_t more, drt_error *err);
 
 void drt_tape_fail(drt_tape *t, drt_status code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // DRT_OK, or the first failure of the tape or its device, copied into err (NULL allowed).

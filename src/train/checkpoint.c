@@ -21,10 +21,11 @@ static char *folder_of(const char *run, int64_t step, const char *suffix) {
     return NULL;
 }
 
-// Learning weights, packed as the gradients are: [learning].
-static float *gather(const drt_params *p) {
-    float *w = calloc((size_t)p->learning + 1, sizeof *w);
-    for (int i = 0; w && i < p->n; i++) {
+// Learning weights, packed as the gradients are, [learning], and in their memory: between steps it holds nothing.
+static float *gather(drt_params *p) {
+    float *w = p->grads;
+    drt_params_zero_grads(p);
+    for (int i = 0; i < p->n; i++) {
         int64_t at = drt_param_grad_offset(p, p->at[i]);
         drt_mat v = p->at[i]->master;
         if (at >= 0) memcpy(w + at, v.data, (size_t)(v.rows * v.cols) * sizeof *w);
@@ -98,10 +99,10 @@ int64_t *drt_checkpoint_steps(const char *run, int *n) {
     return steps;
 }
 
-static drt_status write_state(const drt_params *p, const char *folder, int64_t step, drt_error *err) {
+static drt_status write_state(drt_params *p, const char *folder, int64_t step, drt_error *err) {
     char text_step[32], text_layout[32], beside[DRT_FINGERPRINT_TEXT],
         *path = drt_path_join(folder, "state.safetensors");
-    float *w = gather(p);
+    const float *w = gather(p);
     snprintf(text_step, sizeof text_step, "%lld", (long long)step);
     snprintf(text_layout, sizeof text_layout, "%016llx", (unsigned long long)layout(p));
     frozen(p, beside);
@@ -110,9 +111,8 @@ static drt_status write_state(const drt_params *p, const char *folder, int64_t s
     const drt_st_entry entry[] = {{"weights", "F32", 1, {p->learning}, w, NULL},
                                   {"adamw.m", "F32", 1, {p->learning}, p->m, NULL},
                                   {"adamw.v", "F32", 1, {p->learning}, p->v, NULL}};
-    drt_status status = path && w ? drt_safetensors_write(path, entry, 3, metadata, err)
-                                  : drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
-    free(w);
+    drt_status status = path ? drt_safetensors_write(path, entry, 3, metadata, err)
+                             : drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
     free(path);
     return status;
 }
@@ -150,7 +150,7 @@ drt_status drt_checkpoint_room(const drt_params *p, const char *run, int64_t ste
                     run, (long long)step, 1e-6 * (double)need, 1e-6 * (double)free_bytes);
 }
 
-drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, int64_t best,
+drt_status drt_checkpoint_save(drt_params *p, const char *run, int64_t step, int64_t keep, int64_t best,
                                drt_error *err) {
     char *part = folder_of(run, step, ".part"), *whole = folder_of(run, step, "");
     drt_status status = part && whole ? drt_remove_tree(part, err) : drt_fail(err, DRT_ENOMEM, "no memory");
@@ -222,20 +222,18 @@ drt_status drt_checkpoint_load(drt_params *p, const char *run, int64_t step, drt
                      "%s: what does not learn has other weights now than when the run began; give it the model that "
                      "%s/recipe.yaml names, as it was, or choose another out",
                      path, run);
-    float *const to[] = {NULL, p->m, p->v};
+    float *const to[] = {p->grads, p->m, p->v};
     static const char *const names[] = {"weights", "adamw.m", "adamw.v"};
-    float *w = status ? NULL : calloc((size_t)p->learning + 1, sizeof *w);
-    if (!status && !w) status = drt_fail(err, DRT_ENOMEM, "no memory for a checkpoint");
     for (int i = 0; !status && i < 3; i++) {
         const drt_weight *t = drt_weights_find(s, names[i]);
         if (!t || t->ndim != 1 || t->shape[0] != p->learning)
             status = drt_fail(err, DRT_EFORMAT,
                               "%s: '%s' is missing or of another size; remove this checkpoint to use the one before",
                               path, names[i]);
-        else status = drt_weight_to_f32(t, to[i] ? to[i] : w, p->learning, err);
+        else status = drt_weight_to_f32(t, to[i], p->learning, err);
+        if (t) drt_weights_forget(s, t);
     }
-    if (!status) scatter(p, w);
-    free(w);
+    if (!status) scatter(p, p->grads);
     drt_weights_close(s);
     free(path);
     return status;

@@ -8,8 +8,9 @@
 
 #include "tensor/params.h"
 
-// Writes step-`step` and removes all but the newest `keep` (at least 1) and step `best` (0: none).
-drt_status drt_checkpoint_save(const drt_params *p, const char *run, int64_t step, int64_t keep, int64_t best,
+// Writes step-`step` and removes all but the newest `keep` (at least 1) and step `best` (0: none). Needs no memory to speak
+// of: it packs the weights where the gradients were, which belong to nobody between steps. So does loading.
+drt_status drt_checkpoint_save(drt_params *p, const char *run, int64_t step, int64_t keep, int64_t best,
                                drt_error *err);
 // What a checkpoint takes on the disk.
 int64_t drt_checkpoint_bytes(const drt_params *p);

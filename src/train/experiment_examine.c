@@ -35,7 +35,7 @@ static drt_status mass_before(bench *b, const drt_recipe *first, drt_findings *f
     drt_model *m = NULL;
     int32_t *bank = NULL;
     int cells;
-    drt_status status = drt_recipe_model(first, &m, &bank, &cells, NULL, err);
+    drt_status status = drt_recipe_model(first, false, &m, &bank, &cells, NULL, err);
     const drt_puzzle_options o = puzzle(b, b->captions, false);
     if (!status) status = drt_eval_guided_mass(m, b->tape, &o, &f->mass_before, err);
     drt_model_close(m);

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 3 };
-
 struct drt_loader {
     const drt_recipe *r;
     const drt_model *m;
@@ -22,11 +20,11 @@ struct drt_loader {
     drt_features *store; // NULL: features are not kept
     drt_pack_options pack;
     drt_align_options options;
-    drt_step_data slot[SLOTS];
-    int64_t steps;  // of the schedule
-    int32_t *index; // [batch] of the step being made
-    bool clip;
-    int64_t size; // samples, data.limit counted in
+    drt_step_data slot[DRT_LOADER_STEPS];
+    int64_t steps;    // of the schedule
+    int32_t *index;   // [batch] of the step being made
+    bool clip, blind; // blind: no pixels
+    int64_t size;     // samples, data.limit counted in
     bool once;
 };
 
@@ -74,13 +72,14 @@ static drt_status load_images(const drt_loader *l, const drt_record *rec, drt_ar
                               drt_error *err) {
     int64_t size = drt_pack_picture(&l->pack);
     if (!s->images) return DRT_OK;
-    drt_status status = l->store ? look_up(l, rec, arena, s, err) : DRT_OK;
+    drt_status status = l->store && !l->blind ? look_up(l, rec, arena, s, err) : DRT_OK;
     if (status) return status;
     bool shuffled = false;
     for (int i = 0; i < s->passes; i++) shuffled |= s->pass[i].kind == DRT_PASS_IMAGE_ORDER;
     s->patches = drt_arena_array(arena, s->images * size, sizeof *s->patches);
     if (!s->patches) return drt_fail(err, DRT_ENOMEM, "no memory for %d images", s->images);
-    for (int i = 0; i < s->images; i++) {
+    if (l->blind) s->patches = NULL; // counted, and never written to
+    for (int i = 0; i < s->images && !l->blind; i++) {
         if (s->known && s->known[i] && !shuffled) continue;
         status = load_image(l->m, &l->preprocess, rec, i, s->patches + i * size, err);
         if (status) return status;
@@ -290,7 +289,7 @@ drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_mode
                            int64_t first, int64_t *steps, drt_features *store, drt_progress *progress, drt_text *bad,
                            drt_error *err) {
     drt_loader *l = calloc(1, sizeof *l);
-    void *slots[SLOTS];
+    void *slots[DRT_LOADER_STEPS];
     *out = NULL;
     if (!l) return drt_fail(err, DRT_ENOMEM, "no memory for a loader");
     l->r = r;
@@ -303,14 +302,14 @@ drt_status drt_loader_open(drt_loader **out, const drt_recipe *r, const drt_mode
     if (!status) status = open_data(l, steps, progress, bad, err);
     if (!status) l->index = malloc((size_t)drt_sampler_batch(l->sampler) * sizeof *l->index);
     if (!status && !l->index) status = drt_fail(err, DRT_ENOMEM, "no memory for a batch of samples");
-    for (int i = 0; i < SLOTS; i++) {
+    for (int i = 0; i < DRT_LOADER_STEPS; i++) {
         slots[i] = &l->slot[i];
         l->slot[i].arena = drt_arena_new(0);
         if (!l->slot[i].arena && !status) status = drt_fail(err, DRT_ENOMEM, "no memory for a loader");
     }
     l->steps = *steps;
-    if (!status && first < *steps)
-        status = drt_prefetch_start(&l->prefetch, make_step, l, slots, SLOTS, first, *steps, err);
+    if (!status && first < *steps && !m->params->dry)
+        status = drt_prefetch_start(&l->prefetch, make_step, l, slots, DRT_LOADER_STEPS, first, *steps, err);
     if (status) {
         drt_loader_close(l);
         return status;
@@ -335,14 +334,39 @@ drt_status drt_loader_pixels(const drt_loader *l, const drt_step_data *d, drt_er
 }
 
 drt_status drt_loader_once(drt_loader *l, int64_t *steps, drt_error *err) {
-    void *slots[SLOTS];
-    for (int i = 0; i < SLOTS; i++) slots[i] = &l->slot[i];
+    void *slots[DRT_LOADER_STEPS];
+    for (int i = 0; i < DRT_LOADER_STEPS; i++) slots[i] = &l->slot[i];
     drt_prefetch_stop(l->prefetch);
     l->prefetch = NULL;
     l->once = true;
     *steps = drt_sampler_steps_per_epoch(l->sampler);
-    return drt_prefetch_start(&l->prefetch, make_step, l, slots, SLOTS, 0, *steps, err);
+    if (l->m->params->dry) return DRT_OK;
+    return drt_prefetch_start(&l->prefetch, make_step, l, slots, DRT_LOADER_STEPS, 0, *steps, err);
 }
+
+drt_status drt_loader_shape(drt_loader *l, int64_t step, drt_step_data *out, drt_error *err) {
+    if (l->prefetch) return drt_fail(err, DRT_EARG, "internal: a loader that reads ahead is asked for a shape");
+    l->blind = true;
+    return make_step(l, step, out, err);
+}
+
+drt_status drt_loader_words(drt_loader *l, int64_t step, int64_t *words, drt_error *err) {
+    const int32_t *length = drt_dataset_lengths(l->data);
+    int n = drt_sampler_batch(l->sampler), part = n / (int)l->r->train.accumulate;
+    drt_status status = drt_sampler_at(l->sampler, step, l->index, err);
+    *words = 0;
+    for (int i = 0; i < n && !status; i += part) {
+        int64_t sum = 0;
+        for (int k = i; k < i + part && k < n; k++) {
+            int32_t words_here = length[l->index[k]];
+            sum += words_here > 0 ? words_here + l->options.image_rows : -words_here;
+        }
+        if (sum > *words) *words = sum;
+    }
+    return status;
+}
+
+int64_t drt_loader_epoch(const drt_loader *l) { return drt_sampler_steps_per_epoch(l->sampler); }
 
 drt_status drt_loader_next(drt_loader *l, drt_step_data **out, drt_error *err) {
     int64_t step;
@@ -357,7 +381,7 @@ void drt_loader_release(drt_loader *l) { drt_prefetch_release(l->prefetch); }
 void drt_loader_close(drt_loader *l) {
     if (!l) return;
     if (l->prefetch) drt_prefetch_stop(l->prefetch);
-    for (int i = 0; i < SLOTS; i++) drt_arena_free(l->slot[i].arena);
+    for (int i = 0; i < DRT_LOADER_STEPS; i++) drt_arena_free(l->slot[i].arena);
     drt_sampler_free(l->sampler);
     drt_sea_source_close(l->sea);
     drt_dataset_close(l->data);

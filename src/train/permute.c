@@ -1,5 +1,6 @@
 #include "train/permute.h"
 
+#include "base/memory.h"
 #include "base/progress.h"
 
 #include <math.h>
@@ -45,7 +46,7 @@ static drt_status check(const drt_permute *o, drt_error *err) {
         return drt_fail(err, DRT_EARG,
                         "%d sets of %lld tokens of %lld numbers are more than can be counted; take fewer", o->sets,
                         (long long)o->tokens, (long long)o->width);
-    double need = drt_permute_bytes(o), have = drt_memory_free();
+    double need = drt_permute_bytes(o), have = (double)drt_memory_free();
     if (have > 0 && need > have)
         return drt_fail(err, DRT_ENOMEM,
                         "%d sets of %lld tokens at width %lld take about %.1f GB and %.1f GB are free; lower "

@@ -111,7 +111,7 @@ static drt_status open_all(drt_preview *p, const drt_recipe *r, drt_progress *pr
     drt_text bad = {0};
     if (r->task == DRT_TASK_CLIP)
         return drt_fail(err, DRT_ECONFIG, "task clip has pictures and captions, but no rows of tokens to look at");
-    drt_status status = drt_training_open(&p->t, r, progress, err);
+    drt_status status = drt_training_open(&p->t, r, false, progress, err);
     if (!status) p->t.steps = p->step + 1;
     if (!status) status = drt_training_data(&p->t, p->step, progress, &bad, err);
     drt_text_free(&bad);

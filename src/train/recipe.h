@@ -51,6 +51,7 @@ typedef struct {
     char *out;                   // run folder
     char *device;                // as drt_device_open names it
     int64_t threads;             // 0: all cores
+    char *memory;                // that training may take, as "4G" (drt_memory_parse); "": what there is
     drt_keep dtype;              // f32, or bf16 for products and for weights that do not learn
     int64_t seed;
     drt_weights_kind weights;

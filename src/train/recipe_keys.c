@@ -28,6 +28,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     STRING(out, "", "run folder: checkpoints, run.jsonl, the finished model"),
     STRING(device, "cpu", "what computes: cpu, or ref (the plain kernels)"),
     INT(threads, "0", 0, 4096, "0: all cores"),
+    STRING(memory, "", "most memory to take, as 4G; empty: what there is"),
     CHOICE(dtype, "f32", "f32|bf16", "of the products of weights; bf16 keeps f32 masters of what learns"),
     INT(seed, "42", 0, MOST_INT, "same seed and threads: same bits"),
     CHOICE(weights, "fixed", "fixed|learned", "learned: one log-variance per objective scales its weight"),

@@ -2,6 +2,8 @@
 #include "train/optimizer.h"
 #include "train/recipe_keys.h"
 
+#include "base/memory.h"
+
 #include <math.h>
 #include <stddef.h>
 
@@ -114,6 +116,10 @@ static drt_status check_lora(const drt_recipe *r, const drt_recipe_key **key, dr
 }
 
 static drt_status check_sizes(const drt_recipe *r, const drt_recipe_key **key, drt_error *err) {
+    int64_t bytes;
+    *key = drt_recipe_key_find("memory");
+    if (*r->memory && !drt_memory_parse(r->memory, &bytes))
+        return drt_fail(err, DRT_ECONFIG, "memory: '%s' is no size; write it as 4G, 512M or 4GB", r->memory);
     *key = drt_recipe_key_find("train.epochs");
     if (r->train.epochs == 0 && r->train.steps == 0)
         return drt_fail(err, DRT_ECONFIG, "train.epochs: it is 0 and so is train.steps; raise one of them");

@@ -193,10 +193,10 @@ static int64_t last_step(const drt_run_log *log) {
     return s && s->n ? (int64_t)s->step[s->n - 1] : 0;
 }
 
-// Time and memory belong to the machine, all else to the run.
+// Time and memory belong to the machine, and which features were known in time; all else to the run.
 static bool is_measured(const char *name) {
-    static const char *const names[] = {"seconds", "tokens_per_second", "memory"};
-    return drt_place_of(name, names, 3) < 3;
+    static const char *const names[] = {"seconds", "tokens_per_second", "memory", "remembered"};
+    return drt_place_of(name, names, 4) < 4;
 }
 
 static void differs(drt_replay_result *out, int64_t step, const char *field, double a, double b) {
@@ -307,7 +307,7 @@ static drt_status run_again(const side s[2], int which, trace *c, drt_progress *
     drt_step_report report;
     int64_t last = out->known;
     c->second = which == 1;
-    drt_status status = drt_training_open(&t, &s[which].r, NULL, err);
+    drt_status status = drt_training_open(&t, &s[which].r, false, NULL, err);
     if (!status && out->from) status = drt_checkpoint_load(t.m->params, s[which].folder, out->from, err);
     if (!status) status = drt_training_data(&t, out->from, NULL, NULL, err);
     c->step = out->from + 1;

@@ -73,7 +73,7 @@ drt_status drt_replay_step(const char *file, int n, const char *const *overrides
     drt_status status = drt_file_exists(file) ? drt_recipe_load(&r, path, n, overrides, err)
                                               : drt_fail(err, DRT_EIO, "%s: no such file", file);
     if (!status) {
-        status = drt_training_open(&t, &r, progress, err);
+        status = drt_training_open(&t, &r, false, progress, err);
         if (!status) status = measure(&t, file, run, out, err);
         drt_training_close(&t);
         drt_recipe_free(&r);

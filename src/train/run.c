@@ -1,10 +1,12 @@
 #include "train/run.h"
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "eval/curves.h"
 #include "eval/log_read.h"
 #include "train/checkpoint.h"
 #include "train/guard.h"
+#include "train/plan.h"
 #include "train/recorder.h"
 #include "train/show_samples.h"
 #include "train/validation.h"
@@ -19,6 +21,8 @@ typedef struct {
     const drt_run_hooks *hooks;
     drt_training t;
     drt_features *own; // where nobody lends a store
+    drt_plan plan;     // peak 0: there is none
+    int64_t given;     // memory
     double counted;    // arithmetic before this step
     drt_log *log;
     drt_recorder *recorder;
@@ -125,13 +129,32 @@ static drt_status remember(run *u, drt_error *err) {
     return DRT_OK;
 }
 
+// Before anything is taken. What is wrong with the model or the data is told by their opening, which comes next.
+static drt_status plan_run(run *u, drt_error *err) {
+    drt_text what = {0};
+    char given[24];
+    u->given = drt_plan_memory(u->r);
+    if (drt_plan_make(&u->plan, u->r, u->hooks->store ? drt_features_bytes(u->hooks->store) : 0, u->hooks->progress,
+                      NULL)) {
+        u->plan = (drt_plan){0};
+        return DRT_OK;
+    }
+    if (u->given && u->plan.peak > u->given) return drt_plan_refuse(&u->plan, u->r, u->given, err);
+    drt_plan_say(&u->plan, &what);
+    if (!what.failed) say(u, "plan: %s of %s", what.bytes, drt_memory_text(given, u->given));
+    drt_text_free(&what);
+    return DRT_OK;
+}
+
 static drt_status open_all(run *u, drt_error *err) {
     const drt_recipe *r = u->r;
     drt_text bad = {0};
     drt_progress reading = {0};
     if (u->hooks->progress)
         reading = (drt_progress){u->hooks->progress->report, u->hooks->progress->user, "reading weights", 0, 0};
-    drt_status status = drt_training_open(&u->t, r, &reading, err);
+    drt_status status = plan_run(u, err);
+    if (!status) status = drt_training_open(&u->t, r, false, &reading, err);
+    if (!status && u->plan.peak) status = drt_plan_apply(&u->plan, &u->t, u->given, err);
     if (!status) status = claim_folder(u, err);
     if (!status && u->step) status = drt_checkpoint_load(u->t.m->params, r->out, u->step, err);
     if (!status) status = write_recipe(r, err); // a run that cannot go on keeps the recipe that it was made by

@@ -41,9 +41,9 @@ drt_status drt_run_sum(const char *folder, const char *field, double *sum, drt_e
 
 // The model that a recipe starts from, with the parts its objectives need; *bank: the permutation bank (malloc'ed
 // [classes, cells]; NULL without image order), drawn from the seed or taken from the model's directed.safetensors.
-// progress: reading weights; may be NULL.
+// dry: the model's weights are addresses alone (drt_model_options). progress: reading weights; may be NULL.
 struct drt_model;
-drt_status drt_recipe_model(const drt_recipe *r, struct drt_model **out, int32_t **bank, int *cells,
+drt_status drt_recipe_model(const drt_recipe *r, bool dry, struct drt_model **out, int32_t **bank, int *cells,
                             drt_progress *progress, drt_error *err);
 
 #endif

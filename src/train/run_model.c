@@ -47,7 +47,7 @@ static drt_status bank_for(const drt_recipe *r, drt_model *m, int32_t **bank, in
     return status;
 }
 
-drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank, int *cells, drt_progress *progress,
+drt_status drt_recipe_model(const drt_recipe *r, bool dry, drt_model **out, int32_t **bank, int *cells, drt_progress *progress,
                             drt_error *err) {
     static const drt_model_kind kind[] = {
         [DRT_TASK_LLAVA] = DRT_MODEL_LLAVA, [DRT_TASK_CLIP] = DRT_MODEL_CLIP, [DRT_TASK_LANGUAGE] = DRT_MODEL_LANGUAGE};
@@ -58,6 +58,7 @@ drt_status drt_recipe_model(const drt_recipe *r, drt_model **out, int32_t **bank
     if (*r->lora.from) o.adapter = r->lora.from;
     // What is saved must be a folder for transformers; an adapter's base stays as it is.
     o.progress = progress;
+    o.dry = dry;
     o.image_row = !o.lora && !o.adapter;
     const drt_permuter_shape permuter = drt_recipe_permuter(r);
     o.permuter = &permuter;

@@ -2,7 +2,7 @@
 // somebody else's: a run (run.h) writes a folder, a replay (replay.h) compares, work.c counts.
 //
 //   drt_training t;
-//   drt_status status = drt_training_open(&t, &recipe, NULL, &err);
+//   drt_status status = drt_training_open(&t, &recipe, false, NULL, &err);
 //   if (!status) status = drt_training_data(&t, 0, NULL, NULL, &err);
 //   for (int64_t i = 0; !status && i < t.steps; i++) {
 //       status = drt_training_measure(&t, i, &report, &err);
@@ -30,12 +30,17 @@ typedef struct {
 } drt_training;
 
 // Device, model and tape; progress (may be NULL) sees the weights being read. The recipe must outlive *t.
-drt_status drt_training_open(drt_training *t, const drt_recipe *r, drt_progress *progress, drt_error *err);
+// dry: nothing will be computed and weights take no memory, but shapes, arithmetic and the tape's bytes are what they
+// would be; the loader then gives shapes alone (drt_training_shape).
+drt_status drt_training_open(drt_training *t, const drt_recipe *r, bool dry, drt_progress *progress, drt_error *err);
 // The data from step `first` on, and t->steps. bad: as for drt_loader_open.
 drt_status drt_training_data(drt_training *t, int64_t first, drt_progress *progress, drt_text *bad, drt_error *err);
 // Losses and gradients of step `step` (0-based), which is the one that the data stand at; and its update.
 drt_status drt_training_measure(drt_training *t, int64_t step, drt_step_report *report, drt_error *err);
 drt_status drt_training_update(drt_training *t, int64_t step, const drt_step_report *report, drt_error *err);
+// Forward and backward of any step of a dry training; what it takes is in t->tape, t->dev and t->count. data: whose
+// arena is dry, too.
+drt_status drt_training_shape(drt_training *t, int64_t step, drt_step_data *data, drt_error *err);
 void drt_training_close(drt_training *t);
 
 #endif

@@ -84,6 +84,19 @@ drt_status drt_validation_run(drt_validation *v, int64_t step, int (*stop)(void 
     return status;
 }
 
+drt_status drt_validation_shape(drt_validation *v, drt_step_data *data, drt_error *err) {
+    const drt_training *t = v->t;
+    drt_step_report s;
+    int64_t steps;
+    drt_status status = drt_loader_once(v->loader, &steps, err);
+    for (int64_t i = 0; i < steps && !status; i++) {
+        status = drt_loader_shape(v->loader, i, data, err);
+        data->noise = 0;
+        if (!status) status = drt_train_losses(t->tape, t->m, &v->recipe, drt_loader_options(v->loader), data, &s, err);
+    }
+    return status;
+}
+
 bool drt_best_add(drt_best *b, int64_t step, double loss) {
     bool best = !isnan(loss) && (!b->step || loss < b->loss);
     b->last = step;

@@ -26,6 +26,8 @@ drt_status drt_validation_open(drt_validation **out, const drt_training *t, drt_
 // After `step` steps; nothing of the training changes. stop (may be NULL) is asked before every batch: DRT_ESTOP.
 drt_status drt_validation_run(drt_validation *v, int64_t step, int (*stop)(void *user), void *user,
                               drt_validation_report *report, drt_error *err);
+// Of a dry training: the shapes of all batches, one after the other, in data->arena.
+drt_status drt_validation_shape(drt_validation *v, drt_step_data *data, drt_error *err);
 const drt_dataset *drt_validation_dataset(const drt_validation *v);
 void drt_validation_close(drt_validation *v); // NULL is allowed
 

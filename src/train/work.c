@@ -6,26 +6,18 @@
 #include <math.h>
 #include <stdio.h>
 
-static drt_status gradients(drt_training *t, drt_error *err) {
-    drt_step_data *data;
-    drt_step_report report;
-    drt_status status = drt_loader_next(t->loader, &data, err);
-    if (status) return status;
-    status = drt_train_gradients(t->tape, t->m, t->r, drt_loader_options(t->loader), data, &report, err);
-    drt_loader_release(t->loader);
-    return status;
-}
-
 drt_status drt_train_flops(const drt_recipe *r, int64_t steps, double *flops, drt_error *err) {
     drt_training t;
+    drt_step_data data = {.arena = drt_arena_new_dry()};
     *flops = 0;
-    drt_status status = drt_training_open(&t, r, NULL, err);
+    drt_status status = drt_training_open(&t, r, true, NULL, err);
+    if (!status && !data.arena) status = drt_fail(err, DRT_ENOMEM, "no memory for a step's data");
     if (!status) status = drt_training_data(&t, 0, NULL, NULL, err);
     if (steps > t.steps) steps = t.steps;
-    double before = t.count.flops;
-    for (int64_t i = 0; i < steps && !status; i++) status = gradients(&t, err);
-    if (!status) *flops = (t.count.flops - before) / (double)steps;
+    for (int64_t i = 0; i < steps && !status; i++) status = drt_training_shape(&t, i, &data, err);
+    if (!status) *flops = t.count.flops / (double)steps;
     drt_training_close(&t);
+    drt_arena_free(data.arena);
     return status;
 }
 

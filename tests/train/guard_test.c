@@ -119,7 +119,7 @@ static void open_training_with(const small_world *w, drt_recipe *r, drt_training
                                 "objectives.guided=0.5",
                                 more};
     check_ok(drt_recipe_load(r, NULL, 13, keys, &err));
-    check_ok(drt_training_open(t, r, NULL, &err));
+    check_ok(drt_training_open(t, r, false, NULL, &err));
     t->store = store;
     check_ok(drt_training_data(t, 0, NULL, NULL, &err));
 }

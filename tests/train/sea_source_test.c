@@ -81,7 +81,7 @@ static void draw(drawn out[STEPS], int n, const char *const *more) {
     int cells;
     int64_t steps = STEPS;
     check_ok(load(&r, n, more, &err));
-    check_ok(drt_recipe_model(&r, &m, &bank, &cells, NULL, &err));
+    check_ok(drt_recipe_model(&r, false, &m, &bank, &cells, NULL, &err));
     check_ok(drt_loader_open(&l, &r, m, bank, 0, &steps, NULL, NULL, NULL, &err));
     const int p = drt_patches(&m->config.vision);
     for (int s = 0; s < STEPS; s++) {
@@ -157,7 +157,7 @@ static void refused(int n, const char *const *more, drt_status code, const char 
     drt_status status = load(&r, n, more, &err);
     bool loaded = !status;
     if (!status) status = drt_recipe_complete(&r, &err);
-    if (!status) status = drt_recipe_model(&r, &m, &bank, &cells, NULL, &err);
+    if (!status) status = drt_recipe_model(&r, false, &m, &bank, &cells, NULL, &err);
     if (!status) status = drt_loader_open(&l, &r, m, bank, 0, &steps, NULL, NULL, NULL, &err);
     check_refused(status, code, part);
     drt_model_close(m);

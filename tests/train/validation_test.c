@@ -48,7 +48,7 @@ static void open_training(const small_world *w, drt_recipe *r, drt_training *t, 
                                 "lora.targets=",
                                 batch};
     check_ok(drt_recipe_load(r, NULL, 15, keys, &err));
-    check_ok(drt_training_open(t, r, NULL, &err));
+    check_ok(drt_training_open(t, r, false, NULL, &err));
     check_ok(drt_training_data(t, 0, NULL, NULL, &err));
 }
 

@@ -1,15 +1,35 @@
 #include "kernels/cpu/cpu.h"
 
+#include "base/memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
+static const size_t nowhere_bytes = (size_t)1 << 40;
+
+// Counts what would be held, and gives addresses that hold nothing.
+static float *claimed(drt_device *dev, size_t *have, size_t floats) {
+    drt_cpu_state *state = dev->state;
+    if (floats > nowhere_bytes / sizeof(float) ||
+        (!state->nowhere && !(state->nowhere = drt_memory_reserve(nowhere_bytes)))) {
+        drt_device_fail(dev, DRT_ENOMEM, "no addresses for %zu floats of kernel scratch", floats);
+        return NULL;
+    }
+    if (floats > *have) {
+        dev->scratch += (floats - *have) * sizeof(float);
+        *have = floats;
+    }
+    return state->nowhere;
+}
+
 static float *grown(drt_device *dev, float **data, size_t *have, size_t floats) {
+    if (dev->dry) return claimed(dev, have, floats);
     if (floats <= *have) return *data;
-    free(*data);
+    drt_memory_return(*data, *have * sizeof(float));
     *have = 0;
     // A quarter more than asked: sizes creep up over the first batches.
     size_t bytes = floats > SIZE_MAX / 8 ? 0 : (floats + floats / 4) * sizeof(float) / 64 * 64 + 64;
-    *data = bytes ? aligned_alloc(64, bytes) : NULL;
+    *data = bytes ? drt_memory_take(bytes) : NULL;
     if (*data) *have = bytes / sizeof(float);
     else drt_device_fail(dev, DRT_ENOMEM, "no memory for %zu floats of kernel scratch; make the batch smaller", floats);
     return *data;
@@ -69,8 +89,9 @@ static void cpu_close(drt_device *dev) {
     drt_cpu_state *state = dev->state;
     drt_pool_close(state->pool);
     drt_bf16_close(state->bf16);
-    free(state->scratch.data);
-    free(state->expanded.data);
+    drt_memory_return(state->nowhere, nowhere_bytes);
+    drt_memory_return(state->scratch.data, state->scratch.floats * sizeof(float));
+    drt_memory_return(state->expanded.data, state->expanded.floats * sizeof(float));
     free(state);
     dev->state = NULL;
 }

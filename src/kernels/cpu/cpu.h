@@ -16,6 +16,8 @@ typedef struct {
         size_t floats;
     } scratch, expanded;
     bool compiled;           // oneDNN has made all its kernels of f32 products
+    void *nowhere;           // scratch of a dry device
+    size_t packed;           // bytes of the largest product's operands, as oneDNN packs them
     drt_bf16_products *bf16; // NULL: bf16 is multiplied in f32, from expanded copies
 } drt_cpu_state;
 
@@ -39,7 +41,7 @@ enum { DRT_GRAIN = 16384 };
 // body over the rows [0, rows) in pieces of DRT_GRAIN elements, `cost` elements a row.
 static inline void drt_cpu_rows(drt_device *dev, int64_t rows, int64_t cost, drt_pool_body *body, const void *args) {
     int64_t grain = cost >= DRT_GRAIN ? 1 : DRT_GRAIN / (cost > 0 ? cost : 1);
-    drt_pool_run(((drt_cpu_state *)dev->state)->pool, rows, grain, body, args);
+    if (!dev->dry) drt_pool_run(((drt_cpu_state *)dev->state)->pool, rows, grain, body, args);
 }
 
 // Into how many parts a reduction over `elements` is cut, each with its own partial sum: fixed by the size and the
@@ -52,7 +54,7 @@ static inline int drt_cpu_parts(const drt_device *dev, int64_t elements) {
 static inline int64_t drt_part_first(int64_t n, int64_t p, int64_t parts) { return n * p / parts; }
 // body over the parts, one a piece.
 static inline void drt_cpu_each(drt_device *dev, int64_t parts, drt_pool_body *body, const void *args) {
-    drt_pool_run(((drt_cpu_state *)dev->state)->pool, parts, 1, body, args);
+    if (!dev->dry) drt_pool_run(((drt_cpu_state *)dev->state)->pool, parts, 1, body, args);
 }
 
 // The product of any types: f32 by matmul.c, 16 bits by matmul_half.c. DRT_FN(matmul) takes the few rows of

@@ -112,6 +112,20 @@ static void cut(const drt_device *dev, product *p) {
     }
 }
 
+// What oneDNN 2.7 packs of the operands of one piece, as measured by the peak of resident memory: b in panels of some
+// 380 rows, and a where it is transposed or long; never more than some 11 MB a thread (4096x4096x4096, a transposed).
+static void claim_packed(drt_device *dev, const product *p) {
+    drt_cpu_state *state = dev->state;
+    int64_t m = p->c.rows / p->cut_m, n = p->c.cols / p->cut_n, k = p->k / p->cut_k;
+    int64_t pieces = p->cut_m * p->cut_n * p->cut_k, depth = k / (k / 384 + 1);
+    size_t one = (size_t)(depth * (n + (p->ta ? m : m < 320 ? m : 320))) * sizeof(float);
+    if (one > 11 << 20) one = 11 << 20;
+    one *= (size_t)(pieces < dev->threads ? pieces : dev->threads);
+    if (m <= 16 || one <= state->packed) return;
+    dev->scratch += one - state->packed;
+    state->packed = one;
+}
+
 bool drt_cpu_product_fits(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, drt_mat c) {
     if (!DRT_READY(dev, "matmul, bias and result", bias, c)) return false;
     int64_t m = ta ? a.cols : a.rows, k = ta ? a.rows : a.cols, n = tb ? b.rows : b.cols;
@@ -145,6 +159,10 @@ void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
     if (a.type == DRT_BF16) p.bf16 = ((drt_cpu_state *)dev->state)->bf16;
     cut(dev, &p);
     if (p.cut_k > 1 && !(p.partial = drt_cpu_scratch(dev, (size_t)(p.cut_k * m * n)))) return;
+    if (dev->dry) {
+        claim_packed(dev, &p);
+        return;
+    }
     int before = omp_get_max_threads();
     omp_set_num_threads(1);
     compile(dev->state);

@@ -136,6 +136,6 @@ void DRT_FN(attention)(drt_device *dev, const drt_attention *at, drt_mat q, drt_
     if (!alone && items && items < 2 * dev->threads) b.chunks = (int)((2 * dev->threads + items - 1) / items);
     b.scratch = drt_cpu_scratch(dev, b.floats * (size_t)(alone ? 1 : dev->threads));
     if (!b.scratch) return;
-    if (alone) attend_items(&b, 0, items, 0);
+    if (alone && !dev->dry) attend_items(&b, 0, items, 0);
     else drt_cpu_each(dev, items * b.chunks, attend_items, &b);
 }

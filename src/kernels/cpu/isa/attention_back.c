@@ -148,6 +148,6 @@ void DRT_FN(attention_back)(drt_device *dev, const drt_attention *at, drt_mat q,
     b.floats = room_floats(keys, at->head_size);
     b.scratch = drt_cpu_scratch(dev, b.floats * (size_t)(alone ? 1 : dev->threads));
     if (!b.scratch) return;
-    if (alone) attend_back_items(&b, 0, items, 0);
+    if (alone && !dev->dry) attend_back_items(&b, 0, items, 0);
     else drt_cpu_each(dev, items, attend_back_items, &b);
 }

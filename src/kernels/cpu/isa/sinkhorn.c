@@ -144,7 +144,8 @@ void DRT_FN(sinkhorn)(drt_device *dev, const drt_sinkhorn *how, drt_mat s, drt_m
     }
     int64_t n = s.rows, pad = padded(n), parts = drt_cpu_parts(dev, n * n);
     float *room = drt_cpu_scratch(dev, (size_t)((3 + parts) * pad + parts + 16));
-    if (!room) return;
+    if (dev->dry) *done = how->sweeps;
+    if (!room || dev->dry) return;
     float *u = room, *next = room + pad, *v = room + 2 * pad, *sums = room + 3 * pad;
     job b = {.s = s, .most = most, .out = p};
     drt_cpu_rows(dev, n, 4 * n, exponentials, &b);
@@ -277,7 +278,7 @@ void DRT_FN(sinkhorn_back)(drt_device *dev, const drt_sinkhorn *how, drt_mat s, 
     int64_t n = s.rows, pad = padded(n), parts = drt_cpu_parts(dev, n * n), deep = how->implicit ? 0 : 2 * done;
     // Not the scratch, which the product may use.
     float *room = drt_cpu_expanded(dev, (size_t)((8 + parts) * pad + parts + (deep ? 2 * n * (n + deep) : 0)));
-    if (!room) return;
+    if (!room || dev->dry) return;
     float *row = room, *col = room + pad, *x = room + 2 * pad, *y = room + 3 * pad, *b = room + 4 * pad,
           *one = room + 5 * pad, *more = room + 6 * pad, *sums = room + 8 * pad, *error = sums + parts * pad;
     job j = {.s = p, .p = p, .dp = dp, .out = ds, .acc = acc, .row = row, .sums = sums, .parts = parts, .pad = pad};
