@@ -50,6 +50,7 @@ static const char *const ways[] = {
     "token_mixer.order=token_mixer data.template=v1 objectives.image_order=1",
     "lora.targets=all-linear lora.rank=2 lora.dropout=0.3 groups.language=0 objectives.image_order=1",
     "data.features=512 data.template=v1 objectives.image_order=1",
+    "token_mixer.order=gps data.template=v1 groups.language=0",
     "train.batch=12 train.epochs=2 train.steps=0 threads=2",
 };
 
@@ -175,7 +176,7 @@ static void make_larger(const world *w) {
 static const struct {
     const char *data, *keys;
 } recipes[] = {
-    {"pretrain", ""},
+    {"pretrain", "train.batch=8"},
     {"finetune", "groups.language=1 data.template=v1"},
     {"pretrain", "groups.language=0 lora.targets=all-linear lora.rank=8 lora.dropout=0.1"},
     {"pretrain", "dtype=bf16 groups.language=1"},
