@@ -195,8 +195,8 @@ static int64_t last_step(const drt_run_log *log) {
 
 // Time and memory belong to the machine, and which features were known in time; all else to the run.
 static bool is_measured(const char *name) {
-    static const char *const names[] = {"seconds", "tokens_per_second", "memory", "remembered"};
-    return drt_place_of(name, names, 4) < 4;
+    static const char *const names[] = {"seconds", "tokens_per_second", "memory", "remembered", "validation.seconds"};
+    return drt_place_of(name, names, 5) < 5;
 }
 
 static void differs(drt_replay_result *out, int64_t step, const char *field, double a, double b) {
@@ -252,8 +252,9 @@ static drt_status compare_checkpoints(const side s[2], drt_replay_result *out, d
 }
 
 static drt_status compare_folders(const side s[2], drt_replay_result *out, drt_error *err) {
-    static const char *const aside[] = {"out",       "checkpoint.every", "checkpoint.keep", "checkpoint.resume",
-                                        "log.every", "train.stop"};
+    static const char *const aside[] = {
+        "out",         "checkpoint.every", "checkpoint.keep", "checkpoint.resume", "checkpoint.final",  "log.every",
+        "log.history", "log.tensorboard",  "log.histograms",  "guard.spike",       "validate.pictures", "train.stop"};
     int64_t last[2] = {last_step(&s[0].log), last_step(&s[1].log)};
     drt_text how = {0};
     out->steps = last[0] < last[1] ? last[0] : last[1];
