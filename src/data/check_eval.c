@@ -127,7 +127,9 @@ static drt_status read_file(reader *q, drt_error *err) {
     drt_status status = drt_file_read(&q->text, &size, q->file, 0, err);
     if (status) return status;
     q->folder = slash ? strndup(q->file, (size_t)(slash - q->file) + (slash == q->file)) : strdup(".");
-    q->above = q->folder ? drt_path_join(q->folder, "..") : NULL;
+    const char *last = q->folder ? strrchr(q->folder, '/') : NULL;
+    if (last && last > q->folder) q->above = strndup(q->folder, (size_t)(last - q->folder));
+    else if (q->folder) q->above = strdup(last ? "/" : strcmp(q->folder, ".") ? "." : "..");
     drt_json_splitter split = {.found = found, .user = q};
     if (!q->above) status = drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = drt_json_split_feed(&split, q->text, size, err);
