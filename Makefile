@@ -135,7 +135,7 @@ install: all
 	@install -m 755 $(BUILD)/libdrt.so $(ROOT)/lib/libdrt.so.$(VERSION)
 	@ln -sf libdrt.so.$(VERSION) $(ROOT)/lib/libdrt.so.0
 	@ln -sf libdrt.so.0 $(ROOT)/lib/libdrt.so
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PC)|' drt.pc.in \
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(filter-out libarchive,$(PC))|' drt.pc.in \
 	  >$(ROOT)/lib/pkgconfig/drt.pc
 check:
 	@python3 tools/check_structure.py
