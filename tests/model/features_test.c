@@ -87,7 +87,7 @@ static void bits(void **state) {
         drt_keep keep;
     } towers[] = {{16, 2, false, DRT_KEEP_F32},
                   {64, 8, false, DRT_KEEP_F32},
-                  {160, 17, true, DRT_KEEP_F32}, // 290 rows: cut among threads
+                  {256, 17, true, DRT_KEEP_F32}, // 290 rows: cut among threads
                   {16, 2, false, DRT_KEEP_BF16},
                   {64, 8, true, DRT_KEEP_BF16}};
     drt_error err = {0};

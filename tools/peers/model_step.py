@@ -2,7 +2,7 @@
 """Times the cases of bench/model.c in PyTorch and transformers, in turn with build/bench/model: the same sizes
 (bench/sizes/NAME.json), lengths, data type and threads. Each program runs in a process of its own, so that peak memory
 can be compared (drt's first; with --rounds 1 only one is there at a time, for sizes that fill the memory); activations are the highest memory less weights, gradients, optimizer state and what the process held
-before. One JSON line per way of PyTorch, and one per case with the best of them.
+before. One JSON line per program and round, and one per case with the best of PyTorch.
 
 Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [--rounds 3] [--steps 3] [-c]
   SIZE     demo, small, ragged, slice     CASE     vision, stage1, stage2, guided, order
@@ -173,6 +173,7 @@ def compare(case):
     ways = ["eager"] if case in ("guided", "order") else args.ways.split(",")
     for last in [k == args.rounds - 1 for k in range(args.rounds)]:
         ours.append(run_drt(case))
+        print(json.dumps(ours[-1]), flush=True)
         for way in list(ways):
             worker = workers.setdefault(way, None) or Worker(case, way)
             workers[way] = worker

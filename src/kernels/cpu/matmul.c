@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { REDUCTION_BLOCK = 512 };
+enum { REDUCTION_BLOCK = 512, BLOCK_WORK = 1 << 24 };
 
 // c, or a copy of it per part of the reduction, in a grid of pieces. Blocks of rows that stand alone (dev->alone) are
 // multiplied one by one, and cut alike.
@@ -89,14 +89,17 @@ static void add_partial(const void *args, int64_t first, int64_t end, int worker
 }
 
 // At least one piece a thread where they do not become too small for oneDNN's blocks, several along the rows, where
-// cutting is free. Depends on shape and threads alone.
+// cutting is free. Depends on shape and threads alone. A block that stands alone is cut for as many threads as it has
+// work for, whatever the number of blocks, and not along the reduction.
 static void cut(const drt_device *dev, product *p) {
     int64_t threads = dev->threads, m = p->block, n = p->c.cols;
     p->cut_m = p->cut_n = p->cut_k = 1;
-    if (dev->alone) p->cut_m = m / 256 < 1 ? 1 : m / 256 < threads ? m / 256 : threads;
-    if (dev->alone || threads == 1 || (double)m * (double)n * (double)p->k < 200e3) return;
+    double work = (double)m * (double)n * (double)p->k;
+    bool alone = dev->alone && !p->ta;
+    if (alone && work / BLOCK_WORK < (double)threads) threads = (int64_t)(work / BLOCK_WORK);
+    if (threads <= 1 || work < 200e3) return;
     // A transposed a packs slower: /2 210, /4 195, /8 150 GFLOP/s at 192x192x3500.
-    int64_t most = p->ta ? threads : 4 * threads, least = p->ta ? 96 : 128;
+    int64_t most = p->ta || alone ? threads : 4 * threads, least = p->ta ? 96 : 128;
     int64_t fit = m / least < 1 ? 1 : m / least;
     p->cut_m = fit < most ? fit : most;
     if (p->cut_m < threads) {
@@ -105,7 +108,7 @@ static void cut(const drt_device *dev, product *p) {
         p->cut_n = fit < want ? fit : want;
     }
     int64_t pieces = p->cut_m * p->cut_n;
-    if (pieces < threads && p->k >= 1024) {
+    if (pieces < threads && p->k >= 1024 && !alone) {
         int64_t want = (threads + pieces - 1) / pieces;
         fit = p->k / 512;
         p->cut_k = fit < want ? fit : want;
