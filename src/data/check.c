@@ -156,7 +156,8 @@ static void check_text(drt_checker *k, int32_t i, drt_picture_use *use) {
     if (bad == DRT_EDATA) drt_check_find(k, DRT_FIND_MALFORMED, i, -1, -1, -1, why.text);
     else if (bad) drt_check_fault(k, &why);
     if (bad) return;
-    for (int p = 0; p < r->n_images; p++)
+    int room = k->c->index.fact[i].images; // as many, unless the file was changed under us
+    for (int p = 0; p < r->n_images && p < room; p++)
         use[p] = (drt_picture_use){drt_digest_of(r->images[p], strlen(r->images[p])), i, p, -1};
     bool answered = check_answers(k, i, r);
     if (!r->n_images && placeholders(r)) {

@@ -8,9 +8,9 @@
 //   if (x.unsaved) drt_index_save(&x, &err);
 //   drt_index_close(&x);
 //
-// The content is taken for the same when every file has its size, its time of change and the hash of 64 pieces of it
-// that it had. Where only the time differs (a copy, a checkout), the whole file is hashed and compared; a tar shard is
-// then read anew, because most of it is pictures.
+// The content is taken for the same when every file has its size, its time of change and the hash of pieces of it
+// (sources.h) that it had. Where only the time differs (a copy, a checkout), the whole file is hashed and compared; a
+// tar shard is then read anew, because most of it is pictures.
 #ifndef DRT_DATA_INDEX_H
 #define DRT_DATA_INDEX_H
 

@@ -104,7 +104,7 @@ static drt_status read_at(const drt_source *f, uint64_t at, void *bytes, size_t 
                     (unsigned long long)(at + done), (unsigned long long)f->size);
 }
 
-static drt_status sketch(drt_source *f, drt_error *err) {
+static drt_status sketch(drt_source *f, int pieces, drt_error *err) {
     drt_digest d;
     drt_status status = DRT_OK;
     unsigned char *piece = malloc(PIECE);
@@ -112,9 +112,8 @@ static drt_status sketch(drt_source *f, drt_error *err) {
     drt_digest_begin(&d);
     drt_digest_add(&d, &f->size, sizeof f->size);
     uint64_t most = f->size > PIECE ? f->size - PIECE : 0, last = UINT64_MAX;
-    for (int i = 0; !status && i < PIECES; i++) {
-        uint64_t at = most / (PIECES - 1) * (uint64_t)i;
-        if (i == PIECES - 1) at = most;
+    for (int i = 0; !status && i < pieces; i++) {
+        uint64_t at = i == pieces - 1 ? most : most / (uint64_t)(pieces - 1) * (uint64_t)i;
         if (at == last) continue; // a small file
         last = at;
         size_t n = f->size - at < PIECE ? (size_t)(f->size - at) : PIECE;
@@ -126,7 +125,7 @@ static drt_status sketch(drt_source *f, drt_error *err) {
     return status;
 }
 
-static drt_status look_at(drt_source *f, bool keep, drt_error *err) {
+static drt_status look_at(drt_source *f, int pieces, bool keep, drt_error *err) {
     struct stat st;
     int fd = open(f->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return drt_fail(err, DRT_EIO, "%s: cannot open: %s", f->path, strerror(errno));
@@ -137,7 +136,7 @@ static drt_status look_at(drt_source *f, bool keep, drt_error *err) {
     f->size = (uint64_t)st.st_size;
     f->changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     f->fd = fd;
-    drt_status status = sketch(f, err);
+    drt_status status = sketch(f, pieces, err);
     if (!keep) {
         close(fd);
         f->fd = -1;
@@ -159,7 +158,8 @@ drt_status drt_sources_open(drt_sources *out, const char *path, drt_error *err) 
     if (!status && is_compressed(out->path)) status = refuse_compressed(path, err);
     if (!status) status = folder ? list_folder(out, err) : add(out, strdup(out->path), err);
     if (!status && !folder) out->tar = is_tar(out->path);
-    for (int i = 0; !status && i < out->n; i++) status = look_at(&out->file[i], out->n <= KEPT_OPEN, err);
+    int pieces = out->n && PIECES / out->n > 2 ? PIECES / out->n : 2;
+    for (int i = 0; !status && i < out->n; i++) status = look_at(&out->file[i], pieces, out->n <= KEPT_OPEN, err);
     if (status) drt_sources_close(out);
     return status;
 }

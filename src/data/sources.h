@@ -19,7 +19,9 @@ typedef struct {
     int fd; // -1: there are many files, this one is opened for every read
     uint64_t size;
     int64_t changed; // when it was changed last, nanoseconds since 1970
-    uint64_t sketch; // digest of its size and of 64 pieces of 64 KiB, evenly over the file: a few milliseconds
+    // Digest of its size and of pieces of 64 KiB, evenly over the file: 64 of all files together, at least 2 of each. A
+    // few milliseconds.
+    uint64_t sketch;
     uint64_t digest; // of all its bytes; 0: not read yet
     int32_t first;   // number of its first sample, set by the index
 } drt_source;

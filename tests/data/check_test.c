@@ -58,11 +58,54 @@ static void put_picture(const place *p, const char *name, uint64_t seed, int wid
     free(bytes), free(path);
 }
 
-#define HUMAN(text) "{\"from\":\"human\",\"value\":\"" text "\"}"
-#define GPT(text) "{\"from\":\"gpt\",\"value\":\"" text "\"}"
-#define SEE(id, image)                                                                                                 \
-    "{\"id\":\"" id "\",\"image\":\"" image                                                                            \
-    "\",\"conversations\":[" HUMAN("<image>\\nwhat is it") "," GPT("a picture") "]}"
+// The samples in their order; image: as it stands in the JSON; gpt NULL: no answer; human NULL: no turns.
+static const struct {
+    const char *id, *image, *human, *gpt;
+} samples[] = {
+    {"good-1", "\"a.jpg\"", "<image>\\nwhat is it", "a picture"},
+    {"good-2", "\"b.jpg\"", "<image>\\nwhat is it", "a picture"},
+    {"good-3", "\"c.png\"", "<image>\\nwhat is it", "a picture"},
+    {"good-4", NULL, "hi", "hello"},
+    {"good-5", "[\"a.jpg\", \"d.jpg\"]", "<image> or <image>", "both"},
+    {"malformed", NULL, "x", NULL},
+    {"no-turns", NULL, NULL, NULL},
+    {"empty", NULL, "x", " \\n"},
+    {"none", "\"a.jpg\"", "x", "y"},
+    {"lost", NULL, "<image>\\nx", "y"},
+    {"two", "[\"a.jpg\", \"b.jpg\"]", "<image>", "y"},
+    {"missing", "\"gone.jpg\"", "<image>", "y"},
+    {"cut-1", "\"cut.jpg\"", "<image>", "y"},
+    {"cut-2", "\"cut.png\"", "<image>", "y"},
+    {"damaged", "\"damaged.jpg\"", "<image>", "y"},
+    {"spoiled", "\"spoiled.png\"", "<image>", "y"},
+    {"same", "\"same.jpg\"", "<image>", "y"},
+    {"near", "\"near.jpg\"", "<image>", "y"},
+    {"asked", "\"asked.jpg\"", "<image>", "y"},
+    {"like", "\"like.jpg\"", "<image>", "y"},
+    {"question", NULL, "How many  legs has a spider?", "eight"},
+    {"long", NULL, "x",
+     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+     "eighteen nineteen twenty one two three four five six"},
+    {"drowned", "[\"a.jpg\", \"b.jpg\", \"c.png\"]", "<image><image><image>", "y"},
+    {"cut-again", "\"cut.jpg\"", "<image>", "y"},
+};
+enum { SAMPLES = sizeof samples / sizeof *samples };
+
+static void put_samples(const char *path) {
+    drt_error err = {0};
+    drt_text t = {0};
+    for (int i = 0; i < SAMPLES; i++) {
+        drt_text_printf(&t, "%s{\"id\": \"%s\"", i ? ",\n" : "[", samples[i].id);
+        if (samples[i].image) drt_text_printf(&t, ", \"image\": %s", samples[i].image);
+        if (samples[i].human)
+            drt_text_printf(&t, ", \"conversations\": [{\"from\": \"human\", \"value\": \"%s\"}", samples[i].human);
+        if (samples[i].gpt) drt_text_printf(&t, ", {\"from\": \"gpt\", \"value\": \"%s\"}", samples[i].gpt);
+        drt_text_puts(&t, samples[i].human ? "]}" : "}");
+    }
+    drt_text_puts(&t, "]");
+    check_ok(drt_file_write(path, t.bytes, t.size, &err));
+    drt_text_free(&t);
+}
 
 static place build(void) {
     drt_error err = {0};
@@ -83,46 +126,12 @@ static place build(void) {
     put_picture(&p, "like.jpg", 9, 320, 240, 90, WHOLE);
     put_picture(&p, "liked.png", 9, 160, 120, 0, WHOLE); // the evaluation's
     put_picture(&p, "d.jpg", 10, 300, 300, 90, WHOLE);
-    static const char
-        data[] =
-            "[" SEE("good-1", "a.jpg") "," SEE("good-2", "b.jpg") "," SEE(
-                "good-3",
-                "c.png") ",\n"
-                         "{\"id\":\"good-4\",\"conversations\":[" HUMAN(
-                             "hi") "," GPT("hello") "]},\n"
-                                                    "{\"id\":\"good-5\",\"image\":[\"a.jpg\",\"d.jpg\"],"
-                                                    "\"conversations\":[" HUMAN(
-                                                        "<image> or <image>") "," GPT("both") "]},\n"
-                                                                                              "{\"id\":\"malformed\","
-                                                                                              "\"conversations\":"
-                                                                                              "[" HUMAN(
-                                                                                                  "x") "]},\n"
-                                                                                                       "{\"id\":\"no-"
-                                                                                                       "turns\"},\n"
-                                                                                                       "{\"id\":"
-                                                                                                       "\"empty\","
-                                                                                                       "\"conversations"
-                                                                                                       "\":[" HUMAN(
-                                                                                                           "x") "," GPT(" \\n") "]},\n"
-                                                                                                                                "{\"id\":\"none\",\"image\":\"a.jpg\",\"conversations\":[" HUMAN("x") "," GPT("y") "]},\n"
-                                                                                                                                                                                                                   "{\"id\":\"lost\",\"conversations\":[" HUMAN("<image>\\nx") "," GPT("y") "]},\n"
-                                                                                                                                                                                                                                                                                            "{\"id\":\"two\",\"image\":[\"a.jpg\",\"b.jpg\"],\"conversations\":[" HUMAN("<image>") "," GPT("y") "]},\n" SEE("missing", "gone.jpg") "," SEE("cut-1",
-                                                                                                                                                                                                                                                                                                                                                                                                                                           "cut.jpg") "," SEE("cut-2",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                              "cut.png") ",\n" SEE("damaged", "damaged.jpg") "," SEE("spoiled", "spoiled.png") ",\n" SEE("same", "same.jpg") "," SEE("near", "near.jpg") "," SEE("asked", "asked.jpg") "," SEE("like",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "like.jpg") ",\n"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           "{\"id\":\"question\",\"conversations\":[" HUMAN("How many  legs has a spider?") "," GPT(
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "eight") "]},\n"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        "{\"id\":\"long\",\"conversations\":[" HUMAN("x") "," GPT(
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            "one two three four five six seven eight nine ten eleven "
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            "twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty one two three four five six") "]},\n"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "{\"id\":\"drowned\",\"image\":[\"a.jpg\",\"b.jpg\",\"c.png\"],\"conversations\":[" HUMAN("<image><image><image>") "," GPT("y") "]},\n" SEE("cut-again",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   "cut.jpg") "]";
+    put_samples(p.data);
     static const char eval[] =
         "{\"question_id\":1,\"image\":\"asked-too.jpg\",\"text\":\"what is it\",\"answer\":\"a\"}\n"
         "{\"question_id\":2,\"image\":\"liked.png\",\"text\":\"what is it\",\"answer\":\"a\"}\n"
         "{\"question_id\":3,\"text\":\"How many legs has a spider?\",\"answer\":\"8\"}\n"
         "{\"question_id\":4,\"image\":\"nowhere.jpg\",\"text\":\"x\",\"answer\":\"a\"}\n";
-    check_ok(drt_file_write(p.data, data, sizeof data - 1, &err));
     check_ok(drt_file_write(p.eval, eval, sizeof eval - 1, &err));
     return p;
 }
@@ -189,7 +198,7 @@ static void each_defect_is_found_and_nothing_else(void **state) {
     const drt_dataset_options use = {.images = DRT_IMAGES_DECODE, .how = o.how, .rows = &rows, .quarantine = list};
     check_ok(drt_dataset_open(&ds, p.data, NULL, &use, NULL, &err));
     assert_int_equal(drt_dataset_quarantined(ds), QUARANTINED);
-    assert_int_equal(drt_dataset_size(ds), 24 - QUARANTINED);
+    assert_int_equal(drt_dataset_size(ds), SAMPLES - QUARANTINED);
     drt_dataset_close(ds);
     check_ok(drt_data_check_may_save(p.data, NULL, &err));
     check_ok(drt_file_write(list, "{\"id\": \"a\"}\n", 12, &err));

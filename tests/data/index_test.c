@@ -216,8 +216,10 @@ static void a_quarantine_leaves_out_what_it_names(void **state) {
     drt_text list = {0};
     bool out[4];
     int32_t n;
-    put(p.data, "[{\"id\":\"a\"," TALK("x") "},{\"id\":\"twice\"},{\"id\":\"twice\"," TALK("x") "},{\"id\":\"d\"," TALK(
-                    "x") "}]");
+    put(p.data, "[{\"id\":\"a\"," TALK("x") "},"
+                                            "{\"id\":\"twice\"},"
+                                            "{\"id\":\"twice\"," TALK("x") "},"
+                                                                           "{\"id\":\"d\"," TALK("x") "}]");
     check_ok(drt_index_open(&x, p.data, NULL, &err));
     drt_quarantine_begin(&x, &list);
     drt_quarantine_add(&list, 1, "twice", "turns", "there are \"none\"\n");
@@ -258,8 +260,10 @@ static void the_dataset_honours_it(void **state) {
     drt_dataset *ds;
     char *list = drt_quarantine_path(p.data);
     drt_dataset_options o = {.quarantine = list, .keep_index = true};
-    put(p.data, "[{\"id\":\"a\"," TALK("x") "},{\"id\":\"b\",\"image\":\"gone.jpg\"," TALK(
-                    "<image>x") "},{\"id\":\"c\"," TALK("x") "}]");
+    put(p.data, "[{\"id\":\"a\"," TALK("x") "},"
+                                            "{\"id\":\"b\",\"image\":\"gone.jpg\"," TALK(
+                                                "<image>x") "},"
+                                                            "{\"id\":\"c\"," TALK("x") "}]");
     put(list, "{\"id\": \"b\"}\n");
     for (int again = 0; again < 2; again++) {
         check_ok(drt_dataset_open(&ds, p.data, NULL, &o, NULL, &err));
@@ -291,8 +295,9 @@ static void samples_without_a_trained_token_are_named(void **state) {
     check_ok(drt_tokenizer_open(&tok, "tests/golden/data/byte_level", &err));
     drt_dataset_rows rows = {.tokenizer = tok, .context = 40, .image_rows = 30};
     drt_dataset_options o = {.images = DRT_IMAGES_IGNORE, .how = drt_template_find("plain"), .rows = &rows};
-    put(p.data, "[{\"id\":\"fits\",\"image\":\"a\"," TALK("<image>") "},{\"id\":\"cut\",\"image\":[\"a\",\"b\"]," TALK(
-                    "<image><image>") "}]");
+    put(p.data, "[{\"id\":\"fits\",\"image\":\"a\"," TALK("<image>") "},"
+                                                                     "{\"id\":\"cut\",\"image\":[\"a\",\"b\"]," TALK(
+                                                                         "<image><image>") "}]");
     check_refused(drt_dataset_open(&ds, p.data, NULL, &o, NULL, &err), DRT_EDATA, "1 of 2 samples cannot be used");
     assert_non_null(strstr(err.text, "sample 1 (id 'cut'): no token is trained on"));
     rows.context = 80;
