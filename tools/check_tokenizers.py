@@ -44,6 +44,13 @@ def any_string(r, pool):
     return "".join(r.choice(pool[r.randrange(len(pool))]) for _ in range(r.randint(1, 30)))
 
 
+def long_strings():
+    """Words without end: what no pattern cuts is merged in windows."""
+    lines = "".join(corpus()).replace("<", "")  # no special tokens
+    return ["".join(lines.split())[:60000], "".join(c for c in lines if c.isalpha())[:60000],
+            "".join(chr(0x4e00 + i * i % 5000) for i in range(20000)), "ab" * 9999 + "c" + "=" * 9999]
+
+
 def pools(everything):
     """ASCII, two bytes, three bytes, emoji, all. PCRE2 10.42 knows Unicode 14, as Python 3.11 does; HF's tables of
     normal forms are older still: of what is normalised only characters that were there in Unicode 3.2."""
@@ -156,6 +163,7 @@ def main():
             text = any_string(r, pool)
             if not any(s in text for s in hidden):
                 texts.append(text)
+        texts += long_strings()
         path = os.path.join(folder, name.removesuffix(".model") + (".model" if name in models else ".json"))
         if name == "spm-siglip":
             path = os.path.join(folder, name)

@@ -4,15 +4,17 @@
 #include <string.h>
 
 // Words are merged WINDOW symbols at a time, of which the next window makes the last OVERLAP pieces again.
-enum { WINDOW = 256, OVERLAP = 8 };
+enum { WINDOW = 512, OVERLAP = 8 };
 
 // ---- merging ----
 
-// A tree of minima over pairs of neighbours: leaf n + i is rank << 32 | i of the pair that symbol i begins, so that the
-// root is the best pair, of equals the leftmost. Its work does not depend on the data: a heap mispredicts at each
-// level.
+// A tree of minima over pairs of neighbours, each the least of four: leaf i is rank << 32 | i of the pair that symbol i
+// begins, so that the root is the best pair, of equals the leftmost. Its work does not depend on the data: a heap
+// mispredicts at each level.
+enum { LEVELS = 17 }; // of fours, enough for 2^31 leaves
 typedef struct {
-    uint64_t *tree;
+    uint64_t *level[LEVELS]; // leaves first; each level filled up to whole fours
+    int levels;
     int32_t *before, *after; // neighbours of a symbol; after the last: n
     uint32_t *into;          // what the pair that it begins becomes
     int32_t n;
@@ -21,15 +23,20 @@ typedef struct {
 #define NO_PAIR UINT64_MAX
 
 static bool merging_room(tok_scratch *s, merging *m, int32_t n) {
-    if (n > 1 << 30) return false; // leaves are counted up to 2 n
+    size_t size[LEVELS], nodes = 0;
+    m->levels = 0;
+    for (size_t k = (size_t)n; m->levels == 0 || size[m->levels - 1] > 4; k = (k + 3) / 4)
+        nodes += size[m->levels++] = (k + 3) / 4 * 4;
     if (n > s->merging_room) {
-        void *grown = realloc(s->merging, (size_t)n * (2 * sizeof *m->tree + 3 * sizeof(int32_t)));
+        void *grown = realloc(s->merging, nodes * sizeof(uint64_t) + (size_t)n * 3 * sizeof(int32_t));
         if (!grown) return false;
         s->merging = grown;
         s->merging_room = n;
     }
-    m->tree = s->merging;
-    m->before = (int32_t *)(m->tree + 2 * (size_t)n);
+    uint64_t *at = s->merging;
+    for (size_t i = 0; i < nodes; i++) at[i] = NO_PAIR;
+    for (int l = 0; l < m->levels; at += size[l++]) m->level[l] = at;
+    m->before = (int32_t *)at;
     m->after = m->before + n;
     m->into = (uint32_t *)(m->after + n);
     m->n = n;
@@ -38,18 +45,18 @@ static bool merging_room(tok_scratch *s, merging *m, int32_t n) {
 
 static void set_pair(const tok_bpe *b, merging *m, const int32_t *id, int32_t i) {
     int32_t next = m->after[i];
-    m->tree[m->n + i] = NO_PAIR;
+    m->level[0][i] = NO_PAIR;
     if (next == m->n) return;
     uint32_t pair = drt_tok_pair_hash((uint32_t)id[i], (uint32_t)id[next]) & b->mergeable_mask;
     if (!(b->mergeable[pair / 64] >> pair % 64 & 1)) return;
     const tok_merge *found = drt_tok_merge_slot(b, (uint32_t)id[i], (uint32_t)id[next]);
-    if (found->rank != TOK_NO_RANK) m->tree[m->n + i] = (uint64_t)found->rank << 32 | (uint32_t)i;
+    if (found->rank != TOK_NO_RANK) m->level[0][i] = (uint64_t)found->rank << 32 | (uint32_t)i;
     m->into[i] = found->id;
 }
 
-static void set_minimum(uint64_t *tree, int32_t at) {
-    uint64_t left = tree[2 * at], right = tree[2 * at + 1];
-    tree[at] = left < right ? left : right;
+static uint64_t least(const uint64_t *of) {
+    uint64_t a = of[0] < of[1] ? of[0] : of[1], b = of[2] < of[3] ? of[2] : of[3];
+    return a < b ? a : b;
 }
 
 // Merges until no pair is left that merges; how many pieces, -1: no memory.
@@ -59,20 +66,22 @@ static int32_t merge(const tok_bpe *b, tok_scratch *s, int32_t *id, int32_t *end
     if (!merging_room(s, &m, n)) return -1;
     for (int32_t i = 0; i < n; i++) m.before[i] = i - 1, m.after[i] = i + 1;
     for (int32_t i = 0; i < n; i++) set_pair(b, &m, id, i);
-    for (int32_t i = n - 1; i > 0; i--) set_minimum(m.tree, i);
-    while (m.tree[1] != NO_PAIR) {
-        int32_t i = (int32_t)(m.tree[1] & 0xffffffff), right = m.after[i], left = m.before[i] < 0 ? i : m.before[i];
+    for (int l = 1; l < m.levels; l++)
+        for (uint64_t *low = m.level[l - 1], *up = m.level[l]; low < m.level[l]; low += 4) *up++ = least(low);
+    for (uint64_t best; (best = least(m.level[m.levels - 1])) != NO_PAIR;) {
+        int32_t i = (int32_t)(best & 0xffffffff), right = m.after[i], left = m.before[i] < 0 ? i : m.before[i];
         id[i] = (int32_t)m.into[i];
         end[i] = end[right];
         m.after[i] = m.after[right];
         if (m.after[i] < n) m.before[m.after[i]] = i;
-        m.tree[n + right] = NO_PAIR;
+        m.level[0][right] = NO_PAIR;
         set_pair(b, &m, id, i);
         set_pair(b, &m, id, left);
-        for (int32_t x = (n + left) / 2, y = (n + i) / 2, z = (n + right) / 2; z; x /= 2, y /= 2, z /= 2) {
-            if (x) set_minimum(m.tree, x);
-            if (y) set_minimum(m.tree, y);
-            set_minimum(m.tree, z);
+        for (int l = 1, x = left / 4, y = i / 4, z = right / 4; l < m.levels; l++, x /= 4, y /= 4, z /= 4) {
+            const uint64_t *low = m.level[l - 1];
+            m.level[l][x] = least(low + 4 * (size_t)x);
+            m.level[l][y] = least(low + 4 * (size_t)y);
+            m.level[l][z] = least(low + 4 * (size_t)z);
         }
     }
     int32_t out = 0;
