@@ -4,8 +4,7 @@
 
 #include "train/run.h"
 
-// From now on SIGINT and SIGTERM ask to stop; the second one ends the program at once. To be called before there are
-// other threads, which then block them.
+// From now on SIGINT and SIGTERM ask to stop; the second one ends the program at once.
 void drt_interrupt_install(void);
 // What the program is to end with: 0, 1, or, stopped by a signal, 128 and its number, as a shell has it.
 int drt_interrupt_status(drt_status status);

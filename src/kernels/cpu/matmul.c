@@ -7,6 +7,8 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -115,7 +117,7 @@ static void cut(const drt_device *dev, product *p) {
     }
 }
 
-// What oneDNN 2.7 packs of the operands of one piece, as measured by the peak of resident memory: b in panels of some
+// What oneDNN 2.6 packs of the operands of one piece, as measured by the peak of resident memory: b in panels of some
 // 380 rows, and a where it is transposed or long; never more than some 11 MB a thread (4096x4096x4096, a transposed).
 static void claim_packed(drt_device *dev, const product *p) {
     drt_cpu_state *state = dev->state;
@@ -152,6 +154,15 @@ static void compile(drt_cpu_state *state) {
     state->compiled = true;
 }
 
+// Inside dnnl_sgemm (2.6) the stack pointer points into its packed operands. The system would write the frame of a
+// signal handler there, over the heap, so signals wait until the product is done; the pool's helpers never take any.
+static sigset_t hold_signals(void) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    return before;
+}
+
 void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
     int64_t m = c.rows, k = ta ? a.rows : a.cols, n = c.cols;
     if (!m || !n) return;
@@ -168,8 +179,10 @@ void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
     }
     int before = omp_get_max_threads();
     omp_set_num_threads(1);
+    sigset_t mask = hold_signals();
     compile(dev->state);
     drt_cpu_each(dev, p.blocks * p.cut_m * p.cut_n * p.cut_k, multiply, &p);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     omp_set_num_threads(before);
     if (p.partial) drt_cpu_rows(dev, m, n * p.cut_k, add_partial, &p);
     if (status != dnnl_success)

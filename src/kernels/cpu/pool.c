@@ -2,6 +2,7 @@
 
 #include <omp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -43,8 +44,9 @@ static inline void relax(void) {
 #endif
 }
 
-// Numbers below 1.2e-38 count as zero while kernels run: GELU and softmax make them, and one such operand costs some 150
-// cycles on x86 (a projector's weight gradient of 192x192x2048 took 110 ms instead of 0.8). Returns the mode before.
+// Numbers below 1.2e-38 count as zero while kernels run: GELU and softmax make them, and one such operand costs some
+// 150 cycles on x86 (a projector's weight gradient of 192x192x2048 took 110 ms instead of 0.8). Returns the mode
+// before.
 static inline uint32_t flush_tiny(void) {
 #if defined __x86_64__
     uint32_t before = _mm_getcsr();
@@ -159,12 +161,17 @@ drt_pool *drt_pool_open(int threads) {
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
+    // Helpers take no signals: these are the program's, and see matmul.c.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
     for (int i = 1; pool->helpers && i < threads; i++) {
         helper *h = &pool->helpers[i - 1];
         *h = (helper){.pool = pool, .number = i};
         if (pthread_create(&h->thread, NULL, help, h)) break;
         pool->threads++;
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pool->helpers && pool->threads == threads) return pool;
     drt_pool_close(pool);
     return NULL;
