@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Times the cases of bench/model.c in PyTorch and transformers, in turn with build/bench/model: the same sizes
 (bench/sizes/NAME.json), lengths, data type and threads. Each program runs in a process of its own, so that peak memory
-can be compared (drt's first; with --rounds 1 only one is there at a time, for sizes that fill the memory); activations are the highest memory less weights, gradients, optimizer state and what the process held
-before. One JSON line per program and round, and one per case with the best of PyTorch.
+can be compared (drt's first; with --rounds 1 only one is there at a time, for sizes that fill the memory); activations
+are the highest memory less weights, gradients, optimizer state and what the process held before. One JSON line per program and round, and one per case with the best of PyTorch.
 
 Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [--rounds 3] [--steps 3] [-c]
   SIZE     demo, small, ragged, slice     CASE     vision, stage1, stage2, guided, order
