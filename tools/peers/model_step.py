@@ -2,7 +2,8 @@
 """Times the cases of bench/model.c in PyTorch and transformers, in turn with build/bench/model: the same sizes
 (bench/sizes/NAME.json), lengths, data type and threads. Each program runs in a process of its own, so that peak memory
 can be compared (drt's first; with --rounds 1 only one is there at a time, for sizes that fill the memory); activations
-are the highest memory less weights, gradients, optimizer state and what the process held before. One JSON line per program and round, and one per case with the best of PyTorch.
+are the highest memory less weights, gradients, optimizer state and what the process held before. One JSON line per
+program and round, and one per case with the best of PyTorch.
 
 Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [--rounds 3] [--steps 3] [-c]
   SIZE     demo, small, ragged, slice     CASE     vision, stage1, stage2, guided, order
@@ -96,11 +97,12 @@ class Peer:
         torch, n = self.torch, self.batch["labels"]
         if self.case not in ("guided", "order"):
             return self.call(**self.batch, use_cache=False).loss
-        out = self.call(**self.batch, use_cache=False, output_attentions=True, output_hidden_states=self.case == "order")
+        order = self.case == "order"
+        out = self.call(**self.batch, use_cache=False, output_attentions=True, output_hidden_states=order)
         responds = torch.nn.functional.pad(n[:, 1:], (0, 1), value=-100) >= 0
         mass = [(a * self.visual[:, None, None]).sum(-1).transpose(1, 2)[responds].mean() for a in out.attentions]
         loss = out.loss + 0.1 * (1 - sum(mass) / len(mass))
-        if self.case == "order":
+        if order:
             k = len(self.last)
             states = out.hidden_states[-1][k:][torch.arange(k), self.last]
             loss = loss + 0.5 * torch.nn.functional.cross_entropy(self.head(states.float()), torch.arange(k) % 24)
@@ -142,7 +144,8 @@ class Worker:
         command = [sys.executable, __file__, args.size, case, "--worker", way, "--dtype", args.dtype, "--threads",
                    str(args.threads), "--steps", str(args.steps)] + (["-c"] if args.cpu else [])
         self.said = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.said, text=True)
 
     def measure(self):
         try:
@@ -160,7 +163,8 @@ class Worker:
 
 
 def run_drt(case):
-    flags = ["-q"] + (["-b"] if args.dtype == "bf16" else []) + (["-c"] if args.cpu else []) + (["-k"] if args.known else [])
+    asked = {"-b": args.dtype == "bf16", "-c": args.cpu, "-k": args.known}
+    flags = ["-q", *(flag for flag, on in asked.items() if on)]
     command = [args.drt, "-s", args.size, "-t", str(args.threads), "-n", str(args.steps), *flags, case]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -194,8 +198,8 @@ def compare(case):
     held = median(ours, "activations_mb"), median(theirs[best], "activations_mb")
     print(json.dumps({
         "op": case, "size": args.size, "shape": ours[0]["shape"], "dtype": args.dtype, "threads": args.threads,
-        "clock": "processor" if args.cpu else "wall", "known": args.known, "drt_ms": median(ours, "median_ms"), "way": best,
-        "torch_ms": median(theirs[best], "median_ms"), "ratio": round(statistics.median(ratios), 2),
+        "clock": "processor" if args.cpu else "wall", "known": args.known, "drt_ms": median(ours, "median_ms"),
+        "way": best, "torch_ms": median(theirs[best], "median_ms"), "ratio": round(statistics.median(ratios), 2),
         "ratio_from": round(min(ratios), 2), "ratio_to": round(max(ratios), 2), "drt_activations_mb": held[0],
         "torch_activations_mb": held[1], "activations": round(held[0] / held[1], 3),
         "torch_least_activations_mb": median(theirs[least], "activations_mb"), "least_way": least}), flush=True)
@@ -205,7 +209,8 @@ os.environ["OMP_NUM_THREADS"] = str(args.threads)
 if args.worker:
     peer, unmeasured = None, 2
     for line in sys.stdin:
-        peer = peer or Peer(json.load(open(f"bench/sizes/{args.size}.json")), args.cases[0], args.worker)
+        size = json.load(open(f"bench/sizes/{args.size}.json"))
+        peer = peer or Peer(size, args.cases[0], args.worker)
         print(json.dumps(peer.measure(unmeasured)), flush=True)
         unmeasured = 1  # what lay still in the meantime
 else:
