@@ -132,9 +132,8 @@ drt_status drt_check_pictures(drt_checker *k, drt_error *err) {
         if (!p->good) x->fact[u->sample].flags |= DRT_FACT_PICTURE;
         if (p->kind >= 0) drt_check_find(k, (drt_find_kind)p->kind, u->sample, u->image, -1, -1, p->text);
     }
-    const char *folder = k->o->images ? k->o->images : x->sources.folder;
     x->seen = DRT_IMAGES_DECODE;
-    x->seen_in = drt_digest_of(folder, strlen(folder));
+    x->seen_in = drt_index_folder(x, k->o->images);
     x->unsaved = true;
     return DRT_OK;
 }

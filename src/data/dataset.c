@@ -1,6 +1,5 @@
 #include "data/dataset.h"
 
-#include "base/digest.h"
 #include "base/file.h"
 #include "data/index.h"
 #include "data/quarantine.h"
@@ -233,11 +232,6 @@ static drt_status settle(drt_dataset *ds, const findings *f, drt_error *err) {
                 : drt_fail(err, DRT_EDATA, "%s: no samples", path);
 }
 
-static uint64_t folder_digest(const drt_dataset *ds) {
-    const char *folder = ds->folder ? ds->folder : ds->index.sources.folder;
-    return drt_digest_of(folder, strlen(folder));
-}
-
 // What was learned of the pictures goes into the index.
 static void keep_index(drt_dataset *ds, const findings *f) {
     drt_index *x = &ds->index;
@@ -245,7 +239,7 @@ static void keep_index(drt_dataset *ds, const findings *f) {
         for (int32_t i = 0; i < x->n; i++)
             if (f->out[i]) x->fact[i].flags |= DRT_FACT_PICTURE; // not looked at, for once
         x->seen = f->o->images;
-        x->seen_in = folder_digest(ds);
+        x->seen_in = drt_index_folder(&ds->index, ds->folder);
         x->unsaved = true;
     }
     if (!f->o->keep_index || !x->unsaved) return;
@@ -260,7 +254,7 @@ static drt_status choose(drt_dataset *ds, findings *f, bool *out, drt_progress *
     if (o->quarantine) status = drt_quarantine_read(o->quarantine, &ds->index, out, &ds->quarantined, err);
     if (!status && o->quarantine)
         drt_text_printf(&ds->notes, "%s: %d samples in quarantine are left out\n", o->quarantine, ds->quarantined);
-    f->all_pictures = !pictures_known(&ds->index, o->images, folder_digest(ds));
+    f->all_pictures = !pictures_known(&ds->index, o->images, drt_index_folder(&ds->index, ds->folder));
     if (!status) status = fixed_rows(o, &f->fixed, err);
     if (!status) status = check_all(ds, progress, f, err);
     if (!status) keep_index(ds, f);

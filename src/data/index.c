@@ -153,6 +153,14 @@ void drt_index_close(drt_index *x) {
     *x = (drt_index){0};
 }
 
+uint64_t drt_index_folder(const drt_index *x, const char *folder) {
+    const char *asked = folder ? folder : x->sources.folder;
+    char *real = realpath(*asked ? asked : ".", NULL);
+    uint64_t digest = drt_digest_of(real ? real : asked, strlen(real ? real : asked));
+    free(real);
+    return digest;
+}
+
 uint64_t drt_index_digest(const drt_index *x) {
     drt_digest d;
     drt_digest_begin(&d);

@@ -48,6 +48,8 @@ drt_status drt_index_save(drt_index *x, drt_error *err);
 // The record of sample i, pictures relative to `folder` (NULL: that of the data); `name` as drt_record_parse.
 drt_status drt_index_record(const drt_index *x, int32_t i, const char *folder, drt_record **out,
                             char name[DRT_RECORD_NAME], drt_error *err);
+// What seen_in is for pictures that start from `folder` (NULL: that of the data), however that is spelled.
+uint64_t drt_index_folder(const drt_index *x, const char *folder);
 // Digest of the data as a whole; changes when any byte of it does (of a shard: when its sketch does).
 uint64_t drt_index_digest(const drt_index *x);
 // A file's bytes as an index of x->sources: what drt_index_open does with what it reads. DRT_EFORMAT says why not.

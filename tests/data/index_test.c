@@ -277,6 +277,14 @@ static void the_dataset_honours_it(void **state) {
     }
     o.quarantine = NULL;
     check_refused(drt_dataset_open(&ds, p.data, NULL, &o, NULL, &err), DRT_EDATA, "gone.jpg is missing");
+    // The same folder, spelled in two ways.
+    drt_index x;
+    check_ok(drt_index_open(&x, p.data, NULL, &err));
+    char *other = drt_path_join(p.folder, "../.");
+    assert_true(drt_index_folder(&x, NULL) == drt_index_folder(&x, p.folder));
+    assert_true(drt_index_folder(&x, NULL) != drt_index_folder(&x, other));
+    drt_index_close(&x);
+    free(other);
     // A picture that was missing is looked for again.
     put_in(&p, "gone.jpg", "found");
     check_ok(drt_dataset_open(&ds, p.data, NULL, &o, NULL, &err));
