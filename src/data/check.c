@@ -194,7 +194,7 @@ static drt_status check_texts(drt_checker *k, drt_error *err) {
     for (int32_t i = 0; i < n; i++) {
         check_text(k, i, k->use + first[i]);
         int now = atomic_fetch_add(&done, 1) + 1;
-        if (omp_get_thread_num() == 0) drt_progress_at(&bar, now, n);
+        if (omp_get_thread_num() == 0 && now < n) drt_progress_at(&bar, now, n);
     }
     drt_progress_at(&bar, n, n);
     free(first);

@@ -169,7 +169,7 @@ static drt_status look(drt_checker *k, drt_error *err) {
         else drt_check_picture(&k->eval[i], bytes, size, k->eval_name[i], &pixels);
         free(bytes);
         int now = atomic_fetch_add(&done, 1) + 1;
-        if (omp_get_thread_num() == 0) drt_progress_at(&bar, now, n);
+        if (omp_get_thread_num() == 0 && now < n) drt_progress_at(&bar, now, n);
     }
     c->eval_missing = missing;
     if (k->questions) qsort(k->question, (size_t)k->questions, sizeof *k->question, by_digest);

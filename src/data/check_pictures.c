@@ -120,7 +120,7 @@ drt_status drt_check_pictures(drt_checker *k, drt_error *err) {
     for (int64_t i = 0; i < c->pictures; i++) {
         look(k, &k->picture[i], &bytes, &pixels);
         int now = atomic_fetch_add(&done, 1) + 1;
-        if (omp_get_thread_num() == 0) drt_progress_at(&bar, now, c->pictures);
+        if (omp_get_thread_num() == 0 && now < c->pictures) drt_progress_at(&bar, now, c->pictures);
     }
     drt_progress_at(&bar, c->pictures, c->pictures);
     c->bytes = bytes, c->pixels = pixels;

@@ -165,7 +165,7 @@ static drt_status check_all(drt_dataset *ds, drt_progress *progress, findings *f
                 atomic_store(&stop, i);
             }
         }
-        if (omp_get_thread_num() == 0) drt_progress_at(progress, now, n);
+        if (omp_get_thread_num() == 0 && now < n) drt_progress_at(progress, now, n);
     }
     drt_progress_at(progress, n, n);
     return f->at < INT32_MAX ? drt_fail(err, f->fault.code, "%s: %s", ds->index.sources.path, f->fault.text) : DRT_OK;
