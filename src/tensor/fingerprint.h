@@ -1,4 +1,4 @@
-// Which weights a part of a model has, in 24 bytes: what is trained beside frozen weights (an adapter, the rest of a
+// Which weights a part of a model has, in 40 bytes: what is trained beside frozen weights (an adapter, the rest of a
 // checkpoint) is worthless beside others of the same shapes.
 //
 //   drt_fingerprint base, now;
@@ -12,10 +12,11 @@
 
 #include "tensor/params.h"
 
-// Of the numbers as they are, rounded to bf16, and rounded to f16: weights remain the same when they are stored in
-// fewer bits. All 0: the part has no tensors.
+// Of the numbers as they are, as bf16, as f16, as bf16 of their f16, and as f16 of their bf16: weights remain the same
+// when they are stored in fewer bits, be it in two steps. All 0: the part has no tensors.
+enum { DRT_FINGERPRINT_WAYS = 5 };
 typedef struct {
-    uint64_t as[3];
+    uint64_t as[DRT_FINGERPRINT_WAYS];
 } drt_fingerprint;
 
 // Reads the values; for every parameter of the group that has a name.
@@ -23,7 +24,7 @@ void drt_fingerprint_of(drt_fingerprint *out, const drt_params *p, drt_group gro
 // Whether one may be the other, stored in the same or in fewer bits.
 bool drt_fingerprint_same(const drt_fingerprint *a, const drt_fingerprint *b);
 
-enum { DRT_FINGERPRINT_TEXT = 52 };
+enum { DRT_FINGERPRINT_TEXT = 17 * DRT_FINGERPRINT_WAYS };
 void drt_fingerprint_write(const drt_fingerprint *f, char text[DRT_FINGERPRINT_TEXT]);
 bool drt_fingerprint_read(drt_fingerprint *f, const char *text); // false: it is none
 

@@ -69,7 +69,8 @@ static void frozen(const drt_params *p, char text[DRT_FINGERPRINT_TEXT]) {
         drt_fingerprint part;
         if (learns[g]) continue;
         drt_fingerprint_of(&part, p, (drt_group)g);
-        for (int k = 0; k < 3; k++) all.as[k] = drt_hash((uint64_t[]){all.as[k], part.as[k]}, 2 * sizeof *all.as);
+        for (int k = 0; k < DRT_FINGERPRINT_WAYS; k++)
+            all.as[k] = drt_hash((uint64_t[]){all.as[k], part.as[k]}, 2 * sizeof *all.as);
     }
     drt_fingerprint_write(&all, text);
 }

@@ -233,12 +233,16 @@ static void new_ones(void **state) {
     check(n == 13);
 }
 
-static drt_status open_with(const char *base, const char *adapter, drt_error *err) {
+static drt_status open_kept(const char *base, const char *adapter, drt_keep keep, drt_error *err) {
     drt_model *m = NULL;
-    const drt_model_options o = {.adapter = adapter};
+    const drt_model_options o = {.adapter = adapter, .keep = keep};
     drt_status status = drt_model_open(&m, base, &o, err);
     drt_model_close(m);
     return status;
+}
+
+static drt_status open_with(const char *base, const char *adapter, drt_error *err) {
+    return open_kept(base, adapter, DRT_KEEP_F32, err);
 }
 
 static void other_bases(void **state) {
@@ -301,6 +305,8 @@ static void same_shapes(void **state) {
         check_ok(open_with(other, "tests/golden/lora/llava", &err));
         if (!made[i].says) {
             check_ok(open_with(other, own, &err));
+            check_ok(open_kept(other, own, DRT_KEEP_STORED, &err)); // mapped
+            check_ok(open_kept(other, own, DRT_KEEP_BF16, &err));
             continue;
         }
         check_refused(open_with(other, own, &err), DRT_EFORMAT, "trained for another base");
