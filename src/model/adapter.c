@@ -277,7 +277,7 @@ static drt_status check_base(const drt_model *m, const char *base, drt_error *er
 
 drt_status drt_adapter_load(drt_model *m, const char *base, drt_error *err) {
     drt_adapter *a = &m->adapter;
-    for (int g = 0; a->n && g < PARTS; g++) drt_fingerprint_of(&a->beside[g], m->params, (drt_group)g);
+    for (int g = 0; (a->n || a->files) && g < PARTS; g++) drt_fingerprint_of(&a->beside[g], m->params, (drt_group)g);
     if (!a->files) return DRT_OK;
     drt_status status = check_base(m, base, err);
     if (!status) status = load_projector(m, err);
