@@ -82,6 +82,10 @@ $(BUILD)/tests/%_test: tests/%_test.c $(SUPPORT) $(BUILD)/libdrt.a
 	@echo "cc $<"
 	@$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(SUPPORT) $(BUILD)/libdrt.a -lcmocka $(LIBS)
 $(BUILD)/tests/support/%.o: ALL_CFLAGS += -Itests
+$(BUILD)/tests/faults/faults_test: $(BUILD)/tests/faults/inject.so
+$(BUILD)/tests/faults/inject.so: tests/faults/inject.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -g -fPIC -shared -o $@ $< -ldl -lpthread
 
 # T builds only what it runs.
 tests-built: all $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))

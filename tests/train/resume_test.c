@@ -8,7 +8,10 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "eval/log_read.h"
 #include "model/model.h"
+#include "train/checkpoint.h"
+#include "train/recipe.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -77,8 +80,68 @@ static bool killed(const world *w, const char *out, const char *more, double sec
     return WIFEXITED(status);
 }
 
+// Whatever a run left behind can be read: its recipe, its log, every checkpoint, a model that says it is one. Returns
+// whether it was killed while it wrote a checkpoint.
+static bool readable(const world *w, const char *out) {
+    char path[700];
+    drt_error err = {0};
+    drt_recipe r;
+    drt_run_log log;
+    uint64_t hash;
+    int n;
+    snprintf(path, sizeof path, "%s/%s/recipe.yaml", w->folder, out);
+    if (drt_file_exists(path)) {
+        check_ok(drt_recipe_load(&r, path, 0, NULL, &err));
+        drt_recipe_free(&r);
+    }
+    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
+    if (drt_file_exists(path)) {
+        check_ok(drt_run_log_read(&log, path, &err));
+        drt_run_log_free(&log);
+    }
+    snprintf(path, sizeof path, "%s/%s", w->folder, out);
+    int64_t *steps = drt_checkpoint_steps(path, &n);
+    for (int i = 0; i < n; i++) check_ok(drt_checkpoint_hash(path, steps[i], &hash, &err));
+    free(steps);
+    snprintf(path, sizeof path, "%s/%s/model/config.json", w->folder, out);
+    if (drt_file_exists(path)) {
+        const drt_model_options plain = {0};
+        drt_model *m;
+        *strrchr(path, '/') = 0;
+        check_ok(drt_model_open(&m, path, &plain, &err));
+        drt_model_close(m);
+    }
+    int rc;
+    char *parts = shell(&rc, "ls -d %s/%s/checkpoints/*.part 2>/dev/null", w->folder, out);
+    bool torn = *parts;
+    free(parts);
+    return torn;
+}
+
+// Kills it so many times. A run that came to its end in between is compared and begun again.
+static void kill_often(const world *w, const char *out, const char *keys, const char *whole, double takes, int wanted,
+                       drt_rng *r) {
+    int kills = 0, torn = 0, runs = 1;
+    char more[300], hash[20];
+    snprintf(more, sizeof more, "%s --resume", keys);
+    while (kills < wanted) {
+        bool ended = killed(w, out, keys, takes * (0.1 + 0.9 * drt_rng_uniform(r)));
+        kills += !ended;
+        torn += readable(w, out);
+        if (!ended || kills == wanted) continue;
+        int rc;
+        world_weights(w, out, more, hash);
+        assert_string_equal(hash, whole);
+        free(shell(&rc, "rm -r %s/%s", w->folder, out));
+        runs++;
+    }
+    print_message("killed %d times in %d runs, %d times while writing a checkpoint\n", kills, runs, torn);
+}
+
+// DRT_KILLS=30: so many kills a way of training, instead of 6.
 static void killed_anywhere(void **state) {
     const world *w = *state;
+    const char *asked = getenv("DRT_KILLS");
     if (!w->drt) skip();
     static const char *const ways[] = {
         "objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
@@ -104,13 +167,10 @@ static void killed_anywhere(void **state) {
         world_weights(w, once, ways[i], torn);
         assert_string_equal(whole, torn);
         drt_rng_init(&r, 1, (uint64_t)i);
-        int kills = 0;
-        for (int k = 0; k < 8; k++) kills += !killed(w, pieces, ways[i], takes * (0.1 + 0.9 * drt_rng_uniform(&r)));
+        kill_often(w, pieces, ways[i], whole, takes, asked ? atoi(asked) : 6, &r);
         char more[300];
         snprintf(more, sizeof more, "%s --resume", ways[i]);
         world_weights(w, pieces, more, torn);
-        print_message("killed %d times: %s, %s\n", kills, torn, whole);
-        check(kills > 0);
         assert_string_equal(whole, torn);
         for (int k = 0; k < 2; k++) check(same_file(w, plain, pieces, files[i == 5][k]));
         if (i == 5) check(same_file(w, plain, pieces, "adapter/directed.safetensors"));

@@ -1,0 +1,117 @@
+// Faults are injected into a training (inject.c): a full disk, I/O errors and short writes at every operation on the
+// run folder, and a failed allocation at every place of a step that allocates. Whatever fails, the message names the
+// cause, what is in the run folder can be read, and resuming makes the weights of a run that nothing happened to.
+//
+// Here a few of the places are tried; DRT_FAULTS=all tries all.
+#include "support/check.h"
+#include "support/shell.h"
+#include "support/world.h"
+
+#include "train/checkpoint.h"
+
+#include <stdio.h>
+
+static const char keys[] = "train.steps=4 checkpoint.every=1 objectives.image_order=1 log.history=none "
+                           "log.tensorboard=false";
+
+static bool leave_out(const world *w) {
+#if defined __SANITIZE_ADDRESS__
+    (void)w;
+    return true; // its allocator is not to be replaced
+#else
+    return !w->drt;
+#endif
+}
+
+// Trains with a fault; what it said, and its exit status. *n: how many operations or places there were.
+static char *faulted(const world *w, const char *fault, int *rc, int *n) {
+    const char *build = getenv("BUILD"), *f = w->folder;
+    char *said =
+        shell(rc,
+              "LD_PRELOAD=%s/tests/faults/inject.so DRT_FAULT=%s DRT_FAULT_PATH=/faulted DRT_FAULT_ARM=run.jsonl "
+              "%s train model=%s/model data.file=%s/world/pretrain.json %s %s out=%s/faulted --resume 2>&1",
+              build ? build : "build", fault, w->drt, f, f, world_keys, keys, f);
+    char *at = strstr(said, "faults: ");
+    *n = at ? atoi(at + 8) : -1;
+    return said;
+}
+
+// The run folder is what a run left that did not come to its end, or did; going on from it ends as `whole` does.
+static void is_sound(const world *w, const char *fault, const char *whole) {
+    char path[600], more[300], hash[20];
+    drt_error err = {0};
+    uint64_t h;
+    int n, rc;
+    snprintf(path, sizeof path, "%s/faulted", w->folder);
+    int64_t *steps = drt_checkpoint_steps(path, &n);
+    for (int i = 0; i < n; i++)
+        if (drt_checkpoint_hash(path, steps[i], &h, &err)) fail_msg("%s: %s", fault, err.text);
+    free(steps);
+    snprintf(more, sizeof more, "%s --resume", keys);
+    world_weights(w, "faulted", more, hash);
+    if (strcmp(hash, whole)) fail_msg("%s: %s, not %s", fault, hash, whole);
+    free(shell(&rc, "rm -rf %s/faulted", w->folder));
+}
+
+// All, or about twelve of n.
+static int stride(int n) { return getenv("DRT_FAULTS") || n < 12 ? 1 : n / 12; }
+
+static void disks_fail(void **state) {
+    static const struct {
+        const char *name, *cause;
+    } kinds[] = {{"enospc", "No space left on device"}, {"eio", "Input/output error"}, {"short", "No space left"}};
+    const world *w = *state;
+    char whole[20], fault[40];
+    int n, rc;
+    if (leave_out(w)) skip();
+    world_weights(w, "whole", keys, whole);
+    for (size_t k = 0; k < 3; k++) {
+        int tried = 0, failed = 0, wrong = 0;
+        snprintf(fault, sizeof fault, "%s:1000000", kinds[k].name);
+        free(faulted(w, fault, &rc, &n));
+        if (rc || n < 20) fail_msg("status %d, %d operations", rc, n);
+        is_sound(w, fault, whole);
+        for (int i = 1 + (int)k; i <= n; i += stride(n), tried++) {
+            int operations;
+            snprintf(fault, sizeof fault, "%s:%d", kinds[k].name, i);
+            char *said = faulted(w, fault, &rc, &operations);
+            bool named = strstr(said, kinds[k].cause) && strstr(said, "/faulted");
+            if ((rc && rc != 1) || (rc == 1 && !named)) print_message("%s: status %d: %s", fault, rc, said), wrong++;
+            failed += rc == 1;
+            is_sound(w, fault, whole);
+            free(said);
+        }
+        print_message("%s at %d of %d operations: %d runs ended by it\n", kinds[k].name, tried, n, failed);
+        check(failed > 0 && !wrong);
+    }
+}
+
+static void memory_fails(void **state) {
+    const world *w = *state;
+    char whole[20], fault[40];
+    int n, rc, tried = 0, failed = 0, wrong = 0;
+    if (leave_out(w)) skip();
+    world_weights(w, "roomy", keys, whole);
+    free(faulted(w, "memory:1000000", &rc, &n));
+    if (rc || n < 20) fail_msg("status %d, %d places", rc, n);
+    is_sound(w, "memory", whole);
+    for (int i = 1; i <= n; i += stride(n), tried++) {
+        int places;
+        snprintf(fault, sizeof fault, "memory:%d", i);
+        char *said = faulted(w, fault, &rc, &places);
+        bool named = strstr(said, "memory") || strstr(said, "Memory");
+        if ((rc && rc != 1) || (rc == 1 && !named)) print_message("%s: status %d: %s", fault, rc, said), wrong++;
+        failed += rc == 1;
+        is_sound(w, fault, whole);
+        free(said);
+    }
+    print_message("no memory at %d of %d places: %d runs ended by it\n", tried, n, failed);
+    check(failed > 0 && !wrong);
+}
+
+static int world_of_faults(void **state) { return world_make(state, "faults"); }
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(disks_fail), cmocka_unit_test(memory_fails)};
+    return cmocka_run_group_tests(tests, world_of_faults, NULL);
+}
