@@ -107,7 +107,7 @@ void drt_writer_abandon(drt_writer *w) {
     writer_clear(w);
 }
 
-static int sync_folder_of(const char *path) {
+int drt_sync_folder_of(const char *path) {
     char *copy = strdup(path), *slash = copy ? strrchr(copy, '/') : NULL;
     if (!copy) return ENOMEM;
     if (slash == copy) slash[1] = 0;
@@ -132,7 +132,7 @@ drt_status drt_writer_commit(drt_writer *w, drt_error *err) {
             drt_fail(err, DRT_EIO, "%s: writing stopped after %zu bytes: %s%s", w->path, w->written,
                      strerror(w->failed), w->failed == ENOSPC ? "; free some space, the old file is untouched" : "");
     } else {
-        int cause = sync_folder_of(w->path);
+        int cause = drt_sync_folder_of(w->path);
         if (cause) status = drt_fail(err, DRT_EIO, "%s: cannot sync its folder: %s", w->path, strerror(cause));
         free(w->temporary);
         w->temporary = NULL;

@@ -39,8 +39,10 @@ drt_status drt_writer_commit(drt_writer *w, drt_error *err);
 void drt_writer_abandon(drt_writer *w); // forget it; removes the temporary file
 
 drt_status drt_file_write(const char *path, const void *bytes, size_t n, drt_error *err); // the three in one
-drt_status drt_make_folders(const char *path, drt_error *err);                            // mkdir -p
-drt_status drt_remove_tree(const char *path, drt_error *err); // rm -r; a path that does not exist is fine
+// Makes what happened to the name `path` (a rename) last through a loss of power. 0, or why not (errno).
+int drt_sync_folder_of(const char *path);
+drt_status drt_make_folders(const char *path, drt_error *err); // mkdir -p
+drt_status drt_remove_tree(const char *path, drt_error *err);  // rm -r; a path that does not exist is fine
 int64_t drt_disk_free(const char *path); // bytes that this user may still write where `path` is; -1: not known
 bool drt_file_exists(const char *path);
 bool drt_is_folder(const char *path);

@@ -4,15 +4,16 @@
 #include "base/half.h"
 #include "base/text.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 // JSON strings are UTF-8; anything else would make a file that nobody can read.
 static bool is_utf8(const char *s) {
-    json_t *j = json_string(s);
-    json_decref(j);
-    return j != NULL;
+    utf8proc_int32_t code;
+    for (utf8proc_ssize_t n; *s; s += n)
+        if ((n = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &code)) < 1) return false;
+    return true;
 }
 
 static drt_status check_entry(const drt_st_entry *e, const char *path, size_t *bytes, drt_error *err) {

@@ -163,6 +163,8 @@ drt_status drt_checkpoint_save(drt_params *p, const char *run, int64_t step, int
     if (!status) status = write_state(p, part, step, err);
     if (!status && rename(part, whole)) status = drt_fail(err, DRT_EIO, "%s: cannot rename: %s", part, strerror(errno));
     if (status && part) drt_remove_tree(part, NULL);
+    int cause = status ? 0 : drt_sync_folder_of(whole);
+    if (cause) status = drt_fail(err, DRT_EIO, "%s: cannot sync its folder: %s", whole, strerror(cause));
     if (!status) status = remove_old(run, keep, best, err);
     free(part), free(whole);
     return status;

@@ -53,8 +53,8 @@ static void is_sound(const world *w, const char *fault, const char *whole) {
     free(shell(&rc, "rm -rf %s/faulted", w->folder));
 }
 
-// All, or about twelve of n.
-static int stride(int n) { return getenv("DRT_FAULTS") || n < 12 ? 1 : n / 12; }
+// All, or about eight of n.
+static int stride(int n) { return getenv("DRT_FAULTS") || n < 8 ? 1 : n / 8; }
 
 static void disks_fail(void **state) {
     static const struct {
