@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
@@ -44,11 +45,14 @@ static bool append_hash(drt_run_log *log, int64_t step, const char *digits) {
 static drt_status read_line(drt_run_log *log, const char *line, size_t n, const char *path, int number,
                             drt_error *err) {
     json_error_t fault;
+    errno = 0;
     json_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES, &fault), *value;
     const char *name;
     drt_status status = DRT_OK;
     json_t *step = json_object_get(object, "step");
-    if (!object) status = drt_fail(err, DRT_EFORMAT, "%s:%d:%d: %s", path, number, fault.column, fault.text);
+    // jansson takes a failed allocation for a fault of the text.
+    if (!object && errno == ENOMEM) status = drt_fail(err, DRT_ENOMEM, "%s: no memory for line %d", path, number);
+    else if (!object) status = drt_fail(err, DRT_EFORMAT, "%s:%d:%d: %s", path, number, fault.column, fault.text);
     else if (!json_is_integer(step))
         status = drt_fail(err, DRT_EFORMAT, "%s:%d: the line is no object with a whole number \"step\"", path, number);
     else json_object_foreach(object, name, value) {

@@ -28,6 +28,7 @@ static double cubic(double x) {
 
 static void axis_free(axis *a) {
     free(a->first), free(a->count), free(a->weight);
+    *a = (axis){0}; // also what axis_init could not make is freed by its caller, again
 }
 
 // One output position: which samples, and their weights before rounding. Every operation is in Pillow's order, so that

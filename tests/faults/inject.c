@@ -3,7 +3,7 @@
 //   DRT_FAULT=enospc:12   from the 12th operation on a watched file on, all that write fail: the disk is full
 //   DRT_FAULT=eio:12      that one alone fails
 //   DRT_FAULT=short:12    that one writes half, then the disk is full for this call; write() just writes half
-//   DRT_FAULT=memory:12   the first allocation fails that comes from the 12th new place (by its callers), counted from
+//   DRT_FAULT=memory:12   the first allocation fails (the callers go to stderr) that comes from the 12th new place (by its callers), counted from
 //                         when DRT_FAULT_ARM is opened on
 //
 // Watched is what has DRT_FAULT_PATH in its name. At the end the number of operations or places goes to stderr as
@@ -166,6 +166,7 @@ static bool no_memory(void) {
     if (fresh) site[sites++] = h;
     bool bad = fresh && sites == wanted;
     pthread_mutex_unlock(&lock);
+    if (bad) backtrace_symbols_fd(caller, n, 2);
     inside--;
     if (bad) errno = ENOMEM;
     return bad;
