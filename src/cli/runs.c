@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char help[] =
     "drt runs list [--last N]              the newest runs (20), one a line\n"
@@ -133,7 +134,8 @@ static int plot(const drt_history_run *const *runs, int n, const char *metric, c
                                  .x_label = "step",
                                  .smoothing = longest >= 100 ? (double)longest / 50 : 0,
                                  .width = out ? 720 : 0,
-                                 .height = out ? 420 : 0};
+                                 .height = out ? 420 : 0,
+                                 .plain = !isatty(STDOUT_FILENO)};
     if (!status && out) drt_curves_svg(curve, n, &o, &drawing);
     else if (!status) drt_curves_terminal(curve, n, &o, &drawing);
     if (drawing.failed) status = drt_fail(err, DRT_ENOMEM, "no memory for a plot");

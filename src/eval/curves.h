@@ -26,11 +26,13 @@ typedef struct {
     bool log_x;                            // points with x <= 0 are left out
     bool from_zero;                        // the y axis starts at 0 even if the data lie far from it
     int width, height;                     // units of the view box; 0: 520 × 320
+    bool plain;                            // on a terminal: no colours (it is a pipe or a file)
 } drt_curve_options;
 
 // Appends one <svg> element. Long series are thinned to what the width can show. Without data it says so.
 void drt_curves_svg(const drt_curve *curves, int n, const drt_curve_options *options, drt_text *out);
-// Appends lines of text: the same curves in braille dots for a terminal, coloured (ANSI) where there are several.
+// Appends lines of text: the same curves in braille dots for a terminal, coloured (ANSI) where there are several
+// and `plain` is not set.
 // width, height: characters of the plot; 0: 72 x 16. The raw line is left out where there is a smooth one.
 void drt_curves_terminal(const drt_curve *curves, int n, const drt_curve_options *options, drt_text *out);
 

@@ -100,14 +100,15 @@ void drt_curves_terminal(const drt_curve *curves, int n, const drt_curve_options
     }
     p.colour = p.dots + cells;
     for (int i = 0; i < n; i++) walk(&p, &curves[i], i, o->smoothing, true);
-    put_rows(&p, n > 1, out);
+    put_rows(&p, n > 1 && !o->plain, out);
     char first[24], last[24];
     snprintf(first, sizeof first, "%.6g", p.log_x ? pow(10, p.x0) : p.x0);
     snprintf(last, sizeof last, "%.6g", p.log_x ? pow(10, p.x1) : p.x1);
     drt_text_printf(out, "%10s  %s%*s%s%s\n", "", first, p.columns - (int)strlen(first), last, o->x_label ? "  " : "",
                     o->x_label ? o->x_label : "");
     for (int i = 0; i < n; i++)
-        if (curves[i].name && n > 1)
+        if (curves[i].name && n > 1 && o->plain) drt_text_printf(out, "%10s  %s\n", "", curves[i].name);
+        else if (curves[i].name && n > 1)
             drt_text_printf(out, "%10s  \033[%sm━━\033[0m %s\n", "", colours[i % 8], curves[i].name);
     free(p.dots);
 }

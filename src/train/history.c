@@ -133,9 +133,10 @@ drt_status drt_history_open(sqlite3 **out, const char *path, bool write, drt_err
     }
     free(folder);
     if (status) return status;
-    int code = sqlite3_open_v2(
-        path, out, (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX,
-        NULL);
+    // Also to read: what a program that was killed in the middle of a transaction has left must be rolled back first.
+    // Of a file that may not be written SQLite makes a reader by itself.
+    int code = sqlite3_open_v2(path, out,
+                               SQLITE_OPEN_READWRITE | (write ? SQLITE_OPEN_CREATE : 0) | SQLITE_OPEN_NOMUTEX, NULL);
     if (!code) code = sqlite3_busy_timeout(*out, WAIT);
     status = code    ? drt_history_fail(*out, path, err)
              : write ? prepare_file(*out, path, err)
@@ -147,7 +148,7 @@ drt_status drt_history_open(sqlite3 **out, const char *path, bool write, drt_err
     return status;
 }
 
-// The row that a resumed run goes on with: h->id, 0 if there is none; and its metrics.
+// The row that a resumed run goes on with: h->id, 0 if there is none.
 static drt_status find_row(drt_history *h, const char *folder, drt_error *err) {
     sqlite3_stmt *s = drt_history_prepare(
         h->db, "SELECT id, seconds FROM run WHERE folder = ? ORDER BY id DESC LIMIT 1", "t", folder);

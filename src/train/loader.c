@@ -322,13 +322,13 @@ drt_status drt_loader_pixels(const drt_loader *l, const drt_step_data *d, drt_er
     int64_t size = drt_pack_picture(&l->pack);
     for (int k = 0; k < d->samples; k++) {
         drt_sample *s = d->sample[k];
-        drt_record *rec;
+        drt_record *rec = NULL;
         if (!s->known) continue;
         drt_status status = drt_dataset_at(l->data, s->place, &rec, err);
         for (int i = 0; !status && i < s->images; i++)
             if (s->known[i]) status = load_image(l->m, &l->preprocess, rec, i, s->patches + i * size, err);
-        if (status) return status;
         drt_record_free(rec);
+        if (status) return status;
     }
     return DRT_OK;
 }

@@ -161,6 +161,10 @@ static void dots_on_a_terminal(void **state) {
     assert_non_null(strstr(t.bytes, "\033[34m━━\033[0m a\n"));
     assert_non_null(strstr(t.bytes, "\033[33m━━\033[0m b\n"));
     t.size = 0;
+    drt_curves_terminal(two, 2, &(drt_curve_options){.width = 4, .height = 2, .plain = true}, &t);
+    assert_null(strchr(t.bytes, '\033'));
+    assert_non_null(strstr(t.bytes, "            a\n            b\n"));
+    t.size = 0;
     drt_curves_terminal(&(drt_curve){.name = "a"}, 1, &(drt_curve_options){0}, &t);
     assert_string_equal(t.bytes, "no data yet\n");
     t.size = 0; // a single value, in a plot of the usual size

@@ -8,6 +8,7 @@
 #include "train/history_diff.h"
 
 #include <math.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,6 +108,40 @@ static void several_programs(void **state) {
     assert_int_equal(lost, 1);
     drt_history_free(&list);
     free(path), free(folder);
+}
+
+// A program that is killed while it writes leaves a journal; whoever reads next rolls it back.
+static void killed_while_writing(void **state) {
+    (void)state;
+    drt_error err = {0};
+    drt_history *h;
+    drt_history_list list;
+    char *folder = test_folder("history_killed"), *path = drt_path_join(folder, "runs.sqlite");
+    const drt_history_entry entry = entry_of(folder);
+    check_ok(drt_history_begin(&h, path, &entry, &err));
+    check_ok(drt_history_end(h, "finished", "whole", 0, &err));
+    if (!fork()) { // a cache of one page: half of it is in the file before it is committed
+        sqlite3 *db;
+        if (sqlite3_open(path, &db)) _exit(1);
+        _exit(sqlite3_exec(db,
+                           "PRAGMA cache_size = 1; BEGIN; UPDATE run SET reason = 'torn';"
+                           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)"
+                           "INSERT INTO note SELECT 1, i, 'torn', hex(zeroblob(400)) FROM n",
+                           NULL, NULL, NULL)
+                  ? 2
+                  : 0);
+    }
+    int status;
+    check(wait(&status) > 0 && WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    char *journal = drt_path_join(folder, "runs.sqlite-journal");
+    check(drt_file_exists(journal));
+    check_ok(drt_history_read(&list, path, &err));
+    check(list.n == 1 && !list.run[0].notes);
+    assert_string_equal(list.run[0].reason, "whole");
+    check(!drt_file_exists(journal));
+    drt_history_free(&list);
+    free(journal), free(path), free(folder);
 }
 
 static void foreign_files_are_refused(void **state) {
@@ -225,6 +260,7 @@ static void through_the_program(void **state) {
     free(text);
     text = runs(&w, &rc, "plot one two --metric grad_norm");
     said(text, "grad_norm", "┤", "step", "/one", "/two");
+    check(!strchr(text, '\033')); // into a pipe
     free(text);
     free(runs(&w, &rc, "plot one two --out loss.svg"));
     check(rc == 0);
@@ -291,13 +327,10 @@ static void tensorboard_sees_a_resumed_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keeps_what_a_run_was),
-        cmocka_unit_test(several_programs),
-        cmocka_unit_test(foreign_files_are_refused),
-        cmocka_unit_test(differences),
-        cmocka_unit_test(through_the_program),
-        cmocka_unit_test(never_costs_a_run),
-        cmocka_unit_test(tensorboard_sees_a_resumed_run),
+        cmocka_unit_test(keeps_what_a_run_was), cmocka_unit_test(several_programs),
+        cmocka_unit_test(killed_while_writing), cmocka_unit_test(foreign_files_are_refused),
+        cmocka_unit_test(differences),          cmocka_unit_test(through_the_program),
+        cmocka_unit_test(never_costs_a_run),    cmocka_unit_test(tensorboard_sees_a_resumed_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
