@@ -124,7 +124,8 @@ static drt_status continue_greedily(drt_verify_run *r, const drt_weight *greedy,
 static drt_status check_greedy(drt_verify_run *r) {
     const drt_weight *greedy = drt_weights_find(r->golden, "greedy"),
                      *margin = drt_weights_find(r->golden, "greedy_margin");
-    if (!greedy || strcmp(greedy->dtype, "I64") || greedy->ndim != 1) return DRT_OK;
+    if (!greedy) return DRT_OK;
+    if (strcmp(greedy->dtype, "I64") || greedy->ndim != 1) return drt_verify_bad(r, "`greedy` is not I64 [tokens]");
     int64_t left = drt_decoder_context(&r->m->config.language) - r->rows;
     int n = greedy->shape[0] < left ? (int)greedy->shape[0] : (int)left, parted = 0;
     int32_t drawn = -1;

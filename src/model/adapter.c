@@ -242,6 +242,7 @@ static drt_status load_projector(drt_model *m, drt_error *err) {
                             "%s: it holds a projector of its own; open the model in f32 (--dtype f32)",
                             m->adapter.path);
         status = read_into(to.data, w, err);
+        m->adapter.projector = true;
     }
     return status;
 }
@@ -335,7 +336,7 @@ static bool entries_make(folder_parts *f, const drt_model *m) {
     }
     for (int i = 0; i < m->params->slices; i++) {
         const drt_slice *s = &m->params->slice[i];
-        if (s->param->group != DRT_PROJECTOR || !s->param->tensor.needs_grad) continue;
+        if (s->param->group != DRT_PROJECTOR || !(s->param->tensor.needs_grad || a->projector)) continue;
         snprintf(f->name[f->n], sizeof *f->name, "%smodel.%.300s", front, s->name);
         entry_add(f, drt_slice_numbers(s), s->ndim, s->shape);
         whole = true;
@@ -343,7 +344,7 @@ static bool entries_make(folder_parts *f, const drt_model *m) {
     return whole;
 }
 
-// Key, value, ..., NULL. Left out is what learnt: it is stored, and not the base's.
+// Key, value, ..., NULL. Left out is what learnt or came with the adapter: it is stored, and not the base's.
 static void metadata_make(const drt_model *m, char key[PARTS][40], char value[PARTS][DRT_FINGERPRINT_TEXT],
                           const char *out[2 * PARTS + 3]) {
     int n = 0;
@@ -352,6 +353,7 @@ static void metadata_make(const drt_model *m, char key[PARTS][40], char value[PA
         const drt_param *p = m->params->slice[i].param;
         if ((int)p->group < PARTS) stands[p->group] = !p->tensor.needs_grad;
     }
+    stands[DRT_PROJECTOR] &= !m->adapter.projector;
     out[n++] = "format", out[n++] = "pt";
     for (int g = 0; g < PARTS; g++) {
         if (!stands[g]) continue;

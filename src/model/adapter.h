@@ -30,6 +30,7 @@ typedef struct {
     drt_adapter_module *module;
     int n;
     bool vision;        // one stands in the vision tower
+    bool projector;     // the folder brought a projector, which goes on with it whether it learns or not
     drt_weights *files; // while the model is being opened
     char *path;         // of those
     char *base;         // what the base was called when it was trained; NULL: unknown, or it is new
@@ -46,8 +47,9 @@ drt_status drt_adapter_declare(struct drt_model *m, const struct drt_model_optio
 drt_status drt_adapter_load(struct drt_model *m, const char *base, drt_error *err);
 void drt_adapter_free(drt_adapter *a);
 
-// adapter_model.safetensors (F32), then adapter_config.json. A projector that learns is stored whole (modules_to_save).
-// Fingerprints of the parts that did not learn stand in the metadata of the first, which peft leaves alone.
+// adapter_model.safetensors (F32), then adapter_config.json. A projector that learns, or that came with the adapter, is
+// stored whole (modules_to_save). Fingerprints of the other parts that did not learn stand in the metadata of the
+// first, which peft leaves alone.
 drt_status drt_adapter_save(const struct drt_model *m, const char *folder, drt_error *err);
 // Adds the products to the weights, which must be f32 (drt_model_options.keep), and takes the adapters away.
 drt_status drt_adapter_merge(struct drt_model *m, drt_device *dev, drt_error *err);

@@ -331,6 +331,30 @@ static void other_goldens_are_refused_or_fail(void **state) {
     free(path), free(folder);
 }
 
+// A golden file with an infinite number, with tokens of another type, or with nothing that could differ.
+static void goldens_that_prove_nothing(void **state) {
+    (void)state;
+    world w;
+    drt_error err = {0};
+    drt_certificate c;
+    char *folder = test_folder("verify-nothing"), *path = drt_path_join(folder, "golden.safetensors");
+    const int64_t text[] = {1, 5, 6};
+    const float infinite[3 * 18] = {INFINITY};
+    const char *const *const metadata = NULL;
+    open_world(&w, "cpu");
+    WRITE(ENTRY("ids", "I64", 1, text, 3), ENTRY("stage.decoder.1", "F32", 2, infinite, 3, 18));
+    check_ok(drt_verify(w.m, w.t, path, &c, &err));
+    assert_int_equal(c.n, 1);
+    assert_false(c.stage[0].ok);
+    drt_certificate_free(&c);
+    WRITE(ENTRY("ids", "I64", 1, text, 3), ENTRY("greedy", "F32", 1, infinite, 3));
+    check_refused(drt_verify(w.m, w.t, path, &c, &err), DRT_EDATA, "`greedy` is not");
+    WRITE(ENTRY("ids", "I64", 1, text, 3));
+    check_refused(drt_verify(w.m, w.t, path, &c, &err), DRT_EDATA, "nothing to compare");
+    close_world(&w);
+    free(path), free(folder);
+}
+
 // Of a vision tower alone only what it computes is asked; texts that do not fit the model are refused.
 static void other_towers(void **state) {
     (void)state;
@@ -392,6 +416,7 @@ int main(void) {
         cmocka_unit_test(what_is_spoilt_is_named),
         cmocka_unit_test(pixels_do_not_hide_the_rest),
         cmocka_unit_test(other_goldens_are_refused_or_fail),
+        cmocka_unit_test(goldens_that_prove_nothing),
     };
     return cmocka_run_group_tests_name("verify", tests, NULL, NULL);
 }

@@ -259,6 +259,22 @@ static void other_bases(void **state) {
                   "adapter_config.json");
 }
 
+// An adapter that brought a projector keeps it where nothing but the adapter learns.
+static void keeps_its_projector(void **state) {
+    (void)state;
+    static const char saved[] = "tests/golden/lora/llava_saved";
+    drt_error err = {0};
+    drt_model *m;
+    const drt_model_options o = {.adapter = saved, .learns = {[DRT_ADAPTER] = true}};
+    char *out = test_folder("adapter_projector"), *file = drt_path_join(out, "adapter_model.safetensors");
+    check_ok(drt_model_open(&m, "tests/golden/model/llava", &o, &err));
+    check_ok(drt_adapter_save(m, out, &err));
+    drt_model_close(m);
+    check(same_tensors("tests/golden/lora/llava_saved/adapter_model.safetensors", file));
+    check_ok(open_with("tests/golden/model/llava", out, &err)); // its own projector is not the base's
+    free(out), free(file);
+}
+
 // Opens `from`, changes a number of each tensor of a part, and saves it as `to`.
 static void save_changed(const char *from, drt_group part, const char *dtype, const char *to) {
     drt_error err = {0};
@@ -362,6 +378,7 @@ int main(void) {
                                        cmocka_unit_test(names),
                                        cmocka_unit_test(new_ones),
                                        cmocka_unit_test(other_bases),
+                                       cmocka_unit_test(keeps_its_projector),
                                        cmocka_unit_test(same_shapes),
                                        cmocka_unit_test(configs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
