@@ -80,24 +80,27 @@ static int by_step(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int64_t *drt_checkpoint_steps(const char *run, int *n) {
+drt_status drt_checkpoint_steps(const char *run, int64_t **out, int *n, drt_error *err) {
     char *path = folder_of(run, -1, "");
     DIR *dir = path ? opendir(path) : NULL;
     int64_t *steps = NULL;
+    drt_status status = DRT_OK;
     *n = 0;
-    for (struct dirent *e; dir && (e = readdir(dir));) {
+    if (!path) status = drt_fail(err, DRT_ENOMEM, "no memory for a list of checkpoints");
+    else if (!dir && errno != ENOENT) status = drt_fail(err, DRT_EIO, "%s: %s", path, strerror(errno));
+    for (struct dirent *e; !status && dir && (e = readdir(dir));) {
         long long step;
         int end = 0;
         if (sscanf(e->d_name, "step-%lld%n", &step, &end) != 1 || e->d_name[end]) continue;
         int64_t *more = realloc(steps, ((size_t)*n + 1) * sizeof *steps);
-        if (!more) break;
-        steps = more;
-        steps[(*n)++] = step;
+        if (more) (steps = more)[(*n)++] = step;
+        else status = drt_fail(err, DRT_ENOMEM, "no memory for a list of checkpoints");
     }
     if (dir) closedir(dir);
     free(path);
     if (*n) qsort(steps, (size_t)*n, sizeof *steps, by_step);
-    return steps;
+    *out = steps;
+    return status;
 }
 
 static drt_status write_state(drt_params *p, const char *folder, int64_t step, drt_error *err) {
@@ -118,10 +121,30 @@ static drt_status write_state(drt_params *p, const char *folder, int64_t step, d
     return status;
 }
 
+// What a program that was killed has left half written or half removed.
+static drt_status sweep(const char *run, drt_error *err) {
+    char *folder = folder_of(run, -1, "");
+    DIR *dir = folder ? opendir(folder) : NULL;
+    drt_status status = folder ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
+    for (struct dirent *e; !status && dir && (e = readdir(dir));) {
+        long long step;
+        int end = 0;
+        if (sscanf(e->d_name, "step-%lld%n", &step, &end) != 1) continue;
+        if (strcmp(e->d_name + end, ".part") && strcmp(e->d_name + end, ".old")) continue;
+        char *path = drt_path_join(folder, e->d_name);
+        status = path ? drt_remove_tree(path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+        free(path);
+    }
+    if (dir) closedir(dir);
+    free(folder);
+    return status;
+}
+
 static drt_status remove_old(const char *run, int64_t keep, int64_t best, drt_error *err) {
-    int n;
-    int64_t *steps = drt_checkpoint_steps(run, &n);
-    drt_status status = DRT_OK;
+    int n = 0;
+    int64_t *steps = NULL;
+    drt_status status = sweep(run, err);
+    if (!status) status = drt_checkpoint_steps(run, &steps, &n, err);
     for (int i = 0; !status && i < n - (keep > 1 ? keep : 1); i++) {
         if (steps[i] == best) continue;
         // Renamed first: a folder half removed must not look like a checkpoint.
@@ -168,15 +191,6 @@ drt_status drt_checkpoint_save(drt_params *p, const char *run, int64_t step, int
     if (!status) status = remove_old(run, keep, best, err);
     free(part), free(whole);
     return status;
-}
-
-drt_status drt_checkpoint_latest(const char *run, int64_t *step, drt_error *err) {
-    int n;
-    int64_t *steps = drt_checkpoint_steps(run, &n);
-    (void)err;
-    *step = n ? steps[n - 1] : -1;
-    free(steps);
-    return DRT_OK;
 }
 
 static drt_status open_state(const char *run, int64_t step, drt_weights **out, char **path, drt_error *err) {

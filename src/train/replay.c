@@ -232,22 +232,22 @@ static const drt_run_hash *hash_at(const drt_run_log *log, int64_t step) {
 // The last checkpoint that is the same in both, before the first step known to differ; a checkpoint that is not the
 // same makes that step known.
 static drt_status compare_checkpoints(const side s[2], drt_replay_result *out, drt_error *err) {
-    int n;
-    int64_t *steps = drt_checkpoint_steps(s[0].folder, &n);
+    int n[2] = {0}, at = 0;
+    int64_t *all[2] = {NULL}, *steps;
     drt_status status = DRT_OK;
-    for (int i = 0; i < n && !status && (!out->known || steps[i] <= out->known); i++) {
+    for (int k = 0; k < 2 && !status; k++) status = drt_checkpoint_steps(s[k].folder, &all[k], &n[k], err);
+    steps = all[0];
+    for (int i = 0; i < n[0] && !status && (!out->known || steps[i] <= out->known); i++) {
         uint64_t h[2];
-        int m, at = 0;
-        int64_t *others = drt_checkpoint_steps(s[1].folder, &m);
-        while (at < m && others[at] != steps[i]) at++;
-        free(others);
-        if (at == m) continue;
+        while (at < n[1] && all[1][at] < steps[i]) at++;
+        if (at == n[1]) break;
+        if (all[1][at] != steps[i]) continue;
         for (int k = 0; k < 2 && !status; k++) status = drt_checkpoint_hash(s[k].folder, steps[i], &h[k], err);
         if (status) break;
         if (h[0] != h[1]) differs(out, steps[i], "checkpoint", NAN, NAN);
         else if (!out->known || steps[i] < out->known) out->from = steps[i];
     }
-    free(steps);
+    free(all[0]), free(all[1]);
     return status;
 }
 

@@ -59,9 +59,12 @@ static drt_status in_folder(const drt_recipe *r, const char *name, const char *t
 // A folder with an unfinished or finished run is not written over unless asked to go on.
 static drt_status claim_folder(run *u, drt_error *err) {
     const drt_recipe *r = u->r;
-    int64_t last = -1;
+    int64_t *steps = NULL;
+    int n = 0;
     drt_status status = drt_make_folders(r->out, err);
-    if (!status) status = drt_checkpoint_latest(r->out, &last, err);
+    if (!status) status = drt_checkpoint_steps(r->out, &steps, &n, err);
+    int64_t last = n ? steps[n - 1] : -1;
+    free(steps);
     char *model = drt_path_join(r->out, u->t.m->adapter.n ? "adapter/adapter_config.json" : "model/config.json");
     if (!status && !model) status = drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status && !r->checkpoint.resume && (last >= 0 || drt_file_exists(model)))
@@ -122,11 +125,12 @@ static drt_status remember(run *u, drt_error *err) {
     drt_best_remember(&u->best, &log);
     drt_run_log_free(&log);
     int n;
-    int64_t *steps = drt_checkpoint_steps(u->r->out, &n);
+    int64_t *steps;
+    status = drt_checkpoint_steps(u->r->out, &steps, &n, err);
     for (int i = 0; i < n; i++)
         if (steps[i] == u->best.step) u->kept = u->best.step;
     free(steps);
-    return DRT_OK;
+    return status;
 }
 
 // Before anything is taken. What is wrong with the model or the data is told by their opening, which comes next.

@@ -43,7 +43,8 @@ static void is_sound(const world *w, const char *fault, const char *whole) {
     uint64_t h;
     int n, rc;
     snprintf(path, sizeof path, "%s/faulted", w->folder);
-    int64_t *steps = drt_checkpoint_steps(path, &n);
+    int64_t *steps;
+    check_ok(drt_checkpoint_steps(path, &steps, &n, &err));
     for (int i = 0; i < n; i++)
         if (drt_checkpoint_hash(path, steps[i], &h, &err)) fail_msg("%s: %s", fault, err.text);
     free(steps);

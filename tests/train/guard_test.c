@@ -391,6 +391,35 @@ static void kept_steps_have_pixels(void **state) {
     small_world_free(&w);
 }
 
+// A folder of checkpoints that cannot be read is not an empty one: what the run has left stays. What a killed program
+// left half removed goes with the next checkpoint.
+static void leavings(void **state) {
+    (void)state;
+    small_world w;
+    int rc;
+    char hash[20];
+    if (!small_world_make(&w, "guard_leavings")) skip();
+    small_file(&w, "odd/checkpoints", "a file");
+    small_file(&w, "odd/run.jsonl", "{\"step\":1,\"loss\":2}\n");
+    char *text = small_train(&w, &rc, "odd", "");
+    if (rc != 1 || !strstr(text, "odd/checkpoints: ")) fail_msg("status %d: %s", rc, text);
+    free(text);
+    text = shell(&rc, "cat %s/odd/run.jsonl", w.folder);
+    assert_string_equal(text, "{\"step\":1,\"loss\":2}\n");
+    free(text);
+    small_file(&w, "killed/checkpoints/step-000000001.old/state.safetensors", "half");
+    small_file(&w, "killed/checkpoints/step-000000003.part/state.safetensors", "half");
+    small_file(&w, "killed/checkpoints/mine.old/keep", "");
+    small_weights(&w, "killed", "", hash);
+    text = shell(&rc, "cd %s/killed/checkpoints; ls", w.folder);
+    assert_null(strstr(text, "000001.old"));
+    assert_null(strstr(text, "000003.part"));
+    assert_non_null(strstr(text, "mine.old"));
+    assert_non_null(strstr(text, "step-000000009"));
+    free(text);
+    small_world_free(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rule),
@@ -401,6 +430,7 @@ int main(void) {
         cmocka_unit_test(nan_leaves_its_step),
         cmocka_unit_test(signals_save_and_leave),
         cmocka_unit_test(low_disk_is_noticed),
+        cmocka_unit_test(leavings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

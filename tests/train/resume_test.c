@@ -100,7 +100,8 @@ static bool readable(const world *w, const char *out) {
         drt_run_log_free(&log);
     }
     snprintf(path, sizeof path, "%s/%s", w->folder, out);
-    int64_t *steps = drt_checkpoint_steps(path, &n);
+    int64_t *steps;
+    check_ok(drt_checkpoint_steps(path, &steps, &n, &err));
     for (int i = 0; i < n; i++) check_ok(drt_checkpoint_hash(path, steps[i], &hash, &err));
     free(steps);
     snprintf(path, sizeof path, "%s/%s/model/config.json", w->folder, out);
