@@ -215,7 +215,7 @@ int64_t drt_plan_memory(const drt_recipe *r) {
 // The next smaller parts of the same batch. A contrastive loss is over its part: other parts are another loss.
 static bool smaller_parts(drt_recipe *r, int64_t part_rows) {
     if (r->objectives.contrastive > 0 || r->objectives.sea > 0) return false;
-    if (r->train.tokens || r->train.accumulate == 0) {
+    if (r->train.tokens) {
         int64_t now = r->train.tokens < part_rows ? r->train.tokens : part_rows;
         r->train.tokens = now / 2;
         return r->train.tokens >= 64;

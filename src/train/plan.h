@@ -1,8 +1,8 @@
 // What a training will take, before it takes it: `drt plan`, and the first thing that `drt train` does.
 //
 //   drt_plan p;
-//   if (drt_plan_make(&p, &recipe, progress, &err)) ...
-//   if (p.peak > given) drt_plan_refuse(&p, &recipe, given, &err);
+//   if (drt_plan_make(&p, &recipe, 0, progress, &err)) ...
+//   if (p.peak > given) status = drt_plan_refuse(&p, &recipe, given, &err);
 //
 // A plan is a dry run of the training itself: the same code makes the same batches of the same samples, without reading
 // pixels, and runs forward and backward on a tape and weights that are addresses alone, with kernels that claim their

@@ -133,13 +133,14 @@ static drt_status remember(run *u, drt_error *err) {
     return status;
 }
 
-// Before anything is taken. What is wrong with the model or the data is told by their opening, which comes next.
-static drt_status plan_run(run *u, drt_error *err) {
+// Before anything is taken. What is wrong with the model or the data is told by their opening, which comes next;
+// *unplanned: why else there is no plan.
+static drt_status plan_run(run *u, drt_error *unplanned, drt_error *err) {
     drt_text what = {0};
     char given[24];
     u->given = drt_plan_memory(u->r);
     if (drt_plan_make(&u->plan, u->r, u->hooks->store ? drt_features_bytes(u->hooks->store) : 0, u->hooks->progress,
-                      NULL)) {
+                      unplanned)) {
         u->plan = (drt_plan){0};
         return DRT_OK;
     }
@@ -153,10 +154,11 @@ static drt_status plan_run(run *u, drt_error *err) {
 static drt_status open_all(run *u, drt_error *err) {
     const drt_recipe *r = u->r;
     drt_text bad = {0};
+    drt_error unplanned = {0};
     drt_progress reading = {0};
     if (u->hooks->progress)
         reading = (drt_progress){u->hooks->progress->report, u->hooks->progress->user, "reading weights", 0, 0};
-    drt_status status = plan_run(u, err);
+    drt_status status = plan_run(u, &unplanned, err);
     if (!status) status = drt_training_open(&u->t, r, false, &reading, err);
     if (!status && u->plan.peak) status = drt_plan_apply(&u->plan, &u->t, u->given, err);
     if (!status) status = claim_folder(u, err);
@@ -193,6 +195,7 @@ static drt_status open_all(run *u, drt_error *err) {
     say(u, "%s: %lld samples, %lld steps of %lld; %.2f M parameters, %.2f M learn; %d threads", r->out,
         (long long)drt_dataset_size(drt_loader_dataset(u->t.loader)), (long long)u->t.steps, (long long)r->train.batch,
         1e-6 * (double)u->t.m->params->size, 1e-6 * (double)u->t.m->params->learning, u->t.dev->threads);
+    if (*unplanned.text) say(u, "there is no plan (%s): memory is taken as it is needed", unplanned.text);
     if (u->step) say(u, "going on after step %lld", (long long)u->step);
     warn_of_disk(u);
     return DRT_OK;
@@ -305,11 +308,10 @@ static drt_status validate(run *u, drt_error *err) {
     drt_status status = drt_validation_run(u->validation, u->step, u->hooks->stop, u->hooks->stop_user, &v, err);
     if (status) return status;
     bool best = drt_best_add(&u->best, u->step, v.loss);
-    status = log_validation(u, &v, drt_clock() - start, err);
+    if ((status = log_validation(u, &v, drt_clock() - start, err))) return status;
     show_samples(u);
     say(u, "validation after step %lld: loss %.4f%s", (long long)u->step, v.loss, best ? ", the best so far" : "");
-    if (!status && best && u->step < u->end) status = save_midway(u, err);
-    return status;
+    return best && u->step < u->end ? save_midway(u, err) : DRT_OK;
 }
 
 // Early stopping; also of a run that had stopped so and is asked to go on.
@@ -352,13 +354,13 @@ static drt_status steps_run(run *u, drt_error *err) {
     drt_status status = DRT_OK;
     // One that was stopped, or killed, before its validation.
     if (validation_due(u) && u->best.last < u->step) status = validate(u, err);
-    lose_patience(u);
+    if (!status) lose_patience(u);
     while (!status && u->step < u->end) {
         if (u->hooks->stop && u->hooks->stop(u->hooks->stop_user)) return stop_here(u, err);
         status = one_step(u, err);
         if (!status && validation_due(u)) status = validate(u, err);
         if (!status && due(u) && u->step < u->end) status = save_midway(u, err);
-        lose_patience(u);
+        if (!status) lose_patience(u);
     }
     if (status == DRT_ESTOP) return stop_here(u, err);
     if (status && status != DRT_EIO) { // worth keeping, though the trouble may be in it already: older ones stay, too
