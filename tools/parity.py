@@ -40,7 +40,7 @@ def set_up():
     shutil.rmtree(OUT, ignore_errors=True)
     shutil.copytree(os.path.join(ROOT, "tools"), os.path.join(OUT, "tools"))
     shutil.copytree(os.path.join(ROOT, "tests", "golden"), os.path.join(OUT, "tests", "golden"))
-    for name in ("Makefile", "drt.pc.in", "models", "configs", "examples", "src", "include", "bench"):
+    for name in ("Makefile", "README.md", "drt.pc.in", "models", "configs", "examples", "src", "include", "bench"):
         os.symlink(os.path.join(ROOT, name), os.path.join(OUT, name))
     os.symlink(os.path.join(ROOT, os.environ.get("BUILD", "build")), os.path.join(OUT, "build"))
 
