@@ -103,7 +103,7 @@ static void draw_patches(const drawing *d) {
     int side = v->image / v->patch;
     double cell = (double)SIDE / side;
     for (int32_t r = 0; r < d->rows; r++) {
-        int patch = d->visual[r] - drt_visual_front(&d->m->config), word = d->at.match[r];
+        int patch = d->visual[r] - d->m->config.front, word = d->at.match[r];
         if (d->visual[r] < 0 || patch < 0) continue;
         drt_text_printf(d->out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" ",
                         MARGIN + patch % side * cell, TOP + patch / side * cell, cell, cell);
@@ -175,7 +175,7 @@ static void draw_places(const drawing *d) {
     int side = d->m->config.vision.image / d->m->config.vision.patch;
     double cell = (double)SIDE / side;
     for (int32_t r = 0; r < d->rows; r++) {
-        int patch = d->visual[r] - drt_visual_front(&d->m->config);
+        int patch = d->visual[r] - d->m->config.front;
         if (d->visual[r] < 0 || patch < 0) continue;
         drt_text_printf(d->out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" ",
                         MARGIN + patch % side * cell, TOP + patch / side * cell, cell, cell);

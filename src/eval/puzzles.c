@@ -77,7 +77,7 @@ static drt_status walk_open(walk *w) {
     w->pack.patch_numbers = 3 * v->patch * v->patch;
     w->pack.scales = w->m->preprocess.scales;
     memcpy(w->pack.multiple, w->m->preprocess.multiple, sizeof w->pack.multiple);
-    w->pack.front = drt_visual_front(c);
+    w->pack.front = c->front;
     w->arena = drt_arena_new(0);
     if (!w->arena) return drt_fail(w->err, DRT_ENOMEM, "no memory for samples");
     const drt_dataset_options options = {.images = DRT_IMAGES_EXIST, .how = w->align.how};

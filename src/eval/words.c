@@ -74,7 +74,7 @@ drt_status drt_words_nearest(const drt_model *m, drt_tape *t, const drt_words_fr
     if (m->config.kind != DRT_MODEL_LLAVA)
         return drt_fail(err, DRT_ECONFIG, "%s has no visual tokens beside words; use a LLaVA folder", name);
     if (!m->tokenizer) return drt_fail(err, DRT_ECONFIG, "%s has no tokenizer; copy the one it was trained with", name);
-    if (m->config.drop_first)
+    if (m->config.front < 0)
         return drt_fail(err, DRT_ECONFIG, "%s leaves out the first patch of a picture; words want all patches", name);
     speller s = {.m = m, .from = from};
     const drt_word_rows_of of = {words_of(from), 0, rows_of, &s};
@@ -120,7 +120,7 @@ drt_status drt_word_labels_fit(const drt_word_labels *labels, const drt_model *m
             "%s: these labels are of another vision tower than the model's; make them with the folder that its "
             "tower came from (drt sea-labels)",
             path);
-    if (m->config.drop_first)
+    if (m->config.front < 0)
         return drt_fail(err, DRT_ECONFIG, "%s: these labels are of all patches, and the model leaves out the first",
                         path);
     if (a->padded == (aspect == DRT_ASPECT_PAD)) return DRT_OK;

@@ -128,14 +128,11 @@ static void halves_read(reader *r, const json_t *o, drt_model_config *c) {
     c->kind = DRT_MODEL_LLAVA;
 }
 
-// What is left of a picture's rows: all, or all but the first, which is the class row where there is one.
-static void rows_read(drt_model_config *c, bool all) {
-    const bool class_row = c->vision.family->class_row;
-    c->keep_class = all && class_row;
-    c->drop_first = !all && !class_row;
-}
+// All of a picture's rows are left, or all but the first, which is the class row where there is one.
+static int front_of(const drt_tower *v, bool all) { return v->family->class_row - !all; }
 
 static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
+    const char *rows = word(o, "vision_feature_select_strategy", "default");
     halves_read(r, o, c);
     c->language.tied |= truth(o, "tie_word_embeddings", false); // as transformers: either may say so
     // Its LLaVA has an output projection of its own, without bias whatever the decoder: Phi's survives under our key.
@@ -144,7 +141,9 @@ static void llava_read(reader *r, const json_t *o, drt_model_config *c) {
         r->status = drt_fail(r->err, DRT_ECONFIG,
                              "%s: vision_feature_layer lists several layers; this version reads one", r->name);
     c->select_layer = whole(r, o, "vision_feature_layer", -2);
-    rows_read(c, !strcmp(word(o, "vision_feature_select_strategy", "default"), "full"));
+    if (strcmp(rows, "default") && strcmp(rows, "full"))
+        refuse(r, "vision_feature_select_strategy \"%s\" is neither default nor full", rows);
+    c->front = front_of(&c->vision, !strcmp(rows, "full"));
     if (!r->status) r->status = drt_scales_parse(c, word(o, "drt_s2_scales", ""), r->name, "drt_s2_scales", r->err);
     c->image_token = whole(r, o, "image_token_index", whole(r, o, "image_token_id", 32000));
     c->visual_scaled = c->language.words_scaled && truth(o, "drt_visual_scaled", false);
@@ -160,7 +159,7 @@ static void tinyllava_read(reader *r, const json_t *o, drt_model_config *c) {
     c->visual_scaled = c->language.words_scaled; // it runs on transformers 4
     if (strcmp(feature, "patch") && strcmp(feature, "cls_patch"))
         refuse(r, "vision_feature_select_strategy \"%s\" is neither patch nor cls_patch", feature);
-    rows_read(c, !strcmp(feature, "cls_patch"));
+    c->front = front_of(&c->vision, !strcmp(feature, "cls_patch"));
     c->select_layer = whole(r, o, "vision_feature_layer", -2);
     c->pad = !strcmp(word(o, "image_aspect_ratio", "square"), "pad");
     c->image_token = -1;
@@ -239,7 +238,7 @@ static drt_status tower_check(const drt_tower *v, bool vision, const char *name,
 
 static drt_status scales_check(const drt_model_config *c, const char *name, drt_error *err) {
     int own = c->vision.image;
-    if (c->scales && drt_visual_front(c))
+    if (c->scales && c->front)
         return drt_fail(err, DRT_ECONFIG,
                         "%s: scales are merged patch by patch; a class row cannot be kept, nor a patch left out", name);
     for (int i = 0; i < c->scales; i++) {
@@ -266,7 +265,7 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
     if (!status && c->kind == DRT_MODEL_LLAVA) {
         int layer = c->select_layer < 0 ? c->vision.layers + 1 + c->select_layer : c->select_layer;
         WITHIN("vision_feature_layer", layer, 0, c->vision.layers);
-        if (!status && c->keep_class && !c->vision.family->class_row)
+        if (!status && c->front > c->vision.family->class_row)
             status = drt_fail(err, DRT_ECONFIG, "%s: a class row is to be kept, but this tower has none", name);
         if (!status && drt_visual_rows(c) < 1)
             status =
@@ -284,8 +283,7 @@ drt_status drt_model_config_check(const drt_model_config *c, const char *name, d
 
 int drt_patches(const drt_tower *v) { return (v->image / v->patch) * (v->image / v->patch); }
 int drt_tower_rows(const drt_tower *v) { return drt_patches(v) + v->family->class_row; }
-int drt_visual_rows(const drt_model_config *c) { return drt_patches(&c->vision) + drt_visual_front(c); }
-int drt_visual_front(const drt_model_config *c) { return c->keep_class - c->drop_first; }
+int drt_visual_rows(const drt_model_config *c) { return drt_patches(&c->vision) + c->front; }
 
 int drt_projector_layers(const char *name) {
     if (!strcmp(name, "identity")) return 0;

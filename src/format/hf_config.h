@@ -120,8 +120,9 @@ typedef struct {
     int select_layer; // as vision_feature_layer: -2 is the output of the last layer but one
     // S²-Wrapper: sides of the scales in pixels, ascending, the first the tower's own; scales 0: only that one.
     int scales, scale[DRT_SCALES];
-    bool keep_class; // vision_feature_select_strategy "full" of a tower that has a class row
-    bool drop_first; // "default" of a tower that has none: transformers and TinyLLaVA leave its first patch out
+    // Rows of a picture in front of its first patch: 1, its class row; 0; -1: the first patch itself is left out, which
+    // vision_feature_select_strategy "default" means to transformers and TinyLLaVA where there is no class row.
+    int front;
     int image_token; // id of <image>; -1: the vocabulary has none
     drt_token_mixer order;
     bool pad; // image_aspect_ratio "pad" of an original LLaVA
@@ -161,7 +162,6 @@ int drt_decoder_context(const drt_decoder_config *l);
 int drt_patches(const drt_tower *v);
 int drt_tower_rows(const drt_tower *v);
 int drt_visual_rows(const drt_model_config *c);
-int drt_visual_front(const drt_model_config *c); // of them in front of the first patch: 1, 0; -1: the first has none
 // S²: pictures of the tower's own size that one picture is cut into, and the columns of its features.
 int drt_views(const drt_model_config *c);
 int drt_feature_width(const drt_model_config *c);

@@ -41,8 +41,7 @@ static void llava_write(const drt_model_config *c, drt_text *out) {
                     "  \"vision_feature_layer\": %d,\n  \"vision_feature_select_strategy\": \"%s\",\n"
                     "  \"tie_word_embeddings\": %s",
                     c->image_token, drt_visual_rows(c), c->select_layer,
-                    c->keep_class || (!c->vision.family->class_row && !c->drop_first) ? "full" : "default",
-                    c->language.tied ? "true" : "false");
+                    c->front == c->vision.family->class_row ? "full" : "default", c->language.tied ? "true" : "false");
     char projector[16];
     drt_projector_name(projector, c->projector);
     char scales[64];

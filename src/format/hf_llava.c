@@ -70,7 +70,7 @@ static drt_status keys_read(drt_model_config *c, const json_t *o, const char *na
     drt_status status = refuse_others(o, name, err);
     if (status) return status;
     c->projector = drt_projector_layers(kind);
-    c->keep_class = !strcmp(feature, "cls_patch");
+    c->front = !strcmp(feature, "cls_patch");
     c->select_layer = json_is_integer(layer) ? (int)json_integer_value(layer) : -1;
     c->tower_inside = json_is_true(json_object_get(o, "unfreeze_mm_vision_tower"));
     if (json_is_true(json_object_get(o, "s2"))) // the default is LLaVA's
@@ -81,8 +81,7 @@ static drt_status keys_read(drt_model_config *c, const json_t *o, const char *na
     snprintf(c->tower, sizeof c->tower, "%s", tower);
     if (!*tower) why = "mm_vision_tower is missing: which tower does it see with?";
     else if (strlen(tower) >= sizeof c->tower) why = "mm_vision_tower is too long";
-    else if (!c->keep_class && strcmp(feature, "patch"))
-        why = "mm_vision_select_feature is neither patch nor cls_patch";
+    else if (!c->front && strcmp(feature, "patch")) why = "mm_vision_select_feature is neither patch nor cls_patch";
     else if (json_is_integer(layer) && (c->select_layer < -1000 || json_integer_value(layer) > 1000))
         why = "mm_vision_select_layer is no layer";
     if (why) return drt_fail(err, DRT_ECONFIG, "%s: %s", name, why);
@@ -111,7 +110,7 @@ drt_status drt_original_llava_write(const drt_model_config *c, const char *tower
     drt_text text = {0};
     char projector[16];
     decoder.kind = DRT_MODEL_LANGUAGE;
-    if (c->drop_first)
+    if (c->front < 0)
         return drt_fail(err, DRT_ECONFIG,
                         "the original LLaVA layout cannot say that the first patch of a picture is left out; "
                         "llava-hf can");
@@ -130,7 +129,7 @@ drt_status drt_original_llava_write(const drt_model_config *c, const char *tower
                              o ? programs[is].architecture : "", "model_type", o ? programs[is].type : "",
                              "mm_vision_tower", tower, "mm_projector_type", projector, "mm_hidden_size",
                              drt_feature_width(c), "mm_vision_select_layer", c->select_layer,
-                             "mm_vision_select_feature", c->keep_class ? "cls_patch" : "patch", "use_mm_proj", 1,
+                             "mm_vision_select_feature", c->front ? "cls_patch" : "patch", "use_mm_proj", 1,
                              "image_aspect_ratio", c->pad ? "pad" : "square", "mm_use_im_start_end", 0,
                              "mm_use_im_patch_token", 0, "unfreeze_mm_vision_tower", 0, "mm_patch_merge_type", "flat");
     char scales[64];

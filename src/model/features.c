@@ -122,10 +122,10 @@ int64_t drt_features_bytes(drt_features *f) {
 uint64_t drt_features_tag(const drt_model *m, const drt_preprocess *how, const drt_device *dev) {
     const drt_model_config *c = &m->config;
     const drt_tower *v = &c->vision;
-    const double numbers[] = {v->width,    v->layers,   v->heads,    v->ffn,          v->act,        v->eps,
-                              v->image,    v->patch,    v->head,     c->select_layer, c->keep_class, c->drop_first,
-                              how->size,   how->aspect, how->fit,    how->mean[0],    how->mean[1],  how->mean[2],
-                              how->std[0], how->std[1], how->std[2], dev->threads,    how->scales};
+    const double numbers[] = {v->width,    v->layers,   v->heads,     v->ffn,          v->act,       v->eps,
+                              v->image,    v->patch,    v->head,      c->select_layer, c->front,     how->size,
+                              how->aspect, how->fit,    how->mean[0], how->mean[1],    how->mean[2], how->std[0],
+                              how->std[1], how->std[2], dev->threads, how->scales};
     uint64_t h[2] = {drt_hash(numbers, sizeof numbers), drt_hash(dev->k->name, strlen(dev->k->name))};
     h[0] = drt_hash(h, sizeof h);
     for (int i = 0; i < how->scales; i++) h[1] = (uint64_t)how->multiple[i], h[0] = drt_hash(h, sizeof h);

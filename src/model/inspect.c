@@ -57,9 +57,9 @@ static void put_config(report *r, const drt_model_config *c) {
     if (c->kind == DRT_MODEL_LLAVA) {
         drt_projector_name(projector, c->projector);
         drt_text_printf(t, "projector  %s, on hidden layer %d%s\n", projector, c->select_layer,
-                        c->keep_class   ? ", class row kept"
-                        : c->drop_first ? ", first patch left out"
-                                        : "");
+                        c->front > 0   ? ", class row kept"
+                        : c->front < 0 ? ", first patch left out"
+                                       : "");
     }
     if (drt_has_decoder(c)) drt_text_puts(t, "decoder    "), put_decoder(t, &c->language), drt_text_puts(t, "\n");
     if (c->visual_scaled) drt_text_puts(t, "visual     multiplied as words are, as by programs on transformers 4\n");

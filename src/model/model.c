@@ -213,8 +213,7 @@ drt_tensor *drt_visual_features(drt_tape *t, const drt_model *m, drt_mat patches
     if (!learns) drt_tape_device(t)->alone = patches.rows / drt_patches(&m->config.vision);
     drt_tensor *x = drt_vision_hidden(t, &m->vision, patches, m->config.select_layer, recompute);
     drt_tape_device(t)->alone = 0;
-    if (m->config.drop_first) x = drt_vision_but_first(t, &m->vision, x);
-    else if (!m->config.keep_class) x = drt_vision_patches(t, &m->vision, x);
+    if (m->config.front < m->vision.size.family->class_row) x = drt_vision_but_first(t, &m->vision, x);
     if (m->config.scales) x = merge_scales(t, m, x);
     drt_tape_set_recording(t, was);
     return x;

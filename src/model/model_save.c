@@ -91,8 +91,7 @@ static drt_status write_processor(const drt_model *m, const char *folder, bool a
         &t,
         "{\n  \"processor_class\": \"LlavaProcessor\",\n  \"image_token\": \"<image>\",\n  \"patch_size\": %d,\n"
         "  \"num_additional_image_tokens\": %d,\n  \"vision_feature_select_strategy\": \"%s\"\n}\n",
-        m->config.vision.patch, class_row,
-        m->config.keep_class || (!class_row && !m->config.drop_first) ? "full" : "default");
+        m->config.vision.patch, class_row, m->config.front == class_row ? "full" : "default");
     return write_text(folder, "processor_config.json", &t, err);
 }
 

@@ -30,7 +30,7 @@ struct drt_loader {
 
 drt_pack_options drt_pack_options_of(const drt_model *m, const int32_t *bank, int grid) {
     const drt_tower *v = &m->config.vision;
-    drt_pack_options o = {.front = drt_visual_front(&m->config), .bank = bank, .grid = grid};
+    drt_pack_options o = {.front = m->config.front, .bank = bank, .grid = grid};
     if (drt_has_vision(&m->config)) {
         o.patches_side = v->image / v->patch;
         o.patch_numbers = 3 * v->patch * v->patch;

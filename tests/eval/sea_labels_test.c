@@ -332,10 +332,10 @@ static void nearest_words(void **state) {
         check(!strcmp(name[p], text));
         free(name[p]);
     }
-    s.m->config.drop_first = true; // a patch without visual token has none either
+    s.m->config.front = -1; // a patch without visual token has none either
     check_refused(drt_words_nearest(s.m, s.t, &from, pixels, 2, word, cosine, &err), DRT_ECONFIG,
                   "words want all patches");
-    s.m->config.drop_first = false;
+    s.m->config.front = 0;
     // Weights that are no numbers have no nearest word.
     for (int i = 0; i < s.m->params->n; i++)
         if (s.m->params->at[i]->group == DRT_PROJECTOR) *(float *)s.m->params->at[i]->tensor.value.data = NAN;
@@ -390,9 +390,9 @@ static void accuracy(void **state) {
         if (way == 2) check_refused(status, DRT_ECONFIG, "of another vision tower");
         if (way == 0) {
             check_ok(status);
-            s.m->config.drop_first = true;
+            s.m->config.front = -1;
             check_refused(drt_word_labels_fit(l, s.m, DRT_ASPECT_SQUARE, &err), DRT_ECONFIG, "leaves out the first");
-            s.m->config.drop_first = false;
+            s.m->config.front = 0;
             check(a.pictures == 1 && a.patches == 7 && a.right == 4 && fabs(a.cosine - mean) < 1e-6);
             char *changed = drt_path_join(folder, "1.png");
             const char *const two[] = {path, changed};

@@ -31,7 +31,7 @@ static drt_model *llava(int width, int side, bool class_row, drt_keep keep) {
     drt_error err = {0};
     drt_model *m;
     drt_model_config c = {
-        .kind = DRT_MODEL_LLAVA, .select_layer = -2, .projector = 1, .image_token = 9, .keep_class = class_row};
+        .kind = DRT_MODEL_LLAVA, .select_layer = -2, .projector = 1, .image_token = 9, .front = class_row};
     c.vision = (drt_tower){.family = &drt_clip,
                            .width = width,
                            .layers = 3,

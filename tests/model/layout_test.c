@@ -61,7 +61,7 @@ static void original(void **state) {
     (void)state;
     drt_model *a = opened(GOLDEN "llava", &plain), *b = opened(GOLDEN "llava_original", &plain);
     same_weights(a, b);
-    check(b->config.select_layer == -2 && b->config.projector == 2 && !b->config.keep_class && !*b->config.tower);
+    check(b->config.select_layer == -2 && b->config.projector == 2 && !b->config.front && !*b->config.tower);
     check(b->preprocess.aspect == DRT_ASPECT_PAD && b->preprocess.mean[1] == 0.25f && b->preprocess.std[2] == 1);
     check(b->config.language.head_size == 6 && b->config.language.kv_heads == 1 && b->config.vision.patch == 5);
     assert_string_equal(b->dtype, "F32");

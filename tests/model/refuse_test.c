@@ -82,6 +82,8 @@ static void configs(void **state) {
         {"\"vision_feature_layer\": -2", "\"vision_feature_layer\": -9", "vision_feature_layer"},
         {"\"vision_feature_layer\": -2", "\"vision_feature_layer\": 4", "vision_feature_layer"},
         {"\"vision_feature_layer\": -2", "\"vision_feature_layer\": [-2, -3]", "vision_feature_layer"},
+        {"\"vision_feature_select_strategy\": \"default\"", "\"vision_feature_select_strategy\": \"patch\"",
+         "neither default nor full"},
         {"\"model_type\": \"clip_vision_model\"", "\"model_type\": \"dinov2\"", "dinov2"},
         {"\"model_type\": \"clip_vision_model\",\n    \"num_attention_heads\": 2,\n    \"num_channels\": 3,\n"
          "    \"num_hidden_layers\": 3,\n    \"patch_size\": 5",

@@ -60,7 +60,7 @@ static void in_one_folder(void **state) {
     drt_model *want = opened("tests/golden/model/llava_siglip_cut"), *m = opened(TINY);
     char *out = test_folder("tinyllava-out"), *none = test_folder("tinyllava-none");
     check(drt_params_hash(want->params) == drt_params_hash(m->params));
-    check(want->config.drop_first && m->config.drop_first && !m->config.keep_class && m->config.select_layer == -2);
+    check(want->config.front == -1 && m->config.front == -1 && m->config.select_layer == -2);
     check(drt_visual_rows(&m->config) == 15 && m->preprocess.aspect == DRT_ASPECT_SQUARE && m->preprocess.size == 13);
     assert_memory_equal(&want->config.language, &m->config.language, sizeof m->config.language);
     assert_memory_equal(&want->config.vision, &m->config.vision, sizeof m->config.vision);
@@ -68,7 +68,7 @@ static void in_one_folder(void **state) {
     check_ok(drt_model_compare(m, out, "F32", &err));
     drt_model *again = opened(out);
     check(drt_params_hash(want->params) == drt_params_hash(again->params));
-    check(again->config.drop_first);
+    check(again->config.front == -1);
     drt_model_close(again);
     check_refused(drt_model_save_as(m, none, DRT_LAYOUT_LLAVA, "F32", &err), DRT_ECONFIG, "first patch of a picture");
     drt_model_close(m), drt_model_close(want);
@@ -111,7 +111,7 @@ static void gemma(void **state) {
     drt_model_config_write(&c, "F32", &out);
     check(strstr(out.bytes, "\"drt_visual_scaled\": true"));
     check_ok(drt_model_config_parse(&back, out.bytes, "written", &err));
-    check(back.visual_scaled && back.drop_first);
+    check(back.visual_scaled && back.front == -1);
     drt_text_free(&out);
     check_ok(drt_model_config_read(&c, TINY, &err));
     check(!c.visual_scaled);
@@ -144,7 +144,7 @@ static void configs(void **state) {
             fail_msg("%s: \"%s\"", wrong[i].to, err.text);
         if (wrong[i].told) continue;
         check_ok(status); // SigLIP's first patch stays
-        check(!m->config.drop_first && !m->config.keep_class && drt_visual_rows(&m->config) == 16);
+        check(!m->config.front && drt_visual_rows(&m->config) == 16);
         drt_model_close(m);
     }
     free(parts);
