@@ -47,8 +47,8 @@ static drt_status bank_for(const drt_recipe *r, drt_model *m, int32_t **bank, in
     return status;
 }
 
-drt_status drt_recipe_model(const drt_recipe *r, bool dry, drt_model **out, int32_t **bank, int *cells, drt_progress *progress,
-                            drt_error *err) {
+drt_status drt_recipe_model(const drt_recipe *r, bool dry, drt_model **out, int32_t **bank, int *cells,
+                            drt_progress *progress, drt_error *err) {
     static const drt_model_kind kind[] = {
         [DRT_TASK_LLAVA] = DRT_MODEL_LLAVA, [DRT_TASK_CLIP] = DRT_MODEL_CLIP, [DRT_TASK_LANGUAGE] = DRT_MODEL_LANGUAGE};
     static const char *const kind_name[] = {"llava", "clip", "language", "vision"};
