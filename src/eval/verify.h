@@ -16,12 +16,12 @@
 //   stage.pixels   [3, S, S] after normalisation
 //   stage.NAME     [rows, columns]: vision.embedding (before a tower's first norm), vision.0 ... (hidden states); then
 //                  LLaVA, decoders: projector, splice (what the first decoder layer reads), decoder.1 ..., final,
-//                  logits towers: vision.pooled (before a projection), vision.joint (of length 1), text.embedding,
+//                  logits; towers: vision.pooled (before a projection), vision.joint (of length 1), text.embedding,
 //                  text.1 ..., text.pooled (the row that stands for a text, behind the last norm), text.joint, logits
 //                  [1, texts]
 //   greedy         I64 [n]: the likeliest tokens one after another, no token banned; greedy_margin F32 [n]: how far the
 //                  logit of each lies above the next one's
-// Any of them but ids may be absent and is then not compared; a vision tower alone has no ids.
+// Any of them but ids may be absent and is then not compared, but not all; a vision tower alone has no ids.
 //
 // A stage is in order when no number is further off than
 //   8 * rms * (u * sqrt(length) + h * sqrt(roundings))
