@@ -215,7 +215,8 @@ drt_status drt_log_end(drt_log *log, drt_error *err) {
 }
 
 bool drt_log_is_cost(const char *name) {
-    static const char *const costs[] = {"seconds", "flops", "memory", "rows", "tokens_per_second"};
+    static const char *const costs[] = {
+        "seconds", "flops", "memory", "rows", "tokens_per_second", "remembered", "validation.seconds"};
     enum { COSTS = sizeof costs / sizeof *costs };
     return drt_place_of(name, costs, COSTS) < COSTS;
 }
