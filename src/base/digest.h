@@ -1,5 +1,5 @@
-// A 64-bit hash of many bytes, given piece by piece, at the speed of memory: to tell whether two files have the same
-// content. Not against an adversary. The same bytes give the same hash however they are cut.
+// A 64-bit hash of many bytes, given piece by piece, at the speed of memory: whether two files, weights or activations
+// are the same. Not against an adversary. The same bytes give the same hash however they are cut.
 //
 //   drt_digest d;
 //   drt_digest_begin(&d);

@@ -1,7 +1,6 @@
 #include "base/rng.h"
 
 #include <math.h>
-#include <string.h>
 
 static uint64_t splitmix(uint64_t *x) {
     uint64_t z = (*x += 0x9E3779B97F4A7C15u);
@@ -57,20 +56,4 @@ uint64_t drt_hash(const void *bytes, uint64_t n) {
     uint64_t h = 0xCBF29CE484222325u;
     for (uint64_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001B3u;
     return splitmix(&h);
-}
-
-// Four lanes of eight bytes each, so that one multiplication need not wait for another. The shift brings the upper
-// half, which multiplying alone never lets sink, back into play.
-uint64_t drt_hash_much(const void *bytes, uint64_t n) {
-    enum { LANES = 4, BLOCK = 8 * LANES };
-    uint64_t lane[LANES + 1] = {1, 2, 3, 4, n};
-    for (uint64_t at = 0; at < n; at += BLOCK) {
-        uint64_t word[LANES] = {0};
-        memcpy(word, (const char *)bytes + at, n - at < BLOCK ? n - at : BLOCK);
-        for (int i = 0; i < LANES; i++) {
-            lane[i] = (lane[i] ^ word[i]) * 0x9E3779B97F4A7C15u;
-            lane[i] ^= lane[i] >> 32;
-        }
-    }
-    return drt_hash(lane, sizeof lane);
 }

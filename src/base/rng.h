@@ -16,7 +16,7 @@ uint64_t drt_rng_below(drt_rng *r, uint64_t n);          // uniform in [0, n), u
 double drt_rng_uniform(drt_rng *r);                      // uniform in [0, 1)
 double drt_rng_normal(drt_rng *r);                       // mean 0, standard deviation 1
 void drt_rng_shuffle(drt_rng *r, int32_t *x, int64_t n); // Fisher–Yates
-uint64_t drt_hash(const void *bytes, uint64_t n);        // FNV-1a with a final mix: names to streams, content to keys
-uint64_t drt_hash_much(const void *bytes, uint64_t n);   // at the speed of memory: weights, activations
+uint64_t drt_hash(const void *bytes,
+                  uint64_t n); // FNV-1a with a final mix: names, keys, content of little size (else base/digest.h)
 
 #endif

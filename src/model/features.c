@@ -1,5 +1,6 @@
 #include "model/features.h"
 
+#include "base/digest.h"
 #include "base/rng.h"
 
 #include <pthread.h>
@@ -133,7 +134,7 @@ uint64_t drt_features_tag(const drt_model *m, const drt_preprocess *how, const d
         const drt_slice *s = &m->params->slice[i];
         if (s->param->group != DRT_VISION) continue;
         drt_mat all = drt_slice_numbers(s);
-        h[1] = drt_hash_much(all.data, (uint64_t)(all.rows * all.cols) * drt_dtype_size(all.type)) + (uint64_t)all.type;
+        h[1] = drt_digest_of(all.data, (uint64_t)(all.rows * all.cols) * drt_dtype_size(all.type)) + (uint64_t)all.type;
         h[0] = drt_hash(h, sizeof h);
     }
     return h[0];

@@ -1,5 +1,6 @@
 #include "tensor/params.h"
 
+#include "base/digest.h"
 #include "base/half.h"
 #include "base/memory.h"
 
@@ -219,7 +220,7 @@ const drt_slice *drt_params_find(const drt_params *p, const char *name) {
 }
 
 uint64_t drt_params_hash(const drt_params *p) {
-    return drt_hash_much(p->weights, (uint64_t)p->size * sizeof *p->weights);
+    return drt_digest_of(p->weights, (uint64_t)p->size * sizeof *p->weights);
 }
 
 uint64_t drt_params_learned(const drt_params *p) {
@@ -227,7 +228,7 @@ uint64_t drt_params_learned(const drt_params *p) {
     for (int i = 0; i < p->n; i++) {
         const drt_param *q = p->at[i];
         if (!q->tensor.needs_grad) continue;
-        h[1] = drt_hash_much(q->master.data, (uint64_t)count(q) * sizeof *p->weights);
+        h[1] = drt_digest_of(q->master.data, (uint64_t)count(q) * sizeof *p->weights);
         h[0] = drt_hash(h, sizeof h);
     }
     return h[0];

@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "format/safetensors.h"
@@ -208,7 +209,7 @@ drt_status drt_checkpoint_hash(const char *run, int64_t step, uint64_t *hash, dr
     *hash = 0;
     for (int i = 0; !status && i < drt_weights_count(s); i++) {
         const drt_weight *t = drt_weights_at(s, i);
-        *hash = drt_hash((uint64_t[]){*hash, drt_hash_much(t->bytes, t->size)}, 2 * sizeof *hash);
+        *hash = drt_hash((uint64_t[]){*hash, drt_digest_of(t->bytes, t->size)}, 2 * sizeof *hash);
     }
     drt_weights_close(s);
     free(path);

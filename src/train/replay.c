@@ -1,5 +1,6 @@
 #include "train/replay.h"
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "eval/log_read.h"
@@ -54,10 +55,10 @@ static void note(trace *c, const char *name, uint64_t value) {
 
 static uint64_t hash_rows(drt_mat m) {
     size_t row = (size_t)m.cols * drt_dtype_size(m.type);
-    if (m.ld == m.cols) return drt_hash_much(m.data, (uint64_t)m.rows * row);
+    if (m.ld == m.cols) return drt_digest_of(m.data, (uint64_t)m.rows * row);
     uint64_t h[2] = {0};
     for (int64_t r = 0; r < m.rows; r++) {
-        h[1] = drt_hash_much((char *)m.data + (size_t)(r * m.ld) * drt_dtype_size(m.type), row);
+        h[1] = drt_digest_of((char *)m.data + (size_t)(r * m.ld) * drt_dtype_size(m.type), row);
         h[0] = drt_hash(h, sizeof h);
     }
     return h[0];
@@ -85,12 +86,12 @@ static void note_batches(trace *c, const drt_training *t, const drt_step_data *d
     for (int i = 0; i < d->n; i++) {
         const drt_batch *b = d->batch[i];
         c->part = i + 1;
-        note_part(c, "the choice of samples", drt_hash_much(b->sample, (uint64_t)b->samples * sizeof *b->sample));
-        note_part(c, "the tokens", drt_hash_much(b->token, (uint64_t)b->rows * sizeof *b->token));
+        note_part(c, "the choice of samples", drt_digest_of(b->sample, (uint64_t)b->samples * sizeof *b->sample));
+        note_part(c, "the tokens", drt_digest_of(b->token, (uint64_t)b->rows * sizeof *b->token));
         for (int k = 0; k < DRT_PASS_KINDS; k++)
-            note_part(c, "the labels", drt_hash_much(b->words[k].label, (uint64_t)b->words[k].n * sizeof(int32_t)));
+            note_part(c, "the labels", drt_digest_of(b->words[k].label, (uint64_t)b->words[k].n * sizeof(int32_t)));
         note_part(c, "the pixels",
-                  drt_hash_much(b->patches, (uint64_t)(b->pixels * drt_pack_picture(&pack)) * sizeof *b->patches));
+                  drt_digest_of(b->patches, (uint64_t)(b->pixels * drt_pack_picture(&pack)) * sizeof *b->patches));
     }
     c->part = 0;
 }

@@ -1,5 +1,6 @@
 #include "train/step_file.h"
 
+#include "base/digest.h"
 #include "base/rng.h"
 #include "format/safetensors.h"
 
@@ -87,7 +88,7 @@ static void add_sample(writer *w, int k, const drt_sample *s, const drt_pack_opt
 }
 
 static uint64_t chain(uint64_t h, const char *name, const void *bytes, uint64_t n) {
-    const uint64_t what[] = {h, drt_hash(name, strlen(name)), drt_hash_much(bytes, n)};
+    const uint64_t what[] = {h, drt_hash(name, strlen(name)), drt_digest_of(bytes, n)};
     return drt_hash(what, sizeof what);
 }
 
