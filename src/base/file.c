@@ -10,9 +10,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+// A pipe without a writer must not be waited for; to a regular file O_NONBLOCK means nothing.
 static drt_status open_regular(int *fd, size_t *size, const char *path, drt_error *err) {
     struct stat st;
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0) return drt_fail(err, DRT_EIO, "%s: cannot open: %s", path, strerror(errno));
     if (fstat(*fd, &st) || !S_ISREG(st.st_mode)) {
         close(*fd);

@@ -43,14 +43,37 @@ void drt_text_printf(drt_text *t, const char *format, ...) {
     va_end(again);
 }
 
+int drt_utf8(const char *text, const char *end) {
+    const unsigned char *p = (const unsigned char *)text;
+    int64_t left = end - text;
+    unsigned c = p[0];
+    int n = c < 0x80 ? 1 : c < 0xC2 ? 0 : c <= 0xDF ? 2 : c <= 0xEF ? 3 : c <= 0xF4 ? 4 : 0;
+    if (left < n) return 0;
+    for (int i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80) return 0;
+    bool bad = (c == 0xE0 && p[1] < 0xA0) || (c == 0xED && p[1] > 0x9F) || (c == 0xF0 && p[1] < 0x90) ||
+               (c == 0xF4 && p[1] > 0x8F);
+    return bad ? 0 : n;
+}
+
+bool drt_is_utf8(const char *s) {
+    const char *end = s + strlen(s);
+    for (int n; s < end; s += n)
+        if (!(n = drt_utf8(s, end))) return false;
+    return true;
+}
+
 void drt_text_json(drt_text *t, const char *s) {
     drt_text_add(t, "\"", 1);
-    for (; *s; s++) {
+    const char *end = s + strlen(s);
+    for (int n; s < end; s += n ? n : 1) {
         unsigned char c = (unsigned char)*s;
+        n = drt_utf8(s, end);
         if (c == '"' || c == '\\') drt_text_printf(t, "\\%c", c);
         else if (c == '\n') drt_text_add(t, "\\n", 2);
         else if (c < 0x20 || c == 0x7f) drt_text_printf(t, "\\u%04x", c);
-        else drt_text_add(t, s, 1);
+        else if (n) drt_text_add(t, s, (size_t)n);
+        else drt_text_puts(t, "\xEF\xBF\xBD");
     }
     drt_text_add(t, "\"", 1);
 }

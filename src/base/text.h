@@ -19,10 +19,14 @@ typedef struct {
 void drt_text_add(drt_text *t, const void *bytes, size_t n);
 void drt_text_puts(drt_text *t, const char *s);
 void drt_text_printf(drt_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void drt_text_json(drt_text *t, const char *s); // s as a quoted JSON string
+void drt_text_json(drt_text *t, const char *s); // s as a quoted JSON string; U+FFFD for a byte that is not UTF-8
 void drt_text_html(drt_text *t, const char *s); // s with &<>"' escaped
 void drt_text_base64(drt_text *t, const void *bytes, size_t n);
 void drt_text_free(drt_text *t);
+
+// Bytes (1 to 4) of the UTF-8 character that p begins with, p < end; 0: none (cut off, overlong, a surrogate).
+int drt_utf8(const char *p, const char *end);
+bool drt_is_utf8(const char *s);
 
 // Which of n words `word` is; n if none.
 int drt_place_of(const char *word, const char *const *words, int n);

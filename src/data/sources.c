@@ -86,7 +86,7 @@ static char *folder_of(const char *path) {
 }
 
 static drt_status read_at(const drt_source *f, uint64_t at, void *bytes, size_t size, drt_error *err) {
-    int fd = f->fd >= 0 ? f->fd : open(f->path, O_RDONLY | O_CLOEXEC);
+    int fd = f->fd >= 0 ? f->fd : open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     size_t done = 0;
     int cause = fd < 0 ? errno : 0;
     while (!cause && done < size) {
@@ -127,7 +127,7 @@ static drt_status sketch(drt_source *f, int pieces, drt_error *err) {
 
 static drt_status look_at(drt_source *f, int pieces, bool keep, drt_error *err) {
     struct stat st;
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return drt_fail(err, DRT_EIO, "%s: cannot open: %s", f->path, strerror(errno));
     if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
         close(fd);

@@ -1,5 +1,7 @@
 #include "format/json_read.h"
 
+#include "base/text.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -75,20 +77,6 @@ static const char *plain_run(const char *p, const char *end) {
     return p;
 }
 
-// Bytes of the UTF-8 character at p, 0 if there is none.
-static int utf8(const char *text, const char *end) {
-    const unsigned char *p = (const unsigned char *)text;
-    int64_t left = end - text;
-    unsigned c = p[0];
-    int n = c >= 0xC2 && c <= 0xDF ? 2 : c >= 0xE0 && c <= 0xEF ? 3 : c >= 0xF0 && c <= 0xF4 ? 4 : 0;
-    if (!n || left < n) return 0;
-    for (int i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80) return 0;
-    bool bad = (c == 0xE0 && p[1] < 0xA0) || (c == 0xED && p[1] > 0x9F) || (c == 0xF0 && p[1] < 0x90) ||
-               (c == 0xF4 && p[1] > 0x8F);
-    return bad ? 0 : n;
-}
-
 // Four hexadecimal digits; -1: they are not.
 static int hex4(const char *p, const char *end) {
     int v = 0;
@@ -130,7 +118,7 @@ bool drt_json_string(drt_json_reader *r, drt_json_text *out) {
         if (*p == '\\') {
             if (escape(p, r->end, &n) < 0) return fail(r, p, "not an escape that JSON has");
             out->escaped = true;
-        } else if (!(n = utf8(p, r->end))) {
+        } else if (!(n = drt_utf8(p, r->end))) {
             return fail(r, p, "these bytes are not UTF-8");
         }
         p += n;

@@ -6,19 +6,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
-
-// JSON strings are UTF-8; anything else would make a file that nobody can read.
-static bool is_utf8(const char *s) {
-    utf8proc_int32_t code;
-    for (utf8proc_ssize_t n; *s; s += n)
-        if ((n = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &code)) < 1) return false;
-    return true;
-}
 
 static drt_status check_entry(const drt_st_entry *e, const char *path, size_t *bytes, drt_error *err) {
     int64_t n = drt_weight_dtype_size(e->dtype);
-    if (!*e->name || !strcmp(e->name, "__metadata__") || !is_utf8(e->name))
+    if (!*e->name || !strcmp(e->name, "__metadata__") || !drt_is_utf8(e->name))
         return drt_fail(err, DRT_EARG, "%s: '%.200s' cannot be a tensor's name", path, e->name);
     if (!n) return drt_fail(err, DRT_EARG, "%s: tensor '%.200s': unknown dtype \"%.40s\"", path, e->name, e->dtype);
     if (e->ndim < 0 || e->ndim > DRT_WEIGHT_DIMS)
@@ -81,7 +72,7 @@ static drt_status make_header(drt_text *t, size_t *sizes, const char *path, cons
     for (int i = 0; metadata[i] && !status; i++) {
         if (i % 2 == 0 && !metadata[i + 1])
             return drt_fail(err, DRT_EARG, "%s: metadata '%.200s' has no value", path, metadata[i]);
-        if (!is_utf8(metadata[i])) return drt_fail(err, DRT_EARG, "%s: metadata text %d is not UTF-8", path, i);
+        if (!drt_is_utf8(metadata[i])) return drt_fail(err, DRT_EARG, "%s: metadata text %d is not UTF-8", path, i);
     }
     drt_text_puts(t, "{");
     put_metadata(t, metadata);

@@ -238,20 +238,6 @@ static drt_status refuse(const drt_recipe_key *key, const char *value, drt_error
     return DRT_ECONFIG;
 }
 
-// Strings must be UTF-8 without NUL, so that the effective recipe can be written as YAML.
-static bool is_utf8(const char *s) {
-    const unsigned char *p = (const unsigned char *)s;
-    while (*p) {
-        if (*p >= 0xf5 || (*p >= 0x80 && *p < 0xc2)) return false;
-        int more = *p < 0x80 ? 0 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : 3;
-        if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f)) return false;
-        if ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return false;
-        for (p++; more > 0; more--, p++)
-            if (*p < 0x80 || *p > 0xbf) return false;
-    }
-    return true;
-}
-
 static bool within(const drt_recipe_key *key, double x) {
     if (!isfinite(x) || x < key->least || x > key->most) return false;
     return !((key->open & DRT_KEY_ABOVE && x == key->least) || (key->open & DRT_KEY_BELOW && x == key->most));
@@ -303,7 +289,7 @@ drt_status drt_recipe_key_set(drt_recipe *recipe, const drt_recipe_key *key, con
     case DRT_KEY_ENUM: return parse_choice(key, value, field) ? DRT_OK : refuse(key, value, err);
     case DRT_KEY_STRING: break;
     }
-    if (!is_utf8(value)) return drt_fail(err, DRT_ECONFIG, "%s: the value is not UTF-8 text", key->path);
+    if (!drt_is_utf8(value)) return drt_fail(err, DRT_ECONFIG, "%s: the value is not UTF-8 text", key->path);
     char *copy = strdup(value), *old;
     if (!copy) return drt_fail(err, DRT_ENOMEM, "%s: no memory", key->path);
     memcpy(&old, field, sizeof old);

@@ -2,10 +2,12 @@
 #include "support/check.h"
 
 #include "base/arena.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/text.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void error_keeps_context(void **state) {
@@ -67,12 +69,45 @@ static void rng_is_pinned(void **state) {
     for (int i = 0; i < 100; i++) assert_int_equal(count[i], 1);
 }
 
+static void digests_tell_bytes_apart(void **state) {
+    (void)state;
+    unsigned char bytes[150];
+    for (int i = 0; i < 150; i++) bytes[i] = (unsigned char)(i * i);
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        uint64_t whole = drt_digest_of(bytes, n);
+        for (size_t cut = 0; cut <= n; cut += 7) {
+            drt_digest d;
+            drt_digest_begin(&d);
+            drt_digest_add(&d, bytes, cut);
+            drt_digest_add(&d, bytes + cut, n - cut);
+            assert_true(drt_digest_end(&d) == whole);
+        }
+        for (size_t bit = 0; bit < 8 * n; bit++) {
+            bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+            if (drt_digest_of(bytes, n) == whole) fail_msg("bit %zu of %zu bytes is not in the digest", bit, n);
+            bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        }
+        if (n) assert_true(drt_digest_of(bytes, n - 1) != whole);
+    }
+    static const unsigned char zeros[64];
+    // Files hold digests: a change of these numbers makes every index and list of before stale.
+    assert_true(drt_digest_of("", 0) == 0xf9dd17d03b56409a && drt_digest_of(bytes, sizeof bytes) == 0xdb2a2394226e0697);
+    assert_true(drt_digest_of(zeros, 31) != drt_digest_of(zeros, 32) && drt_digest_of(zeros, 0) != 0);
+}
+
 static void text_escapes(void **state) {
     (void)state;
     drt_text t = {0};
     drt_text_json(&t, "a\"b\\\n\x01");
     assert_string_equal(t.bytes, "\"a\\\"b\\\\\\n\\u0001\"");
     drt_text_free(&t);
+    // A message that was cut inside a character still makes a line that JSON readers take.
+    drt_text_json(&t, "\xC3\xA9\xE4\xB8\xAD\xF0\x9F\x98\x80 \xE4\xB8");
+    assert_string_equal(t.bytes, "\"\xC3\xA9\xE4\xB8\xAD\xF0\x9F\x98\x80 \xEF\xBF\xBD\xEF\xBF\xBD\"");
+    drt_text_free(&t);
+    static const char *const wrong[] = {"\x80", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(drt_is_utf8(wrong[i]));
+    assert_true(drt_is_utf8("a\xC3\xA9\xED\x9F\xBF\xF4\x8F\xBF\xBF"));
     drt_text_html(&t, "<a&b>");
     assert_string_equal(t.bytes, "&lt;a&amp;b&gt;");
     drt_text_free(&t);
@@ -101,6 +136,9 @@ static void writer_is_all_or_nothing(void **state) {
     free(read);
     check_refused(drt_file_read(&read, &n, path, 2, &err), DRT_EFORMAT, "3 bytes");
     check_refused(drt_file_read(&read, &n, folder, 0, &err), DRT_EIO, "not a regular file");
+    char *pipe = drt_path_join(folder, "pipe"); // nobody writes into it: not waited for
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    check_refused(drt_file_read(&read, &n, pipe, 0, &err), DRT_EIO, "not a regular file");
     check_refused(drt_file_write("/dev/full/x", "a", 1, &err), DRT_EIO, "/dev/full/x");
     drt_map map;
     check_ok(drt_map_open(&map, path, &err));
@@ -108,16 +146,14 @@ static void writer_is_all_or_nothing(void **state) {
     drt_map_close(&map);
     check_ok(drt_remove_tree(folder, &err));
     assert_false(drt_is_folder(folder));
-    free(path), free(folder);
+    free(path), free(pipe), free(folder);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(error_keeps_context),
-        cmocka_unit_test(arena_reuses_memory),
-        cmocka_unit_test(rng_is_pinned),
-        cmocka_unit_test(text_escapes),
-        cmocka_unit_test(writer_is_all_or_nothing),
+        cmocka_unit_test(error_keeps_context), cmocka_unit_test(arena_reuses_memory),
+        cmocka_unit_test(rng_is_pinned),       cmocka_unit_test(digests_tell_bytes_apart),
+        cmocka_unit_test(text_escapes),        cmocka_unit_test(writer_is_all_or_nothing),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
