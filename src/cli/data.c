@@ -89,10 +89,8 @@ static drt_status write_in(const char *folder, const char *name, drt_text *text,
 
 static drt_status write_report(const drt_data_check *c, const char *folder, drt_error *err) {
     drt_text text = {0};
-    drt_status status = drt_make_folders(folder, err);
-    if (status) return status;
     drt_data_json(c, &text);
-    status = write_in(folder, "report.json", &text, err);
+    drt_status status = write_in(folder, "report.json", &text, err);
     if (status) return status;
     drt_data_html(c, &text);
     return write_in(folder, "report.html", &text, err);
@@ -105,6 +103,7 @@ static drt_status check(const asked *a, drt_data_check_options *o, bool *clean, 
     drt_status status =
         out ? drt_data_check_may_save(a->data, a->quarantine, err) : drt_fail(err, DRT_ENOMEM, "no memory");
     if (!status) status = open_reader(&q, a, err);
+    if (!status) status = drt_make_folders(out, err); // what cannot be written is told before hours of decoding
     o->how = q.how;
     o->rows = q.tokenizer ? &q.rows : NULL;
     if (!status) status = drt_data_check_run(&c, a->data, o, err);
@@ -113,9 +112,9 @@ static drt_status check(const asked *a, drt_data_check_options *o, bool *clean, 
         drt_data_table(&c, 10, &text);
         fputs(text.failed ? "" : text.bytes, stdout);
         drt_text_free(&text);
-        status = drt_data_check_save(&c, a->quarantine, err);
+        status = write_report(&c, out, err);
     }
-    if (!status) status = write_report(&c, out, err);
+    if (!status) status = drt_data_check_save(&c, a->quarantine, err);
     *clean = !c.quarantined;
     drt_data_check_free(&c);
     drt_tokenizer_close(q.tokenizer);
