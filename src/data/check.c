@@ -74,18 +74,6 @@ drt_progress drt_check_bar(const drt_checker *k, const char *what) {
     return bar;
 }
 
-uint64_t drt_check_question(const char *text) {
-    drt_digest d;
-    size_t n = strlen(text), at = 0, size, words = 0;
-    drt_digest_begin(&d);
-    for (const char *word; (word = drt_next_word(text, n, &at, &size)); words++) {
-        drt_digest_add(&d, word, size);
-        drt_digest_add(&d, " ", 1);
-    }
-    uint64_t h = drt_digest_end(&d);
-    return words ? h | 1 : 0;
-}
-
 // ---- what a sample says --------------------------------------------------------------------------------------------
 
 static int placeholders(const drt_record *r) {
@@ -130,17 +118,11 @@ static void check_rows(drt_checker *k, int32_t i, const drt_record *r) {
     drt_encoded_free(&e);
 }
 
-static int by_digest(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 // A question without a picture, word for word one of the evaluation's.
 static void check_question(drt_checker *k, int32_t i, const drt_record *r) {
-    if (r->n_images || !k->questions) return;
+    if (r->n_images) return;
     for (int t = 0; t < r->n_turns; t++) {
-        uint64_t q = r->turns[t].human ? drt_check_question(r->turns[t].text) : 0;
-        if (!q || !bsearch(&q, k->question, (size_t)k->questions, sizeof q, by_digest)) continue;
+        if (!r->turns[t].human || !drt_check_is_asked(k, r->turns[t].text)) continue;
         char text[96];
         snprintf(text, sizeof text, "turn %d is a question of an evaluation file, word for word", t + 1);
         drt_check_find(k, DRT_FIND_EVALUATION, i, -1, -1, -1, text);
@@ -152,7 +134,7 @@ static void check_text(drt_checker *k, int32_t i, drt_picture_use *use) {
     char name[DRT_RECORD_NAME];
     drt_record *r;
     drt_error why = {0};
-    drt_status bad = drt_index_record(&k->c->index, i, k->o->images, &r, name, &why);
+    drt_status bad = drt_index_record(&k->c->index, i, k->o->images, DRT_PICTURES_NONE, &r, name, &why);
     if (bad == DRT_EDATA) drt_check_find(k, DRT_FIND_MALFORMED, i, -1, -1, -1, why.text);
     else if (bad) drt_check_fault(k, &why);
     if (bad) return;
@@ -222,7 +204,7 @@ static drt_status settle(drt_data_check *c, drt_error *err) {
             char name[DRT_RECORD_NAME];
             drt_record *r = NULL;
             // A sample that cannot be read has its name in the message alone.
-            drt_index_record(&c->index, f->sample, c->images, &r, name, NULL);
+            drt_index_record(&c->index, f->sample, c->images, DRT_PICTURES_NONE, &r, name, NULL);
             const char *from = strstr(name, "(id '"), *end = strrchr(name, '\'');
             f->id = r                        ? strdup(r->id)
                     : from && end > from + 5 ? strndup(from + 5, (size_t)(end - from - 5))

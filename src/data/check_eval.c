@@ -4,6 +4,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "data/json_split.h"
+#include "data/space.h"
 #include "format/json_read.h"
 
 #include <omp.h>
@@ -22,6 +23,19 @@ static char *decoded(const drt_json_text *text) {
     char *out = malloc(text->size + 1);
     if (out) out[drt_json_decode(text, out)] = 0;
     return out;
+}
+
+// Digest of a question's words; 0: it has none.
+static uint64_t question_digest(const char *text) {
+    drt_digest d;
+    size_t n = strlen(text), at = 0, size, words = 0;
+    drt_digest_begin(&d);
+    for (const char *word; (word = drt_next_word(text, n, &at, &size)); words++) {
+        drt_digest_add(&d, word, size);
+        drt_digest_add(&d, " ", 1);
+    }
+    uint64_t h = drt_digest_end(&d);
+    return words ? h | 1 : 0;
 }
 
 static bool keep_picture(reader *q, const char *name) {
@@ -49,7 +63,7 @@ static bool keep_picture(reader *q, const char *name) {
 
 static bool keep_question(reader *q, const char *text) {
     drt_checker *k = q->k;
-    uint64_t digest = drt_check_question(text);
+    uint64_t digest = question_digest(text);
     if (!digest) return true;
     if (k->questions == q->room_questions) {
         int64_t room = k->questions ? 2 * k->questions : 64;
@@ -144,6 +158,11 @@ static int by_text(const void *a, const void *b) { return strcmp(*(char *const *
 static int by_digest(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
+}
+
+bool drt_check_is_asked(const drt_checker *k, const char *text) {
+    uint64_t q = k->questions ? question_digest(text) : 0;
+    return q && bsearch(&q, k->question, (size_t)k->questions, sizeof q, by_digest);
 }
 
 // Pictures once each, decoded as the data's are.

@@ -38,7 +38,8 @@ static const char *eval_name(const likeness *l, int32_t number) { return l->k->e
 static char *name_of(const drt_checker *k, const drt_checked_picture *p) {
     char name[DRT_RECORD_NAME], *out = NULL;
     drt_record *r;
-    if (!drt_index_record(&k->c->index, p->sample, k->o->images, &r, name, NULL)) out = strdup(r->images[p->image]);
+    if (!drt_index_record(&k->c->index, p->sample, k->o->images, DRT_PICTURES_NONE, &r, name, NULL))
+        out = strdup(r->images[p->image]);
     drt_record_free(r);
     return out;
 }

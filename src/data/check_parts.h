@@ -39,8 +39,8 @@ void drt_check_fault(drt_checker *k, const drt_error *err);
 drt_progress drt_check_bar(const drt_checker *k, const char *what); // a progress line of its own
 // The picture's bytes into p: decoded, hashed; *bytes and *pixels are added to.
 void drt_check_picture(drt_checked_picture *p, const void *bytes, size_t size, const char *name, int64_t *pixels);
-// Digest of a question's words; 0: it has none.
-uint64_t drt_check_question(const char *text);
+// Whether an evaluation file asks this without a picture, word for word.
+bool drt_check_is_asked(const drt_checker *k, const char *text);
 
 drt_status drt_check_pictures(drt_checker *k, drt_error *err);  // check_pictures.c
 drt_status drt_check_likeness(drt_checker *k, drt_error *err);  // check_likeness.c

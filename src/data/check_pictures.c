@@ -82,7 +82,7 @@ static void look(drt_checker *k, drt_checked_picture *p, int64_t *bytes, int64_t
     const void *file = NULL;
     size_t size = 0;
     void *owned = NULL;
-    drt_status bad = drt_index_record(&k->c->index, p->sample, k->o->images, &r, name, &why);
+    drt_status bad = drt_index_record(&k->c->index, p->sample, k->o->images, p->image, &r, name, &why);
     if (bad) {
         drt_check_fault(k, &why); // it was read before
         return;

@@ -132,7 +132,8 @@ static drt_status check_sample(drt_dataset *ds, int32_t i, const findings *f, dr
     if (!(fact->flags & no) && !pictures && !rows) return DRT_OK;
     char name[DRT_RECORD_NAME];
     drt_record *r = NULL;
-    drt_status bad = drt_index_record(&ds->index, i, ds->folder, &r, name, err);
+    drt_status bad =
+        drt_index_record(&ds->index, i, ds->folder, pictures ? DRT_PICTURES_ALL : DRT_PICTURES_NONE, &r, name, err);
     if (!bad) bad = drt_conversation_check(o->how, r->turns, r->n_turns, r->n_images, err);
     if (!bad && pictures) {
         bad = check_pictures(r, o->images, err);
@@ -328,7 +329,7 @@ drt_status drt_dataset_numbered(const drt_dataset *ds, int32_t number, drt_recor
     *out = NULL;
     if (number < 0 || number >= ds->index.n)
         return drt_fail(err, DRT_EARG, "%s: sample %d of %d", path, number, ds->index.n);
-    drt_status bad = drt_index_record(&ds->index, number, ds->folder, out, name, err);
+    drt_status bad = drt_index_record(&ds->index, number, ds->folder, DRT_PICTURES_ALL, out, name, err);
     return bad ? drt_fail_in(err, "%s: %s (the file was changed while in use)", path, name) : DRT_OK;
 }
 

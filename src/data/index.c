@@ -171,25 +171,19 @@ uint64_t drt_index_digest(const drt_index *x) {
     return drt_digest_end(&d);
 }
 
-static drt_status json_record(const drt_index *x, int32_t i, const char *json, const char *folder, drt_record **out,
-                              char name[DRT_RECORD_NAME], drt_error *err) {
-    size_t at = 0;
-    const drt_record_source from = {
-        .json = json, .size = x->fact[i].size, .folder = folder ? folder : x->sources.folder, .index = i};
-    return drt_record_parse(&from, out, &at, name, err);
-}
-
-drt_status drt_index_record(const drt_index *x, int32_t i, const char *folder, drt_record **out,
+drt_status drt_index_record(const drt_index *x, int32_t i, const char *folder, int picture, drt_record **out,
                             char name[DRT_RECORD_NAME], drt_error *err) {
     const drt_fact *f = &x->fact[i];
+    size_t at = 0;
     *out = NULL;
     drt_record_name("", i, name);
-    char *bytes = malloc(f->size);
-    if (!bytes) return drt_fail(err, DRT_ENOMEM, "no memory for a sample of %u bytes", f->size);
-    drt_status status = drt_sources_read(&x->sources, f->file, f->at, bytes, f->size, err);
-    if (!status && x->sources.tar)
-        status = drt_tar_record(bytes, f->size, x->sources.file[f->file].path, i, out, name, err);
-    else if (!status) status = json_record(x, i, bytes, folder, out, name, err);
-    free(bytes);
+    if (x->sources.tar) return drt_tar_record(x, i, picture, out, name, err);
+    char *json = malloc(f->size);
+    if (!json) return drt_fail(err, DRT_ENOMEM, "no memory for a sample of %u bytes", f->size);
+    const drt_record_source from = {
+        .json = json, .size = f->size, .folder = folder ? folder : x->sources.folder, .index = i};
+    drt_status status = drt_sources_read(&x->sources, f->file, f->at, json, f->size, err);
+    if (!status) status = drt_record_parse(&from, out, &at, name, err);
+    free(json);
     return status;
 }

@@ -4,7 +4,7 @@
 //   drt_index x;
 //   if (drt_index_open(&x, "train.json", &progress, &err)) ...     // reads DATA.drt-index, or the data
 //   x.fact[i].words ...
-//   if (drt_index_record(&x, i, folder, &record, name, &err)) ...  // from any thread
+//   if (drt_index_record(&x, i, folder, DRT_PICTURES_ALL, &record, name, &err)) ...  // from any thread
 //   if (x.unsaved) drt_index_save(&x, &err);
 //   drt_index_close(&x);
 //
@@ -45,8 +45,10 @@ typedef struct {
 drt_status drt_index_open(drt_index *out, const char *path, drt_progress *progress, drt_error *err);
 void drt_index_close(drt_index *x); // a zeroed one is allowed
 drt_status drt_index_save(drt_index *x, drt_error *err);
-// The record of sample i, pictures relative to `folder` (NULL: that of the data); `name` as drt_record_parse.
-drt_status drt_index_record(const drt_index *x, int32_t i, const char *folder, drt_record **out,
+// The record of sample i, pictures relative to `folder` (NULL: that of the data); `name` as drt_record_parse. picture:
+// which pictures' bytes are read of a sample in a shard, by number or as below; of the others only the size is told.
+enum { DRT_PICTURES_ALL = -1, DRT_PICTURES_NONE = -2 };
+drt_status drt_index_record(const drt_index *x, int32_t i, const char *folder, int picture, drt_record **out,
                             char name[DRT_RECORD_NAME], drt_error *err);
 // What seen_in is for pictures that start from `folder` (NULL: that of the data), however that is spelled.
 uint64_t drt_index_folder(const drt_index *x, const char *folder);

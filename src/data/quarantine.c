@@ -6,30 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ID = 512, MOST_IDS = 1 << 20 };
+enum { MOST_IDS = 1 << 20 };
 
 typedef struct {
     const drt_index *x;
     bool *out;
     int32_t *n;
-    bool known; // the first line says that numbers are of this content
-    char **id;  // [ids] of lines without a number
+    char digest[17]; // of the data
+    bool known;      // the first line says that numbers are of this content
+    char **id;       // [ids] of lines without a number
     int ids, room;
 } reader;
 
 typedef struct {
     bool header, has_sample;
     int64_t sample;
-    char digest[32], id[MOST_ID];
+    drt_json_text digest, id; // not decoded
 } line;
-
-static bool take(drt_json_reader *r, char *out, size_t room) {
-    drt_json_text text;
-    if (!drt_json_string(r, &text)) return false;
-    bool fits = text.size < room; // decoded it is not longer
-    out[fits ? drt_json_decode(&text, out) : 0] = 0;
-    return fits;
-}
 
 static bool take_number(drt_json_reader *r, int64_t *out) {
     drt_json_text text;
@@ -49,15 +42,15 @@ static bool read_line(const char *text, size_t size, line *l) {
     *l = (line){0};
     for (bool first = true; drt_json_member(&r, &first, &key);) {
         if (drt_json_is(&key, "quarantine")) l->header = drt_json_skip(&r);
-        else if (drt_json_is(&key, "digest")) good = take(&r, l->digest, sizeof l->digest) && good;
-        else if (drt_json_is(&key, "id") && drt_json_peek(&r) == '"') good = take(&r, l->id, sizeof l->id) && good;
+        else if (drt_json_is(&key, "digest")) drt_json_string(&r, &l->digest);
+        else if (drt_json_is(&key, "id") && drt_json_peek(&r) == '"') drt_json_string(&r, &l->id);
         else if (drt_json_is(&key, "sample")) l->has_sample = take_number(&r, &l->sample), good = l->has_sample && good;
         else drt_json_skip(&r);
     }
-    return drt_json_finish(&r) && good && (l->header || l->has_sample || *l->id);
+    return drt_json_finish(&r) && good && (l->header || l->has_sample || l->id.size);
 }
 
-static drt_status add_id(reader *q, const char *id, drt_error *err) {
+static drt_status add_id(reader *q, const drt_json_text *id, drt_error *err) {
     if (q->ids == q->room) {
         int room = q->room ? 2 * q->room : 64;
         char **more = room <= MOST_IDS ? realloc(q->id, (size_t)room * sizeof *more) : NULL;
@@ -65,8 +58,11 @@ static drt_status add_id(reader *q, const char *id, drt_error *err) {
         q->id = more;
         q->room = room;
     }
-    q->id[q->ids] = strdup(id);
-    return q->id[q->ids++] ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for a name");
+    char *text = malloc(id->size + 1);
+    if (!text) return drt_fail(err, DRT_ENOMEM, "no memory for a name");
+    text[drt_json_decode(id, text)] = 0;
+    q->id[q->ids++] = text;
+    return DRT_OK;
 }
 
 static void digest_name(const drt_index *x, char out[17]) {
@@ -74,17 +70,15 @@ static void digest_name(const drt_index *x, char out[17]) {
 }
 
 static drt_status use_line(reader *q, const line *l, drt_error *err) {
-    char digest[17];
-    digest_name(q->x, digest);
     if (l->header) {
-        q->known = !strcmp(l->digest, digest);
+        q->known = l->digest.bytes && drt_json_is(&l->digest, q->digest);
         return q->known ? DRT_OK
                         : drt_fail(err, DRT_ECONFIG,
                                    "the list was made when %s had other content; run drt data check again, or train "
                                    "with data.quarantine=none",
                                    q->x->sources.path);
     }
-    if (!l->has_sample) return add_id(q, l->id, err);
+    if (!l->has_sample) return add_id(q, &l->id, err);
     if (!q->known)
         return drt_fail(err, DRT_EDATA, "a number without a first line that says of which content; give the id alone");
     if (l->sample < 0 || l->sample >= q->x->n)
@@ -107,7 +101,7 @@ static drt_status find_ids(reader *q, drt_error *err) {
         char name[DRT_RECORD_NAME];
         drt_record *r;
         drt_error why = {0};
-        drt_status bad = drt_index_record(q->x, i, NULL, &r, name, &why);
+        drt_status bad = drt_index_record(q->x, i, NULL, DRT_PICTURES_NONE, &r, name, &why);
         if (bad && bad != DRT_EDATA) { // a sample that cannot be read has no name to go by
 #pragma omp critical(drt_quarantine_fault)
             if (!status) {
@@ -135,6 +129,7 @@ drt_status drt_quarantine_parse(const char *text, size_t size, const char *name,
     drt_status status = DRT_OK;
     const char *at = text, *end = text + size;
     *n = 0;
+    digest_name(x, q.digest);
     memset(out, 0, (size_t)x->n * sizeof *out);
     for (int number = 1; !status && at < end; number++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));

@@ -224,7 +224,8 @@ static size_t room_of(const sample *s) {
     const drt_record_source *from = s->from;
     enum { PAD = 8, PLACEHOLDER = sizeof DRT_IMAGE_PLACEHOLDER };
     size_t pictures = from->key ? (size_t)from->n_held : s->images.n, held = 0;
-    for (int i = 0; i < from->n_held; i++) held += from->held[i].size + strlen(from->held_name[i]) + 1 + PAD;
+    for (int i = 0; i < from->n_held; i++)
+        held += (from->held[i].bytes ? from->held[i].size : 0) + strlen(from->held_name[i]) + 1 + PAD;
     // Every text of the JSON loses its quotes and gains a NUL: together they are no longer than the JSON.
     return sizeof(drt_record) + 8 * PAD + from->size + (from->key ? strlen(from->key) + 1 : 0) + held +
            pictures * (sizeof(char *) + sizeof(drt_held_picture) + strlen(from->folder) + 2 + PLACEHOLDER) +

@@ -12,8 +12,8 @@
 
 // Adds the facts of a shard's samples to x; pictures are stepped over. DRT_EFORMAT: damaged, or it ends too early.
 drt_status drt_tar_index(drt_index *x, int file, drt_error *err);
-// The sample whose entries are in bytes[0..size), as drt_index_record. shard: its path.
-drt_status drt_tar_record(const void *bytes, size_t size, const char *shard, int32_t index, drt_record **out,
-                          char name[DRT_RECORD_NAME], drt_error *err);
+// Sample i, as drt_index_record; pictures that are not asked for are stepped over.
+drt_status drt_tar_record(const drt_index *x, int32_t i, int picture, drt_record **out, char name[DRT_RECORD_NAME],
+                          drt_error *err);
 
 #endif

@@ -151,7 +151,7 @@ static void put_picture(const drt_data_check *c, int32_t sample, int32_t k, drt_
     drt_image image = {0}, small = {0};
     unsigned char *bytes = NULL;
     size_t size;
-    drt_status bad = drt_index_record(&c->index, sample, c->images, &r, name, NULL);
+    drt_status bad = drt_index_record(&c->index, sample, c->images, k, &r, name, NULL);
     if (!bad) bad = k < r->n_images ? drt_record_image(r, k, &image, NULL) : DRT_EARG;
     int long_side = image.width > image.height ? image.width : image.height;
     if (!bad) {

@@ -3,11 +3,12 @@
 #include "support/tar.h"
 
 #include "base/file.h"
-#include "data/dataset.h"
+#include "data/index.h"
 #include "data/sampler.h"
 #include "format/image.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define TALK(text)                                                                                                     \
     "\"conversations\":[{\"from\":\"human\",\"value\":\"" text "\"},{\"from\":\"gpt\",\"value\":\"yes\"}]"
@@ -117,6 +118,35 @@ static void shards_hold_samples(void **state) {
     }
 }
 
+// What is not asked for is not read: of it only the size is told.
+static void pictures_are_read_when_asked_for(void **state) {
+    (void)state;
+    char *folder = test_folder("tar-asked"), *first, name[DRT_RECORD_NAME];
+    drt_error err = {0};
+    drt_index x;
+    put_shards(folder, "pax");
+    first = in(folder, "train-000.tar");
+    check_ok(drt_index_open(&x, first, NULL, &err));
+    assert_int_equal(x.n, 3);
+    for (int picture = DRT_PICTURES_NONE; picture < 2; picture++) {
+        drt_record *r;
+        check_ok(drt_index_record(&x, 2, NULL, picture, &r, name, &err));
+        assert_int_equal(r->n_images, 2);
+        for (int k = 0; k < 2; k++) {
+            assert_true(r->held[k].size > 0);
+            assert_int_equal(r->held[k].bytes != NULL, picture == DRT_PICTURES_ALL || picture == k);
+            if (r->held[k].bytes) assert_memory_equal(r->held[k].bytes, "\x89PNG", 4);
+        }
+        drt_record_free(r);
+    }
+    drt_record *r; // a shard that became shorter is no damage of the format
+    assert_int_equal(truncate(first, (off_t)x.fact[2].at + 600), 0);
+    check_refused(drt_index_record(&x, 2, NULL, DRT_PICTURES_ALL, &r, name, &err), DRT_EIO, "changed while in use");
+    drt_index_close(&x);
+    check_ok(drt_remove_tree(folder, &err));
+    free(folder), free(first);
+}
+
 static void what_is_wrong_is_named(void **state) {
     (void)state;
     char *folder = test_folder("tar-wrong"), *path = in(folder, "x.tar"), *bytes;
@@ -214,6 +244,7 @@ static void windows_keep_to_their_shards(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_hold_samples),
+        cmocka_unit_test(pictures_are_read_when_asked_for),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(windows_keep_to_their_shards),
     };
