@@ -203,12 +203,8 @@ static drt_status settle(drt_data_check *c, drt_error *err) {
         if (f->sample != last) {
             char name[DRT_RECORD_NAME];
             drt_record *r = NULL;
-            // A sample that cannot be read has its name in the message alone.
             drt_index_record(&c->index, f->sample, c->images, DRT_PICTURES_NONE, &r, name, NULL);
-            const char *from = strstr(name, "(id '"), *end = strrchr(name, '\'');
-            f->id = r                        ? strdup(r->id)
-                    : from && end > from + 5 ? strndup(from + 5, (size_t)(end - from - 5))
-                                             : strdup("");
+            f->id = r ? strdup(r->id) : drt_record_id_of(name);
             drt_record_free(r);
         } else {
             f->id = strdup(id);

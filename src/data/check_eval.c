@@ -185,7 +185,7 @@ static drt_status look(drt_checker *k, drt_error *err) {
         size_t size;
         int64_t pixels = 0;
         if (drt_file_read(&bytes, &size, k->eval_name[i], 0, NULL)) missing++;
-        else drt_check_picture(&k->eval[i], bytes, size, k->eval_name[i], &pixels);
+        else drt_check_picture(k, &k->eval[i], bytes, size, k->eval_name[i], &pixels);
         free(bytes);
         int now = atomic_fetch_add(&done, 1) + 1;
         if (omp_get_thread_num() == 0 && now < n) drt_progress_at(&bar, now, n);

@@ -39,7 +39,7 @@ static char *name_of(const drt_checker *k, const drt_checked_picture *p) {
     char name[DRT_RECORD_NAME], *out = NULL;
     drt_record *r;
     if (!drt_index_record(&k->c->index, p->sample, k->o->images, DRT_PICTURES_NONE, &r, name, NULL))
-        out = strdup(r->images[p->image]);
+        out = strdup(p->image < r->n_images ? r->images[p->image] : "a picture");
     drt_record_free(r);
     return out;
 }

@@ -38,7 +38,8 @@ void drt_check_find(drt_checker *k, drt_find_kind kind, int32_t sample, int32_t 
 void drt_check_fault(drt_checker *k, const drt_error *err);
 drt_progress drt_check_bar(const drt_checker *k, const char *what); // a progress line of its own
 // The picture's bytes into p: decoded, hashed; *bytes and *pixels are added to.
-void drt_check_picture(drt_checked_picture *p, const void *bytes, size_t size, const char *name, int64_t *pixels);
+void drt_check_picture(drt_checker *k, drt_checked_picture *p, const void *bytes, size_t size, const char *name,
+                       int64_t *pixels);
 // Whether an evaluation file asks this without a picture, word for word.
 bool drt_check_is_asked(const drt_checker *k, const char *text);
 

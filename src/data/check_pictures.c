@@ -56,7 +56,8 @@ static drt_status gather(drt_checker *k, drt_error *err) {
     return DRT_OK;
 }
 
-void drt_check_picture(drt_checked_picture *p, const void *bytes, size_t size, const char *name, int64_t *pixels) {
+void drt_check_picture(drt_checker *k, drt_checked_picture *p, const void *bytes, size_t size, const char *name,
+                       int64_t *pixels) {
     drt_image image = {0};
     drt_image_health health;
     drt_error why = {0};
@@ -69,6 +70,10 @@ void drt_check_picture(drt_checked_picture *p, const void *bytes, size_t size, c
         if (*health.passed) drt_text_printf(&text, "%s: decodes with damage: %s", name, health.passed);
     } else {
         drt_text_puts(&text, why.text);
+    }
+    if (why.code == DRT_ENOMEM || text.failed) { // nothing is wrong with the picture
+        drt_fail(&why, DRT_ENOMEM, "%s: no memory to look at it", name);
+        drt_check_fault(k, &why);
     }
     p->kind = text.size ? health.cut_off ? DRT_FIND_TRUNCATED : DRT_FIND_CORRUPT : -1;
     p->text = text.bytes;
@@ -83,8 +88,10 @@ static void look(drt_checker *k, drt_checked_picture *p, int64_t *bytes, int64_t
     size_t size = 0;
     void *owned = NULL;
     drt_status bad = drt_index_record(&k->c->index, p->sample, k->o->images, p->image, &r, name, &why);
+    if (!bad && p->image >= r->n_images) bad = drt_fail(&why, DRT_EIO, "%s has changed while it was read", name);
     if (bad) {
         drt_check_fault(k, &why); // it was read before
+        drt_record_free(r);
         return;
     }
     const char *path = r->images[p->image];
@@ -97,10 +104,10 @@ static void look(drt_checker *k, drt_checked_picture *p, int64_t *bytes, int64_t
         p->kind = DRT_FIND_CORRUPT;
         p->text = strdup(why.text);
     } else {
-        drt_check_picture(p, file, size, path, pixels);
+        drt_check_picture(k, p, file, size, path, pixels);
         *bytes += (int64_t)size;
     }
-    if (p->kind >= 0 && !p->text) {
+    if (why.code == DRT_ENOMEM || (p->kind >= 0 && !p->text)) {
         drt_fail(&why, DRT_ENOMEM, "no memory for what was found");
         drt_check_fault(k, &why);
     }

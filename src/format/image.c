@@ -11,7 +11,7 @@ drt_status drt_image_check_size(int64_t width, int64_t height, int64_t most, drt
         return drt_fail(err, DRT_EARG, "a picture of %lld x %lld pixels; both sides must be at least 1",
                         (long long)width, (long long)height);
     if (width > most / height)
-        return drt_fail(err, DRT_ENOMEM, "a picture of %lld x %lld pixels; more than %lld in all are refused",
+        return drt_fail(err, DRT_EFORMAT, "a picture of %lld x %lld pixels; more than %lld in all are refused",
                         (long long)width, (long long)height, (long long)most);
     return DRT_OK;
 }
