@@ -91,6 +91,16 @@ void drt_text_html(drt_text *t, const char *s) {
     }
 }
 
+void drt_text_plain(drt_text *t, const char *s) {
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
+        if (c == '\n') drt_text_puts(t, "\xE2\x86\xB5"); // ↵
+        else if (c < 0x20 || c == 0x7F) drt_text_puts(t, "\xC2\xB7");
+        else if (c == 0xC2 && next >= 0x80 && next < 0xA0) drt_text_puts(t, "\xC2\xB7"), s++;
+        else drt_text_add(t, s, 1);
+    }
+}
+
 void drt_text_base64(drt_text *t, const void *bytes, size_t n) {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *p = bytes;

@@ -21,6 +21,8 @@ void drt_text_puts(drt_text *t, const char *s);
 void drt_text_printf(drt_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void drt_text_json(drt_text *t, const char *s); // s as a quoted JSON string; U+FFFD for a byte that is not UTF-8
 void drt_text_html(drt_text *t, const char *s); // s with &<>"' escaped
+// s for a terminal, which would obey control characters: a line end as ↵, others as ·
+void drt_text_plain(drt_text *t, const char *s);
 void drt_text_base64(drt_text *t, const void *bytes, size_t n);
 void drt_text_free(drt_text *t);
 

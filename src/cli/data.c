@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "eval/data_report.h"
+#include "eval/report_parts.h"
 #include "format/hf_config.h"
 #include "train/preview.h"
 
@@ -78,11 +79,8 @@ static drt_status open_reader(reader *q, const asked *a, drt_error *err) {
 }
 
 static drt_status write_in(const char *folder, const char *name, drt_text *text, drt_error *err) {
-    char *path = drt_path_join(folder, name);
-    drt_status status = !path || text->failed ? drt_fail(err, DRT_ENOMEM, "no memory for %s", name)
-                                              : drt_file_write(path, text->bytes, text->size, err);
-    if (!status) printf("written: %s\n", path);
-    free(path);
+    drt_status status = drt_report_save(text, folder, name, err);
+    if (!status) printf("written: %s/%s\n", folder, name);
     drt_text_free(text);
     return status;
 }

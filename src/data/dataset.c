@@ -56,10 +56,11 @@ static drt_status check_pictures(const drt_record *r, drt_image_check how, drt_e
             drt_text_printf(&all, "%simage %s is missing", gap, r->images[i]);
         else if (how == DRT_IMAGES_DECODE && drt_record_image(r, i, &image, &why))
             drt_text_printf(&all, "%s%s", gap, why.text);
+        all.failed |= why.code == DRT_ENOMEM; // which is no fault of the picture's
         drt_image_free(&image);
     }
     drt_status bad = DRT_OK;
-    if (all.failed) bad = drt_fail(err, DRT_ENOMEM, "no memory for the list of missing images");
+    if (all.failed) bad = drt_fail(err, DRT_ENOMEM, "no memory to look at its pictures");
     else if (all.size) bad = drt_fail(err, DRT_EDATA, "%s", all.bytes);
     drt_text_free(&all);
     return bad;
@@ -172,6 +173,15 @@ static drt_status check_all(drt_dataset *ds, drt_progress *progress, findings *f
     return f->at < INT32_MAX ? drt_fail(err, f->fault.code, "%s: %s", ds->index.sources.path, f->fault.text) : DRT_OK;
 }
 
+// "FILE:12: REASON", line 0: none; one line, whatever names out of the data are in the reason.
+static void put_bad(drt_text *list, const char *file, int64_t line, const char *reason) {
+    drt_text_puts(list, file);
+    if (line) drt_text_printf(list, ":%lld", (long long)line);
+    drt_text_puts(list, ": ");
+    drt_text_plain(list, reason);
+    drt_text_puts(list, "\n");
+}
+
 // One line for each bad sample, with the line of its file.
 static drt_status list_bad(const drt_dataset *ds, const findings *f, drt_text *list, drt_error *err) {
     const drt_index *x = &ds->index;
@@ -183,14 +193,14 @@ static drt_status list_bad(const drt_dataset *ds, const findings *f, drt_text *l
         if (!f->reason[i]) continue;
         if (fact->file != file) line = 1, at = 0, file = fact->file;
         if (x->sources.tar) {
-            drt_text_printf(list, "%s: %s\n", x->sources.file[file].path, f->reason[i]);
+            put_bad(list, x->sources.file[file].path, 0, f->reason[i]);
             continue;
         }
         drt_status status = drt_sources_lines(&x->sources, file, at, fact->at, &lines, &behind, err);
         if (status) return status;
         line += lines;
         at = fact->at;
-        drt_text_printf(list, "%s:%lld: %s\n", x->sources.file[file].path, (long long)line, f->reason[i]);
+        put_bad(list, x->sources.file[file].path, line, f->reason[i]);
     }
     return list->failed ? drt_fail(err, DRT_ENOMEM, "%s: no memory for the list of bad samples", x->sources.path)
                         : DRT_OK;
@@ -199,7 +209,7 @@ static drt_status list_bad(const drt_dataset *ds, const findings *f, drt_text *l
 static drt_status refuse_bad(const drt_dataset *ds, const findings *f, int32_t bad, drt_error *err) {
     drt_text text = {0};
     for (int32_t i = 0, shown = 0; i < ds->index.n && shown < 20; i++)
-        if (f->reason[i]) drt_text_printf(&text, "\n  %s", f->reason[i]), shown++;
+        if (f->reason[i]) drt_text_puts(&text, "\n  "), drt_text_plain(&text, f->reason[i]), shown++;
     drt_fail(err, DRT_EDATA,
              "%s: %d of %d samples cannot be used; repair them, leave them out with data.bad=skip, or have "
              "drt data check put them into quarantine:%s",

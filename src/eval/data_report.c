@@ -44,8 +44,11 @@ void drt_data_table(const drt_data_check *c, int most, drt_text *out) {
             const drt_finding *f = &c->finding[i];
             if ((int)f->kind != kind) continue;
             shown++;
-            drt_text_printf(out, "  sample %d%s%s%s: %s\n", f->sample, *f->id ? " (id '" : "", f->id,
-                            *f->id ? "')" : "", f->text);
+            drt_text_printf(out, "  sample %d%s", f->sample, *f->id ? " (id '" : "");
+            drt_text_plain(out, f->id);
+            drt_text_puts(out, *f->id ? "'): " : ": ");
+            drt_text_plain(out, f->text);
+            drt_text_puts(out, "\n");
         }
         if (c->of[kind] > shown) drt_text_printf(out, "  and %lld more\n", (long long)c->of[kind] - shown);
     }
@@ -155,15 +158,14 @@ static void put_picture(const drt_data_check *c, int32_t sample, int32_t k, drt_
     if (!bad) bad = k < r->n_images ? drt_record_image(r, k, &image, NULL) : DRT_EARG;
     int long_side = image.width > image.height ? image.width : image.height;
     if (!bad) {
-        int w = image.width * SIDE / long_side, h = image.height * SIDE / long_side;
+        int w = (int)((int64_t)image.width * SIDE / long_side), h = (int)((int64_t)image.height * SIDE / long_side);
         bad = drt_image_resize_bicubic(&image, w ? w : 1, h ? h : 1, &small, NULL);
     }
     if (!bad) bad = drt_image_encode_jpeg(&small, 80, &bytes, &size, NULL);
     if (!bad) {
-        drt_text_printf(out, "<img width=\"%d\" height=\"%d\" alt=\"\" src=\"data:image/jpeg;base64,", small.width,
-                        small.height);
-        drt_text_base64(out, bytes, size);
-        drt_text_puts(out, "\">");
+        char sides[48];
+        snprintf(sides, sizeof sides, "width=\"%d\" height=\"%d\"", small.width, small.height);
+        drt_report_picture(sides, bytes, size, out);
     }
     free(bytes);
     drt_image_free(&image), drt_image_free(&small);

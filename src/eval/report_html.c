@@ -163,14 +163,15 @@ static const char *media_type(const unsigned char *bytes, size_t n) {
     return "image/png";
 }
 
+void drt_report_picture(const char *attributes, const void *bytes, size_t n, drt_text *out) {
+    drt_text_printf(out, "<img alt=\"\" %s src=\"data:%s;base64,", attributes, media_type(bytes, n));
+    drt_text_base64(out, bytes, n);
+    drt_text_puts(out, "\">");
+}
+
 static void put_example(const drt_report *r, const drt_report_example *e, drt_text *out) {
     drt_text_puts(out, "<article>");
-    if (e->picture) {
-        drt_text_printf(out, "<img alt=\"\" loading=\"lazy\" src=\"data:%s;base64,",
-                        media_type(e->picture, e->picture_size));
-        drt_text_base64(out, e->picture, e->picture_size);
-        drt_text_puts(out, "\">");
-    }
+    if (e->picture) drt_report_picture("loading=\"lazy\"", e->picture, e->picture_size, out);
     drt_text_puts(out, "<div><span class=\"task\">");
     drt_text_html(out, e->task ? e->task : "");
     drt_text_puts(out, "</span><p class=\"q\">");

@@ -1,4 +1,5 @@
-// What the faces of a report share. Private to report*.c.
+// What the faces of a report share, and other pages that look like it: data_report.c, ablation_html.c,
+// train/preview_html.c.
 #ifndef DRT_EVAL_REPORT_PARTS_H
 #define DRT_EVAL_REPORT_PARTS_H
 
@@ -44,5 +45,7 @@ drt_status drt_report_curves(const drt_report *report, drt_text *out, drt_error 
 extern const char drt_report_style[]; // CSS of the page
 // A page up to its title; more: CSS beside drt_report_style.
 void drt_report_page_begin(const char *title, const char *more, drt_text *out);
+// An <img> that holds its picture (JPEG, PNG or WebP); attributes: those beside alt and src.
+void drt_report_picture(const char *attributes, const void *bytes, size_t n, drt_text *out);
 
 #endif

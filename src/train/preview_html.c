@@ -47,12 +47,11 @@ static void put_picture(const drt_preview *p, const drt_seen_pass *pass, int k, 
     if (!bad) bad = drt_image_resize_bicubic(&image, side, side, &shown, NULL);
     if (!bad) bad = drt_image_encode_png(&shown, &bytes, &size, NULL);
     if (!bad) {
-        drt_text_printf(out,
-                        "<figure class=\"card\"><img width=\"%d\" height=\"%d\" alt=\"\" "
-                        "src=\"data:image/png;base64,",
-                        SIDE, SIDE);
-        drt_text_base64(out, bytes, size);
-        drt_text_printf(out, "\"><figcaption>%s</figcaption></figure>\n", what);
+        char sides[48];
+        snprintf(sides, sizeof sides, "width=\"%d\" height=\"%d\"", SIDE, SIDE);
+        drt_text_puts(out, "<figure class=\"card\">");
+        drt_report_picture(sides, bytes, size, out);
+        drt_text_printf(out, "<figcaption>%s</figcaption></figure>\n", what);
     }
     free(bytes);
     drt_image_free(&image), drt_image_free(&shown);

@@ -1,24 +1,13 @@
 // A preview for a terminal.
 #include "train/preview_parts.h"
 
-#include <string.h>
-
 // Masked is dim, trained green, visual blue, directed magenta, cut off red and struck through.
 static const char *const ansi[DRT_SEEN_KINDS] = {"2", "32", "34", "35", "31;9"};
-
-// Line ends are shown, other control characters do not reach the terminal.
-static void put_text(drt_text *out, const char *s) {
-    for (; *s; s++) {
-        if (*s == '\n') drt_text_puts(out, "\xE2\x86\xB5"); // ↵
-        else if ((unsigned char)*s < 0x20 || *s == 0x7F) drt_text_puts(out, "\xC2\xB7");
-        else drt_text_add(out, s, 1);
-    }
-}
 
 static void put_seen(const drt_seen *s, drt_text *out) {
     if (s->picture) drt_text_printf(out, "[picture: %d rows]", s->rows);
     else if (s->kind == DRT_SEEN_DIRECTED) drt_text_puts(out, "[directed token]");
-    else put_text(out, s->text);
+    else drt_text_plain(out, s->text);
 }
 
 // A line for each run of one kind; tokens are parted by '|'.
@@ -38,8 +27,14 @@ static void put_pass(const drt_seen_pass *p, bool color, drt_text *out) {
 void drt_preview_text(const drt_preview *p, int most, bool color, drt_text *out) {
     for (int i = 0; i < p->n && i < most; i++) {
         const drt_seen_sample *s = &p->sample[i];
-        drt_text_printf(out, "%s%s%s%s\n", i ? "\n" : "", color ? "\033[1m" : "", s->name, color ? "\033[0m" : "");
-        for (int k = 0; k < s->images; k++) drt_text_printf(out, "    picture   %s\n", s->picture[k]);
+        drt_text_printf(out, "%s%s", i ? "\n" : "", color ? "\033[1m" : "");
+        drt_text_plain(out, s->name);
+        drt_text_puts(out, color ? "\033[0m\n" : "\n");
+        for (int k = 0; k < s->images; k++) {
+            drt_text_puts(out, "    picture   ");
+            drt_text_plain(out, s->picture[k]);
+            drt_text_puts(out, "\n");
+        }
         for (int k = 0; k < s->passes; k++) {
             const drt_seen_pass *pass = &s->pass[k];
             drt_text_printf(out, "  %s: %d rows, %d tokens trained on", drt_pass_titles[pass->kind], pass->rows,

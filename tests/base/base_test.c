@@ -108,6 +108,9 @@ static void text_escapes(void **state) {
     static const char *const wrong[] = {"\x80", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(drt_is_utf8(wrong[i]));
     assert_true(drt_is_utf8("a\xC3\xA9\xED\x9F\xBF\xF4\x8F\xBF\xBF"));
+    drt_text_plain(&t, "a\n\x1b[2J\xC2\x9B \xC2\xA0\x7f");
+    assert_string_equal(t.bytes, "a\xE2\x86\xB5\xC2\xB7[2J\xC2\xB7 \xC2\xA0\xC2\xB7");
+    drt_text_free(&t);
     drt_text_html(&t, "<a&b>");
     assert_string_equal(t.bytes, "&lt;a&amp;b&gt;");
     drt_text_free(&t);
