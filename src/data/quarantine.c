@@ -24,17 +24,6 @@ typedef struct {
     drt_json_text digest, id; // not decoded
 } line;
 
-static bool take_number(drt_json_reader *r, int64_t *out) {
-    drt_json_text text;
-    bool whole;
-    char digits[24];
-    if (!drt_json_number(r, &text, &whole) || !whole || text.size >= sizeof digits) return false;
-    memcpy(digits, text.bytes, text.size);
-    digits[text.size] = 0;
-    *out = strtoll(digits, NULL, 10);
-    return true;
-}
-
 static bool read_line(const char *text, size_t size, line *l) {
     drt_json_reader r = {.at = text, .end = text + size};
     drt_json_text key;
@@ -44,7 +33,7 @@ static bool read_line(const char *text, size_t size, line *l) {
         if (drt_json_is(&key, "quarantine")) l->header = drt_json_skip(&r);
         else if (drt_json_is(&key, "digest")) drt_json_string(&r, &l->digest);
         else if (drt_json_is(&key, "id") && drt_json_peek(&r) == '"') drt_json_string(&r, &l->id);
-        else if (drt_json_is(&key, "sample")) l->has_sample = take_number(&r, &l->sample), good = l->has_sample && good;
+        else if (drt_json_is(&key, "sample")) good = l->has_sample = drt_json_integer(&r, &l->sample);
         else drt_json_skip(&r);
     }
     return drt_json_finish(&r) && good && (l->header || l->has_sample || l->id.size);
@@ -102,15 +91,18 @@ static drt_status find_ids(reader *q, drt_error *err) {
         drt_record *r;
         drt_error why = {0};
         drt_status bad = drt_index_record(q->x, i, NULL, DRT_PICTURES_NONE, &r, name, &why);
-        if (bad && bad != DRT_EDATA) { // a sample that cannot be read has no name to go by
+        char *own = bad == DRT_EDATA ? drt_record_id_of(name) : NULL; // a malformed sample has a name, too
+        if (bad == DRT_EDATA && !own) bad = drt_fail(&why, DRT_ENOMEM, "no memory for a name");
+        if (bad && bad != DRT_EDATA) {
 #pragma omp critical(drt_quarantine_fault)
             if (!status) {
                 status = bad;
                 if (err) *err = why;
             }
         }
-        const char *id = r ? r->id : "";
-        if (r && bsearch(&id, q->id, (size_t)q->ids, sizeof *q->id, by_text)) n += !q->out[i], q->out[i] = true;
+        const char *id = r ? r->id : own ? own : "";
+        if (*id && bsearch(&id, q->id, (size_t)q->ids, sizeof *q->id, by_text)) n += !q->out[i], q->out[i] = true;
+        free(own);
         drt_record_free(r);
     }
     *q->n += n;

@@ -3,13 +3,12 @@
 #include "data/space.h"
 #include "format/json_read.h"
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_STRINGS = 4096, MOST_PATCHES = 65536 };
+enum { MOST_STRINGS = 4096, MOST_TURNS = 65536, MOST_PATCHES = 65536 };
 
 // A growing array of entries of one size.
 typedef struct {
@@ -34,20 +33,6 @@ typedef struct {
     drt_error fault; // the first of DRT_EDATA or DRT_ENOMEM; syntax goes first
 } sample;
 
-static void *more(sample *s, list *l, size_t size) {
-    if (l->n == l->room) {
-        size_t room = l->room ? 2 * l->room : 8;
-        void *p = l->room < SIZE_MAX / 2 / size ? realloc(l->entry, room * size) : NULL;
-        if (!p) {
-            drt_fail(&s->fault, DRT_ENOMEM, "no memory for a sample of %zu bytes", s->from->size);
-            return NULL;
-        }
-        l->entry = p;
-        l->room = room;
-    }
-    return (char *)l->entry + size * l->n++;
-}
-
 static void refuse(sample *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void refuse(sample *s, const char *format, ...) {
     if (s->fault.code) return;
@@ -56,6 +41,26 @@ static void refuse(sample *s, const char *format, ...) {
     vsnprintf(s->fault.text, sizeof s->fault.text, format, args);
     va_end(args);
     s->fault.code = DRT_EDATA;
+}
+
+// Room for one more of at most `most` entries; NULL: refused. What is read may be all commas and brackets, so that the
+// lists would take many times the memory of the text.
+static void *more(sample *s, list *l, size_t size, size_t most, const char *key) {
+    if (l->n == most) {
+        refuse(s, "'%s' has more than the %zu entries allowed", key, most);
+        return NULL;
+    }
+    if (l->n == l->room) {
+        size_t room = l->room ? 2 * l->room : 8;
+        void *p = realloc(l->entry, room * size);
+        if (!p) {
+            drt_fail(&s->fault, DRT_ENOMEM, "no memory for a sample of %zu bytes", s->from->size);
+            return NULL;
+        }
+        l->entry = p;
+        l->room = room;
+    }
+    return (char *)l->entry + size * l->n++;
 }
 
 // ---- reading -------------------------------------------------------------------------------------------------------
@@ -68,16 +73,15 @@ static void read_strings(drt_json_reader *r, sample *s, const char *key, list *o
         drt_json_skip(r);
         return;
     }
-    while (many ? drt_json_element(r, &first) : !out->n && !r->why) {
+    while (many ? drt_json_element(r, &first) : first) {
         drt_json_text text = {0};
+        first = false;
         if (drt_json_peek(r) == '"') drt_json_string(r, &text);
         else drt_json_skip(r);
         if (!r->why && !text.size) refuse(s, "'%s' must be a non-empty string or an array of such", key);
-        drt_json_text *kept = more(s, out, sizeof *kept);
-        if (!kept) return;
-        *kept = text;
+        drt_json_text *kept = more(s, out, sizeof *kept, MOST_STRINGS, key);
+        if (kept) *kept = text;
     }
-    if (out->n > MOST_STRINGS) refuse(s, "'%s' has %zu entries, more than the %d allowed", key, out->n, MOST_STRINGS);
 }
 
 static void read_turn(drt_json_reader *r, sample *s) {
@@ -90,7 +94,7 @@ static void read_turn(drt_json_reader *r, sample *s) {
             if ((!is_from && !is_value) || drt_json_peek(r) != '"') drt_json_skip(r);
             else drt_json_string(r, is_from ? &from : &value);
         }
-    said *turn = more(s, &s->turns, sizeof *turn);
+    said *turn = more(s, &s->turns, sizeof *turn, MOST_TURNS, "conversations");
     if (!turn) return;
     *turn = (said){.human = from.bytes && drt_json_is(&from, "human"), .text = value};
     if (!from.bytes || !value.bytes)
@@ -106,20 +110,13 @@ static void read_turns(drt_json_reader *r, sample *s) {
     s->conversations = true;
     if (!array) drt_json_skip(r);
     while (array && drt_json_element(r, &first)) read_turn(r, s);
-    if (s->turns.n > INT_MAX / 2) refuse(s, "'conversations' has %zu turns", s->turns.n);
 }
 
 static bool small_integer(drt_json_reader *r, int16_t *out) {
-    drt_json_text number;
-    char c = drt_json_peek(r), digits[16];
-    bool whole = false;
-    if (c != '-' && (c < '0' || c > '9')) return drt_json_skip(r), false;
-    if (!drt_json_number(r, &number, &whole) || !whole || number.size >= sizeof digits) return false;
-    memcpy(digits, number.bytes, number.size);
-    digits[number.size] = 0;
-    long v = strtol(digits, NULL, 10);
+    int64_t v;
+    if (!drt_json_integer(r, &v) || v < INT16_MIN || v > INT16_MAX) return false;
     *out = (int16_t)v;
-    return v >= INT16_MIN && v <= INT16_MAX;
+    return true;
 }
 
 static void read_patches(drt_json_reader *r, sample *s) {
@@ -130,20 +127,19 @@ static void read_patches(drt_json_reader *r, sample *s) {
         drt_json_skip(r);
     }
     while (array && drt_json_element(r, &first)) {
-        int16_t(*entry)[DRT_PATCH_LABELS] = more(s, &s->patches, sizeof *entry), other;
+        int16_t label[DRT_PATCH_LABELS] = {0}, other;
         int n = 0;
         bool good = drt_json_peek(r) == '[', begin = true;
-        if (!entry) return;
-        memset(entry, 0, sizeof *entry);
         if (!good) drt_json_skip(r);
         else
             for (; drt_json_element(r, &begin); n++)
-                good = small_integer(r, n < DRT_PATCH_LABELS ? &(*entry)[n] : &other) && good;
+                good = small_integer(r, n < DRT_PATCH_LABELS ? &label[n] : &other) && good;
+        int16_t(*entry)[DRT_PATCH_LABELS] = more(s, &s->patches, sizeof *entry, MOST_PATCHES, "patches");
+        if (entry) memcpy(entry, label, sizeof label);
         if (!good || n != DRT_PATCH_LABELS)
             refuse(s, "entry %zu of 'patches' must be five small integers: color, shape, size, word, background",
                    s->patches.n);
     }
-    if (s->patches.n > MOST_PATCHES) refuse(s, "'patches' must be an array of entries");
 }
 
 static void read_id(drt_json_reader *r, sample *s) {
@@ -334,4 +330,10 @@ void drt_record_free(drt_record *r) { free(r); }
 void drt_record_name(const char *id, int32_t index, char name[DRT_RECORD_NAME]) {
     if (*id) snprintf(name, DRT_RECORD_NAME, "sample %d (id '%.150s')", index, id);
     else snprintf(name, DRT_RECORD_NAME, "sample %d", index);
+}
+
+char *drt_record_id_of(const char name[DRT_RECORD_NAME]) {
+    static const char mark[] = "(id '";
+    const char *from = strstr(name, mark), *end = strrchr(name, '\'');
+    return from ? strndup(from + sizeof mark - 1, (size_t)(end - from) - (sizeof mark - 1)) : strdup("");
 }

@@ -25,7 +25,8 @@ typedef struct {
 // "sample 12 (id 'abc')", also when the sample is bad.
 drt_status drt_record_parse(const drt_record_source *from, drt_record **out, size_t *at, char name[DRT_RECORD_NAME],
                             drt_error *err);
-// The same name again.
+// The same name again, and the id that is in one ("" if none is; its first 150 bytes), malloc'ed; NULL: no memory.
 void drt_record_name(const char *id, int32_t index, char name[DRT_RECORD_NAME]);
+char *drt_record_id_of(const char name[DRT_RECORD_NAME]);
 
 #endif

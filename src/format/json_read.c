@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 
-#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool fail(drt_json_reader *r, const char *at, const char *why) {
@@ -222,6 +222,21 @@ bool drt_json_skip(drt_json_reader *r) {
     case 'n': return literal(r, "null");
     default: return drt_json_number(r, &text, &whole);
     }
+}
+
+bool drt_json_integer(drt_json_reader *r, int64_t *out) {
+    drt_json_text number;
+    char c = drt_json_peek(r), text[19];
+    bool whole = false;
+    if (c != '-' && (c < '0' || c > '9')) {
+        drt_json_skip(r);
+        return false;
+    }
+    if (!drt_json_number(r, &number, &whole) || !whole || number.size >= sizeof text) return false;
+    memcpy(text, number.bytes, number.size);
+    text[number.size] = 0;
+    *out = strtoll(text, NULL, 10);
+    return true;
 }
 
 bool drt_json_finish(drt_json_reader *r) {

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { DRT_JSON_DEPTH = 256 };
 
@@ -39,8 +40,10 @@ bool drt_json_member(drt_json_reader *r, bool *first, drt_json_text *key);
 bool drt_json_element(drt_json_reader *r, bool *first); // the same of an array: a value comes next
 bool drt_json_string(drt_json_reader *r, drt_json_text *out);
 bool drt_json_number(drt_json_reader *r, drt_json_text *out, bool *whole); // whole: neither fraction nor exponent
-bool drt_json_skip(drt_json_reader *r);                                    // any value
-bool drt_json_finish(drt_json_reader *r);                                  // true: the text ends here
+// Passes any value; true: *out is that value, a whole number of at most 18 characters.
+bool drt_json_integer(drt_json_reader *r, int64_t *out);
+bool drt_json_skip(drt_json_reader *r);   // any value
+bool drt_json_finish(drt_json_reader *r); // true: the text ends here
 
 // Whether a string of the text is `plain`, which needs no escapes.
 bool drt_json_is(const drt_json_text *text, const char *plain);

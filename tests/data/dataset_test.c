@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "data/dataset.h"
+#include "data/record.h"
 #include "data/space.h"
 #include "format/image.h"
 
@@ -115,8 +116,10 @@ static void captions_are_two_turns(void **state) {
     place p = new_place("dataset-caption");
     drt_dataset *ds;
     drt_dataset_options o = {.images = DRT_IMAGES_IGNORE, .how = drt_template_find("plain")};
-    check_ok(open_it(&p, "[{\"image\":[\"a\",\"b\"],\"caption\":\"two red rings\",\"negatives\":[\"x\"]},"
-                     "{\"caption\":\"just text\"}]", &o, &ds, &err));
+    check_ok(open_it(&p,
+                     "[{\"image\":[\"a\",\"b\"],\"caption\":\"two red rings\",\"negatives\":[\"x\"]},"
+                     "{\"caption\":\"just text\"}]",
+                     &o, &ds, &err));
     assert_int_equal(drt_dataset_lengths(ds)[0], 4);
     assert_int_equal(drt_dataset_lengths(ds)[1], -2);
     for (int i = 0; i < 2; i++) {
@@ -139,8 +142,8 @@ static void one_object_a_line_works_too(void **state) {
     place p = new_place("dataset-lines");
     drt_dataset *ds;
     drt_record *r;
-    check_ok(open_it(&p, "{\"id\":\"x\"," TALK "}\n\n{\"id\":\"y\"," TALK "}\r\n{\"id\":\"z\"," TALK "}", NULL, &ds,
-                     &err));
+    check_ok(
+        open_it(&p, "{\"id\":\"x\"," TALK "}\n\n{\"id\":\"y\"," TALK "}\r\n{\"id\":\"z\"," TALK "}", NULL, &ds, &err));
     assert_int_equal(drt_dataset_size(ds), 3);
     check_ok(drt_dataset_at(ds, 2, &r, &err));
     assert_string_equal(r->id, "z");
@@ -211,11 +214,13 @@ static const struct {
     {"{\"image\":[\"good.jpg\",\"good.jpg\"]," SEE "}", "2 images, but 1 placeholders"},
     {"{\"image\":\"gone.jpg\"," SEE "}", "gone.jpg is missing"},
     {"{\"image\":[\"gone1.jpg\",\"gone2.jpg\"],\"conversations\":[{\"from\":\"human\",\"value\":\"<image><image>\"},"
-     "{\"from\":\"gpt\",\"value\":\"b\"}]}", "gone2.jpg is missing"},
+     "{\"from\":\"gpt\",\"value\":\"b\"}]}",
+     "gone2.jpg is missing"},
     {"{\"negatives\":[1]," TALK "}", "'negatives' must be"},
     {"{\"patches\":3," TALK "}", "'patches' must be"},
     {"{\"patches\":[[1,2,3]]," TALK "}", "entry 1 of 'patches'"},
     {"{\"patches\":[[1,2,3,4,0],[1,2,3,4,40000]]," TALK "}", "entry 2 of 'patches'"},
+    {"{\"id\":\"l\\nm\\u001b\"}", "(id 'l\xE2\x86\xB5m\xC2\xB7'): 'conversations' must be"}, // on one line, no orders
     {"{\"image\":\"cut.jpg\"," SEE "}", "cut.jpg"}, // the last: bad only where pictures are decoded
 };
 enum { BAD = sizeof bad_samples / sizeof *bad_samples };
@@ -317,11 +322,13 @@ static void template_rules_are_checked_before_training(void **state) {
 
 static void white_space_is_pythons(void **state) {
     (void)state;
-    static const char *const spaces[] = {"\t", "\n", "\v", "\f", "\r", " ", "\x1C", "\x1F", "\xC2\x85", "\xC2\xA0",
-                                         "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x8A", "\xE2\x80\xA8", "\xE2\x80\xA9",
-                                         "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
-    static const char *const letters[] = {"a", "\x1B", "\x7F", "\xC2\xA1", "\xE2\x80\x8B", "\xE1\xA0\x8E",
-                                          "\xEF\xBB\xBF", "\xE2\x80", "\xC2", "\xA0", "\x80"};
+    static const char *const spaces[] = {
+        "\t",           "\n",           "\v",           "\f",           "\r",           " ",
+        "\x1C",         "\x1F",         "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80",
+        "\xE2\x80\x8A", "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
+    static const char *const letters[] = {
+        "a",        "\x1B", "\x7F", "\xC2\xA1", "\xE2\x80\x8B", "\xE1\xA0\x8E", "\xEF\xBB\xBF",
+        "\xE2\x80", "\xC2", "\xA0", "\x80"};
     for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
         assert_int_equal(drt_space_front(spaces[i], strlen(spaces[i])), strlen(spaces[i]));
         assert_int_equal(drt_space_back(spaces[i], strlen(spaces[i])), strlen(spaces[i]));
@@ -341,6 +348,38 @@ static void white_space_is_pythons(void **state) {
     assert_null(drt_next_word(s, n, &at, &size));
 }
 
+// What is all commas and brackets takes many times its own memory once it is read: lists have an end.
+static void lists_are_bounded(void **state) {
+    (void)state;
+    static const struct {
+        const char *key, *entry;
+        int most;
+    } lists[] = {{"image", "\"a\"", 4096},
+                 {"negatives", "\"a\"", 4096},
+                 {"conversations", "{\"from\":\"human\",\"value\":\"a\"}", 65536},
+                 {"patches", "[1,2,3,4,5]", 65536}};
+    for (size_t k = 0; k < sizeof lists / sizeof *lists; k++) {
+        for (int over = 0; over < 2; over++) {
+            drt_error err = {0};
+            drt_text t = {0};
+            drt_record *r;
+            size_t at = 0;
+            char name[DRT_RECORD_NAME], part[64];
+            drt_text_printf(&t, "{%s%s\"%s\":[", k == 2 ? "" : TALK, k == 2 ? "" : ",", lists[k].key);
+            for (int i = 0; i < lists[k].most + over; i++) drt_text_printf(&t, "%s%s", i ? "," : "", lists[k].entry);
+            drt_text_puts(&t, "],\"id\":\"behind\"}");
+            const drt_record_source from = {.json = t.bytes, .size = t.size, .folder = ""};
+            drt_status got = drt_record_parse(&from, &r, &at, name, &err);
+            snprintf(part, sizeof part, "'%s' has more than the %d entries allowed", lists[k].key, lists[k].most);
+            if (over) check_refused(got, DRT_EDATA, part);
+            else check_ok(got);
+            assert_string_equal(name, "sample 0 (id 'behind')"); // read to its end all the same
+            drt_record_free(r);
+            drt_text_free(&t);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_are_read_whole),
@@ -350,6 +389,7 @@ int main(void) {
         cmocka_unit_test(bad_samples_are_all_listed),
         cmocka_unit_test(skipping_drops_the_same_samples_always),
         cmocka_unit_test(template_rules_are_checked_before_training),
+        cmocka_unit_test(lists_are_bounded),
         cmocka_unit_test(white_space_is_pythons),
     };
     return cmocka_run_group_tests_name("dataset", tests, NULL, NULL);

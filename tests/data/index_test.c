@@ -228,10 +228,9 @@ static void a_quarantine_leaves_out_what_it_names(void **state) {
     check_ok(drt_quarantine_parse(list.bytes, list.size, "list", &x, out, &n, &err));
     assert_int_equal(n, 2);
     assert_true(!out[0] && out[1] && !out[2] && out[3]);
-    // By hand: a name alone is every sample of that name. The first sample of it has no turns, hence nobody could train
-    // on it, but its record cannot be made either.
+    // By hand: a name alone is every sample of that name, also one that is malformed.
     check_ok(drt_quarantine_parse("\n{\"id\": \"twice\"}", 16, "list", &x, out, &n, &err));
-    assert_true(n == 1 && out[2]);
+    assert_true(n == 2 && out[1] && out[2]);
     check_ok(drt_quarantine_parse("", 0, "list", &x, out, &n, &err));
     assert_int_equal(n, 0);
     // A name may be long, and what is wrong may have been cut off inside a character.

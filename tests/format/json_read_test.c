@@ -76,10 +76,29 @@ static void faults_have_a_place(void **state) {
     }
 }
 
+static void integers_are_whole_and_fit(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        bool good;
+        int64_t value;
+    } cases[] = {{"12", true, 12},    {"-7 ", true, -7}, {"999999999999999999", true, 999999999999999999},
+                 {"1.5", false, 0},   {"1e2", false, 0}, {"1234567890123456789", false, 0},
+                 {"\"1\"", false, 0}, {"[1]", false, 0}, {"null", false, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        drt_json_reader r = {.at = cases[i].json, .end = cases[i].json + strlen(cases[i].json)};
+        int64_t value = 0;
+        assert_int_equal(drt_json_integer(&r, &value), cases[i].good);
+        assert_int_equal(value, cases[i].value);
+        assert_true(drt_json_finish(&r)); // passed in any case
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_mean_what_they_say),
         cmocka_unit_test(faults_have_a_place),
+        cmocka_unit_test(integers_are_whole_and_fit),
     };
     return cmocka_run_group_tests_name("json_read", tests, NULL, NULL);
 }
