@@ -171,6 +171,7 @@ def tars():
     talk = b'{"conversations":[{"from":"human","value":"<image>"},{"from":"gpt","value":"c"}]}'
     whole = shard(tarfile.USTAR_FORMAT, ("a.json", talk), ("a.jpg", b"picture"))[:2560]
     put("tar", "sound", whole)
+    put("tar", "shard", shard(tarfile.USTAR_FORMAT, ("a.json", talk), ("a.jpg", b"picture"), ("b.txt", b"words"))[:4096])
     put("tar", "caption", shard(tarfile.USTAR_FORMAT, ("b.txt", b"words \0 \xff"), ("b.0.png", b""), ("b.1.png", b"x"))[:3584])
     put("tar", "gnu", shard(tarfile.GNU_FORMAT, ("l" * 120 + ".txt", b"long"))[:3072])
     put("tar", "pax", shard(tarfile.PAX_FORMAT, ("\u00e9" * 90 + ".txt", b"long"))[:3072])
