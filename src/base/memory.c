@@ -7,12 +7,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-int64_t drt_memory_resident(void) {
+// Pages that this process holds, and of these those that come from files or are shared.
+static int64_t pages_held(int64_t *shared) {
     FILE *f = fopen("/proc/self/statm", "r");
-    long long size = 0, pages = 0;
-    if (f && fscanf(f, "%lld %lld", &size, &pages) != 2) pages = 0;
+    long long size = 0, held = 0, files = 0;
+    if (f && fscanf(f, "%lld %lld %lld", &size, &held, &files) != 3) held = files = 0;
     if (f) fclose(f);
-    return pages * sysconf(_SC_PAGESIZE);
+    *shared = files;
+    return held;
+}
+
+int64_t drt_memory_resident(void) {
+    int64_t shared;
+    return pages_held(&shared) * sysconf(_SC_PAGESIZE);
 }
 
 // A number in a file of its own; "max" and what is larger than any machine: 0.
@@ -62,7 +69,11 @@ int64_t drt_memory_free(void) {
     char line[200];
     while (f && !kilobytes && fgets(line, sizeof line, f)) sscanf(line, "MemAvailable: %lld kB", &kilobytes);
     if (f) fclose(f);
-    return kilobytes * 1024;
+    // Of a control group's limit what this process has not taken; mapped files are given back where memory is short.
+    int64_t shared, held = pages_held(&shared), limit = group_limit(), left = 0;
+    if (limit) left = limit - (held - shared) * sysconf(_SC_PAGESIZE);
+    if (limit && left < 1) left = 1;
+    return less(kilobytes * 1024, left);
 }
 
 int64_t drt_memory_given(void) {

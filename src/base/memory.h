@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 int64_t drt_memory_resident(void); // bytes of memory this process holds now; 0 where the system does not say
-int64_t drt_memory_free(void);     // bytes that programs can still get; 0 where the system does not say
+// Bytes that this process can still get, of the machine or of its control group; 0 where the system does not say.
+int64_t drt_memory_free(void);
 // Bytes that this process may hold: what it holds and what is free, or the limit of its control group (v2 or v1) if
 // that is less. 0 where the system does not say.
 int64_t drt_memory_given(void);

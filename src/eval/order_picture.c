@@ -1,6 +1,7 @@
 #include "eval/order_picture.h"
 
 #include "infer/picture.h"
+#include "infer/session.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,18 +60,13 @@ static drt_status permute(drawing *d, drt_tape *t, const drt_mixer_rows *rows, d
 
 // Lays out the rows of the prompt and asks the order for their places.
 static drt_status arrange(drawing *d, drt_tape *t, const drt_encoded *e, float *pixels, drt_error *err) {
-    int32_t image = drt_visual_rows(&d->m->config), row = 0;
-    d->rows = e->n - e->images + e->images * image;
+    d->rows = (int32_t)drt_id_rows(d->m, e->id, e->n);
     drt_tape_begin(t, false);
     drt_tensor *seen = drt_visual_tokens(t, d->m, drt_picture_rows(d->m, pixels, 1), false);
     d->token = drt_tape_alloc(t, 4 * (int64_t)d->rows, sizeof *d->token);
     if (!d->token) return drt_tape_failed(t, err);
     d->visual = d->token + d->rows, d->moved = d->visual + d->rows, d->hue = d->moved + d->rows;
-    for (int i = 0; i < e->n; i++)
-        for (int k = 0; k < (e->id[i] == DRT_IMAGE_TOKEN ? image : 1); k++, row++) {
-            d->token[row] = e->id[i] == DRT_IMAGE_TOKEN ? -1 : e->id[i];
-            d->visual[row] = e->id[i] == DRT_IMAGE_TOKEN ? k : -1;
-        }
+    drt_id_layout(d->m, e->id, e->n, 0, d->token, d->visual);
     const int32_t offsets[] = {0, d->rows}, prompt = d->rows;
     const drt_mixer_rows rows = {1, offsets, &prompt, d->token, d->visual};
     if (d->order->order == DRT_INPUT_GPS) return permute(d, t, &rows, seen, err);
@@ -166,8 +162,7 @@ static void draw_prompt(drawing *d) {
     free(from);
 }
 
-// ---- GPS: patches and pieces of the prompt in the colour of their place, and the permutation as a matrix
-// --------------
+// ---- GPS: patches and pieces in the colour of their place, and the permutation as a matrix -------------------------
 
 static int hue_of(const drawing *d, int32_t place) { return (int)(300.0 * place / d->rows); }
 

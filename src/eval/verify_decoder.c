@@ -13,19 +13,12 @@ typedef struct {
 } packed;
 
 static bool pack(const drt_verify_run *r, packed *p) {
-    int64_t n = r->rows, at = 0, image = r->images ? drt_visual_rows(&r->m->config) : 0;
+    const int64_t n = r->rows;
     int32_t *a = drt_tape_alloc(r->t, 5 * n + 2, sizeof *a);
     if (!a) return false;
     *p = (packed){a + 5 * n, a, a + n, a + 2 * n, a + 3 * n, a + 4 * n};
-    for (int i = 0; i < r->n; i++) {
-        int64_t rows = r->id[i] == DRT_IMAGE_TOKEN ? image : 1;
-        for (int64_t j = 0; j < rows; j++, at++) {
-            p->token[at] = r->id[i] == DRT_IMAGE_TOKEN ? -1 : r->id[i];
-            p->visual[at] = r->id[i] == DRT_IMAGE_TOKEN ? (int32_t)j : -1;
-            p->position[at] = p->select[at] = (int32_t)at;
-            p->reach[at] = (int32_t)at + 1;
-        }
-    }
+    drt_id_layout(r->m, r->id, r->n, 0, p->token, p->visual);
+    for (int32_t at = 0; at < n; at++) p->position[at] = p->select[at] = at, p->reach[at] = at + 1;
     p->offsets[0] = 0, p->offsets[1] = (int32_t)n;
     return true;
 }

@@ -58,6 +58,19 @@ int64_t drt_id_rows(const drt_model *model, const int32_t *id, int n) {
     return rows;
 }
 
+void drt_id_layout(const drt_model *model, const int32_t *id, int n, int image, int32_t *token, int32_t *visual) {
+    int64_t row = 0;
+    for (int i = 0; i < n; i++) {
+        const bool seen = id[i] == DRT_IMAGE_TOKEN;
+        const int64_t rows = drt_id_rows(model, id + i, 1);
+        for (int64_t j = 0; j < rows; j++, row++) {
+            token[row] = seen ? -1 : id[i];
+            visual[row] = seen ? (int32_t)(image * rows + j) : -1;
+        }
+        image += seen;
+    }
+}
+
 // The packed rows of one call, in the tape's memory.
 typedef struct {
     int64_t rows, selected;
@@ -126,27 +139,23 @@ static void fill(const drt_session *s, const drt_feed *feeds, int n, bool score,
         p->offsets[q] = (int32_t)row;
         if (next == n || feeds[next].sequence != q) continue;
         const drt_feed *f = &feeds[next++];
-        int32_t position = c->length[q];
-        int prompt = f->prompt && f->prompt < f->n - score ? f->prompt : f->n - score;
+        const int ids = f->n - score, images = images_in(f), prompt = f->prompt && f->prompt < ids ? f->prompt : ids;
+        const int64_t rows = drt_id_rows(s->model, f->id, ids);
         p->prompt[q] = (int32_t)drt_id_rows(s->model, f->id, prompt);
-        if (images_in(f))
-            memcpy(p->patches + image * picture, f->patches, (size_t)(images_in(f) * picture) * sizeof *p->patches);
-        for (int i = 0; i < f->n - score; i++) {
-            bool is_image = f->id[i] == DRT_IMAGE_TOKEN;
-            int64_t rows = drt_id_rows(s->model, f->id + i, 1);
-            for (int64_t j = 0; j < rows; j++, row++, position++) {
-                p->token[row] = is_image ? -1 : f->id[i];
-                p->visual[row] = is_image ? (int32_t)(image * rows + j) : -1;
-                p->position[row] = position;
-                p->reach[row] = position + 1;
-                p->slot[row] = (int32_t)(q * c->room) + position;
-            }
-            image += is_image;
-            if (score || i == f->n - 1) {
-                if (score) p->label[selected] = f->id[i + 1];
-                p->select[selected++] = (int32_t)(row - 1);
-            }
+        if (images) memcpy(p->patches + image * picture, f->patches, (size_t)(images * picture) * sizeof *p->patches);
+        drt_id_layout(s->model, f->id, ids, image, p->token + row, p->visual + row);
+        image += images;
+        for (int32_t j = 0, at = c->length[q]; j < rows; j++, at++) {
+            p->position[row + j] = at;
+            p->reach[row + j] = at + 1;
+            p->slot[row + j] = (int32_t)(q * c->room) + at;
         }
+        // A score is of each row, which are words all; else the last one tells what comes next.
+        for (int64_t j = score ? 0 : rows - 1; j < rows; j++) {
+            if (score) p->label[selected] = f->id[j + 1];
+            p->select[selected++] = (int32_t)(row + j);
+        }
+        row += rows;
     }
     p->offsets[c->sequences] = (int32_t)row;
 }

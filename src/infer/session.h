@@ -30,6 +30,9 @@ int64_t drt_session_length(const drt_session *s, int sequence); // rows read so 
 void drt_session_cut(drt_session *s, int sequence, int64_t length);
 // Rows that ids take: one each, and an image's rows for DRT_IMAGE_TOKEN.
 int64_t drt_id_rows(const drt_model *model, const int32_t *id, int n);
+// What drt_splice takes of these rows: token (-1: visual), visual (-1: a word; else the row among those of all
+// pictures, the first of which is number `image`).
+void drt_id_layout(const drt_model *model, const int32_t *id, int n, int image, int32_t *token, int32_t *visual);
 
 typedef struct {
     int sequence;      // ascending within a call

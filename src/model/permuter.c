@@ -67,8 +67,10 @@ double drt_permuter_bytes(const drt_permuter_shape *s, double rows, double squar
     // The rows themselves, the last q and k; a block keeps q, k, v, the mix, its sum, two norms, the end of the
     // feed-forward (8 d) and three times what is inside it; gradients need the largest of these again.
     double kept = rows * (d * (3 + 8 * blocks) + 3 * inner * (blocks + learns));
-    // Of a sequence: scores, softened scores, plan, hard plan, two gradients, the trace; Sinkhorn's two matrices.
-    double plans = squares * (learns ? 6 : 4) + 2 * longest * longest + 2.0 * sweeps * (rows + 2 * longest);
+    // Of a sequence: scores, softened scores, plan, hard plan; Sinkhorn's two matrices; to learn, two gradients and the
+    // trace of the sweeps.
+    double plans = squares * (learns ? 6 : 4) + 2 * longest * longest;
+    if (learns) plans += 2.0 * sweeps * (rows + 2 * longest);
     return 4 * (kept + plans);
 }
 

@@ -112,9 +112,8 @@ void DRT_FN(attention_wide_back)(drt_device *dev, const drt_attention *at, drt_m
     for (int s = 0; s < at->sequences; s++) {
         enter(&w, s);
         for (w.head = 0; w.head < at->heads; w.head++) {
-            bool add =
-                acc ||
-                w.head % group; // dk and dv of a group's first block are written, of a sequence without rows zero
+            // dk and dv of a group's first block are written; of a sequence without rows they are zero.
+            bool add = acc || w.head % group;
             w.row = at->q_offsets[s];
             do {
                 int64_t left = at->q_offsets[s + 1] - w.row;
