@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool drt_blame_possible(const drt_recipe *r) { return r->objectives.contrastive == 0; }
+bool drt_blame_possible(const drt_recipe *r) { return r->objectives.contrastive == 0 && r->objectives.sea == 0; }
 
 static bool is_finite(drt_mat v) {
     for (int64_t row = 0; v.type == DRT_F32 && row < v.rows; row++) {

@@ -23,7 +23,7 @@ typedef struct {
     char where[80];        // the first stage, loss or gradient of it that is not finite; "": none
 } drt_blame;
 
-// Whether samples can be told apart: a contrastive loss is of the whole batch.
+// Whether samples can be told apart: a contrastive loss, of CLIP or of SEA, is of the whole batch.
 bool drt_blame_possible(const drt_recipe *r);
 // Overwrites the gradients. out [d->samples]: those that are not finite first, then by the size of their gradient.
 drt_status drt_blame_samples(const drt_blame_with *w, const drt_step_data *d, drt_blame *out, drt_error *err);

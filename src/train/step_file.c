@@ -151,6 +151,11 @@ static void *numbers(reader *r, int sample, const char *name, int number, const 
     return copy;
 }
 
+static void impossible(reader *r, int sample) {
+    r->status =
+        drt_fail(r->err, DRT_EFORMAT, "%s: sample %d of it is impossible; drt did not write it", r->path, sample);
+}
+
 static void read_passes(reader *r, int k, drt_sample *s) {
     for (int i = 0; i < s->passes && !r->status; i++) {
         drt_pass *p = &s->pass[i];
@@ -159,6 +164,7 @@ static void read_passes(reader *r, int k, drt_sample *s) {
         p->label = numbers(r, k, "p.%d.labels", i, "I32", n, NULL);
         if (r->status) return;
         p->n = (int)n;
+        if (about[0] < 0 || about[0] >= DRT_PASS_KINDS) return impossible(r, k);
         p->kind = (drt_pass_kind)about[0], p->prompt = (int)about[1], p->permutation = (int)about[2];
     }
 }
@@ -171,6 +177,7 @@ static void read_pairs(reader *r, int k, drt_sample *s) {
     s->pair = drt_arena_array(r->arena, s->pairs, sizeof *s->pair);
     if (!s->pair && !r->status) r->status = drt_fail(r->err, DRT_ENOMEM, "%s: no memory", r->path);
     for (int i = 0; i < s->pairs && !r->status; i++, pair += 4) {
+        if (pair[3] < 0 || pair[3] > tokens - at) return impossible(r, k);
         s->pair[i] = (drt_word_pair){pair[0], pair[1], pair[2], ids + at, pair[3]};
         at += pair[3];
     }
@@ -181,6 +188,9 @@ static drt_sample *read_sample(reader *r, int k) {
     drt_sample *s = drt_arena_zalloc(r->arena, sizeof *s);
     if (!s && !r->status) r->status = drt_fail(r->err, DRT_ENOMEM, "%s: no memory for a sample", r->path);
     if (r->status) return NULL;
+    bool possible = info[2] >= 0 && info[2] <= DRT_PASS_KINDS;
+    for (int i = 1; i < 5; i++) possible &= info[i] >= 0 && info[i] <= INT32_MAX;
+    if (!possible) return impossible(r, k), NULL;
     s->index = (int32_t)info[0], s->images = (int)info[1], s->passes = (int)info[2], s->pairs = (int)info[3];
     s->texts = (int)info[4];
     if (info[7] != info[1] * drt_pack_picture(r->o) || (info[6] && info[6] != r->o->grid * r->o->grid)) {
