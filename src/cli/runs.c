@@ -114,20 +114,18 @@ static int plot(const drt_history_run *const *runs, int n, const char *metric, c
     drt_status status = DRT_OK;
     int64_t longest = 0;
     for (int i = 0; i < n && !status; i++) {
-        char *path = drt_path_join(runs[i]->folder, "run.jsonl");
-        status = path ? drt_run_log_read(&log[i], path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+        status = drt_run_log_of(&log[i], runs[i]->folder, err);
         const drt_run_series *s = status ? NULL : drt_run_log_find(&log[i], metric);
         if (!status && !s) {
             drt_text names = {0};
             for (int k = 0; k < log[i].n_series; k++)
                 drt_text_printf(&names, "%s%s", k ? ", " : "", log[i].series[k].name);
-            status = drt_fail(err, DRT_EARG, "%s: no metric '%s'; it has %s", path, metric,
+            status = drt_fail(err, DRT_EARG, "%s: no metric '%s'; it has %s", runs[i]->folder, metric,
                               names.size ? names.bytes : "none yet");
             drt_text_free(&names);
         }
         if (s) curve[i] = (drt_curve){.name = short_name(runs[i]->folder), .n = s->n, .x = s->step, .y = s->value};
         if (s && s->n > longest) longest = s->n;
-        free(path);
     }
     drt_text drawing = {0};
     const drt_curve_options o = {.title = metric,

@@ -88,6 +88,14 @@ drt_status drt_run_log_read(drt_run_log *out, const char *path, drt_error *err) 
     return status;
 }
 
+drt_status drt_run_log_of(drt_run_log *out, const char *folder, drt_error *err) {
+    *out = (drt_run_log){0};
+    char *path = drt_path_join(folder, "run.jsonl");
+    drt_status status = path ? drt_run_log_read(out, path, err) : drt_fail(err, DRT_ENOMEM, "%s: no memory", folder);
+    free(path);
+    return status;
+}
+
 const drt_run_series *drt_run_log_find(const drt_run_log *log, const char *name) {
     for (int i = 0; i < log->n_series; i++)
         if (!strcmp(log->series[i].name, name)) return &log->series[i];

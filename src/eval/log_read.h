@@ -29,6 +29,7 @@ typedef struct {
 } drt_run_log;
 // Reads a run.jsonl. A torn last line is ignored; any other fault is DRT_EFORMAT with file and line.
 drt_status drt_run_log_read(drt_run_log *out, const char *path, drt_error *err);
+drt_status drt_run_log_of(drt_run_log *out, const char *folder, drt_error *err);  // the one of a run
 const drt_run_series *drt_run_log_find(const drt_run_log *log, const char *name); // NULL if there is none
 void drt_run_log_free(drt_run_log *log);
 

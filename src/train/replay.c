@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "eval/log_read.h"
 #include "train/checkpoint.h"
+#include "train/run_log.h"
 #include "train/training.h"
 
 #include <math.h>
@@ -164,12 +165,12 @@ static drt_status traced_step(drt_training *t, trace *c, int64_t step, drt_step_
 
 static drt_status side_open(side *s, const char *folder, drt_error *err) {
     *s = (side){.folder = folder};
-    char *recipe = drt_path_join(folder, "recipe.yaml"), *log = drt_path_join(folder, "run.jsonl");
-    drt_status status = recipe && log ? drt_recipe_load(&s->r, recipe, 0, NULL, err)
-                                      : drt_fail(err, DRT_ENOMEM, "%s: no memory", folder);
+    char *recipe = drt_path_join(folder, "recipe.yaml");
+    drt_status status =
+        recipe ? drt_recipe_load(&s->r, recipe, 0, NULL, err) : drt_fail(err, DRT_ENOMEM, "%s: no memory", folder);
     s->opened = !status;
-    if (!status) status = drt_run_log_read(&s->log, log, err);
-    free(recipe), free(log);
+    if (!status) status = drt_run_log_of(&s->log, folder, err);
+    free(recipe);
     return status;
 }
 
@@ -194,10 +195,10 @@ static int64_t last_step(const drt_run_log *log) {
     return s && s->n ? (int64_t)s->step[s->n - 1] : 0;
 }
 
-// Time and memory belong to the machine, and which features were known in time; all else to the run.
+// Time and memory belong to the machine, and which features were known in time; all else to the run, its arithmetic and
+// the rows of its steps included.
 static bool is_measured(const char *name) {
-    static const char *const names[] = {"seconds", "tokens_per_second", "memory", "remembered", "validation.seconds"};
-    return drt_place_of(name, names, 5) < 5;
+    return drt_log_is_cost(name) && strcmp(name, "flops") && strcmp(name, "rows");
 }
 
 static void differs(drt_replay_result *out, int64_t step, const char *field, double a, double b) {
@@ -216,6 +217,8 @@ static void compare_lines(const drt_run_log *a, const drt_run_log *b, bool turne
         for (int64_t k = 0; k < s->n; k++) {
             if (place_of(lines, s->step[k]) < 0) continue;
             int64_t at = place_of(o, s->step[k]);
+            if (at < 0 && !strncmp(s->name, "validation.", 11))
+                continue; // only one of them looked; that changes nothing
             double x = s->value[k], y = at < 0 ? NAN : o->value[at];
             if (at >= 0 && (x == y || (isnan(x) && isnan(y)))) continue;
             differs(out, (int64_t)s->step[k], s->name, turned ? y : x, turned ? x : y);
@@ -253,9 +256,24 @@ static drt_status compare_checkpoints(const side s[2], drt_replay_result *out, d
 }
 
 static drt_status compare_folders(const side s[2], drt_replay_result *out, drt_error *err) {
-    static const char *const aside[] = {
-        "out",         "checkpoint.every", "checkpoint.keep", "checkpoint.resume", "checkpoint.final",  "log.every",
-        "log.history", "log.tensorboard",  "log.histograms",  "guard.spike",       "validate.pictures", "train.stop"};
+    static const char *const aside[] = {"out",
+                                        "checkpoint.every",
+                                        "checkpoint.keep",
+                                        "checkpoint.resume",
+                                        "checkpoint.final",
+                                        "log.every",
+                                        "log.history",
+                                        "log.tensorboard",
+                                        "log.histograms",
+                                        "guard.spike",
+                                        "validate.pictures",
+                                        "train.stop",
+                                        "memory",
+                                        "data.features",
+                                        "data.validation",
+                                        "validate.every",
+                                        "validate.samples",
+                                        "validate.patience"};
     int64_t last[2] = {last_step(&s[0].log), last_step(&s[1].log)};
     drt_text how = {0};
     out->steps = last[0] < last[1] ? last[0] : last[1];

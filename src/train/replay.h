@@ -19,7 +19,8 @@
 // Steps count from 1, as in the log; 0: there is none.
 typedef struct {
     int64_t steps;    // that both logs reach
-    char recipe[300]; // the first key in which the recipes differ, with both values; "": none, folders and saving aside
+    char recipe[300]; // the first key in which the recipes differ, with both values; "": none, folders, saving and
+                      // looking aside
     int64_t known;    // the first step that logs or checkpoints show to differ
     char field[100];  // what differs there: a field of the log, or "checkpoint"
     double value[2];  // of a number in the log

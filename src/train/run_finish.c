@@ -12,10 +12,8 @@
 // curves.svg: the loss and its parts over the steps.
 static drt_status draw_curves(const drt_run *u, drt_error *err) {
     enum { MOST = 1 + DRT_OBJECTIVES };
-    char *path = drt_path_join(u->r->out, "run.jsonl");
     drt_run_log log;
-    drt_status status = path ? drt_run_log_read(&log, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
-    free(path);
+    drt_status status = drt_run_log_of(&log, u->r->out, err);
     if (status) return status;
     drt_curve curve[MOST];
     int n = 0;

@@ -64,9 +64,7 @@ static drt_status open_store(drt_run *u, drt_error *err) {
 // What the log of a run that goes on tells: spikes are judged by the steps before, validations count.
 static drt_status remember(drt_run *u, drt_error *err) {
     drt_run_log log;
-    char *path = drt_path_join(u->r->out, "run.jsonl");
-    drt_status status = path ? drt_run_log_read(&log, path, err) : drt_fail(err, DRT_ENOMEM, "no memory");
-    free(path);
+    drt_status status = drt_run_log_of(&log, u->r->out, err);
     if (status) return status;
     drt_guard_remember(&u->guard, &log);
     drt_best_remember(&u->best, &log);
@@ -93,7 +91,8 @@ static drt_status plan_run(drt_run *u, drt_error *unplanned, drt_error *err) {
     }
     if (u->given && u->plan.peak > u->given) return drt_plan_refuse(&u->plan, u->r, u->given, err);
     drt_plan_say(&u->plan, &what);
-    if (!what.failed) drt_run_say(u, "plan: %s of %s", what.bytes, drt_memory_text(given, u->given));
+    if (!what.failed)
+        drt_run_say(u, "plan: %s of %s", what.bytes, u->given ? drt_memory_text(given, u->given) : "what there is");
     drt_text_free(&what);
     return DRT_OK;
 }

@@ -4,7 +4,6 @@
 #include "train/training.h"
 
 #include <math.h>
-#include <stdio.h>
 
 drt_status drt_train_flops(const drt_recipe *r, int64_t steps, double *flops, drt_error *err) {
     drt_training t;
@@ -22,11 +21,9 @@ drt_status drt_train_flops(const drt_recipe *r, int64_t steps, double *flops, dr
 }
 
 drt_status drt_run_sum(const char *folder, const char *field, double *sum, drt_error *err) {
-    char path[4096];
     drt_run_log log;
     *sum = 0;
-    snprintf(path, sizeof path, "%s/run.jsonl", folder);
-    drt_status status = drt_run_log_read(&log, path, err);
+    drt_status status = drt_run_log_of(&log, folder, err);
     if (status) return status;
     const drt_run_series *s = drt_run_log_find(&log, field);
     for (int64_t i = 0; s && i < s->n; i++) *sum += isfinite(s->value[i]) ? s->value[i] : 0;

@@ -38,7 +38,10 @@ static void same_runs_agree(void **state) {
     const world *w = *state;
     if (!w->drt) skip();
     train(w, "a", "");
-    train(w, "b", "checkpoint.every=3 log.every=2");
+    char more[700];
+    snprintf(more, sizeof more,
+             "checkpoint.every=3 log.every=2 data.validation=%s/world/pretrain.json validate.every=4", w->folder);
+    train(w, "b", more);
     drt_replay_result r = replay(w, "a", "b");
     check(!r.known && !r.step && r.steps == 9 && !*r.recipe);
 }
