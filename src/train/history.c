@@ -231,19 +231,25 @@ static drt_status save_metric(drt_history *h, const drt_history_metric *m, drt_e
         m->least <= m->most ? m->most : NAN, m->most_step);
 }
 
+// A run waits for other programs, but not again and again: after a failure not before something could be written.
+static drt_status waited(drt_history *h, drt_status status) {
+    sqlite3_busy_timeout(h->db, status ? 0 : WAIT);
+    return status;
+}
+
 // One transaction: what the run has come to.
 static drt_status save(drt_history *h, drt_error *err) {
     drt_status status = drt_history_run_sql(h->db, h->path, err, "BEGIN IMMEDIATE", "");
-    if (status) return status;
+    bool begun = !status;
     for (int i = 0; i < h->metrics && !status; i++) status = save_metric(h, &h->metric[i], err);
     if (!status)
         status =
             drt_history_run_sql(h->db, h->path, err, "UPDATE run SET step = max(step, ?), seconds = ? WHERE id = ?",
                                 "idi", h->step, h->before + drt_clock() - h->began, h->id);
     if (!status) status = drt_history_run_sql(h->db, h->path, err, "COMMIT", "");
-    if (status) sqlite3_exec(h->db, "ROLLBACK", NULL, NULL, NULL);
+    if (status && begun) sqlite3_exec(h->db, "ROLLBACK", NULL, NULL, NULL);
     h->saved = drt_clock();
-    return status;
+    return waited(h, status);
 }
 
 drt_status drt_history_metrics(drt_history *h, int64_t step, int n, const char *const *names, const double *values,
@@ -263,15 +269,18 @@ drt_status drt_history_note(drt_history *h, int64_t step, const char *kind, cons
     // A step that is done again after a resume says again what it said.
     drt_status status = drt_history_run_sql(
         h->db, h->path, err, "DELETE FROM note WHERE run = ? AND step = ? AND kind = ?", "iit", h->id, step, kind);
-    if (status) return status;
-    return drt_history_run_sql(h->db, h->path, err, "INSERT INTO note (run, step, kind, text) VALUES (?, ?, ?, ?)",
-                               "iitt", h->id, step, kind, text);
+    if (!status)
+        status =
+            drt_history_run_sql(h->db, h->path, err, "INSERT INTO note (run, step, kind, text) VALUES (?, ?, ?, ?)",
+                                "iitt", h->id, step, kind, text);
+    return waited(h, status);
 }
 
 drt_status drt_history_end(drt_history *h, const char *state, const char *reason, uint64_t weights, drt_error *err) {
     if (!h) return DRT_OK;
     char hash[20];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)weights);
+    sqlite3_busy_timeout(h->db, WAIT);
     drt_status status = save(h, err);
     if (!status)
         status =

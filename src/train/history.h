@@ -37,7 +37,8 @@ typedef struct {
 typedef struct drt_history drt_history;
 // DRT_EIO: the file cannot be made or is in use for long; DRT_EFORMAT: it is no history, or a newer drt's.
 drt_status drt_history_begin(drt_history **out, const char *path, const drt_history_entry *entry, drt_error *err);
-// Takes note of a step's numbers; the file is written every thirty seconds and at the end.
+// Takes note of a step's numbers; the file is written every thirty seconds and at the end. What could not be written is
+// tried again then, and no longer waits for other programs.
 drt_status drt_history_metrics(drt_history *h, int64_t step, int n, const char *const *names, const double *values,
                                drt_error *err);
 // Something that a person should find later, written at once. kind: "spike", "disk", "validation", ...

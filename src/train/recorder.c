@@ -11,23 +11,24 @@
 
 struct drt_recorder {
     const drt_recipe *r;
-    drt_history *history;   // NULL: none, or given up
-    drt_event_file *events; // the same
+    drt_history *history;   // NULL: none
+    drt_event_file *events; // NULL: none, or given up
+    bool told;              // that the history could not be written
     void (*say)(void *user, const char *line);
     void *user;
 };
 
-static void tell(const drt_recorder *rec, const drt_error *err) {
-    char line[sizeof err->text + 40];
-    snprintf(line, sizeof line, "not recorded any further: %s", err->text);
+static void tell(const drt_recorder *rec, const char *what, const drt_error *err) {
+    char line[sizeof err->text + 80];
+    snprintf(line, sizeof line, "%s: %s", what, err->text);
     if (rec->say) rec->say(rec->user, line);
 }
 
+// The history is tried again with the next numbers; that is said once.
 static void check_history(drt_recorder *rec, drt_status status, const drt_error *err) {
-    if (!status) return;
-    tell(rec, err);
-    drt_history_end(rec->history, "failed", "the history could not be written", 0, NULL); // as far as it goes; frees
-    rec->history = NULL;
+    if (!status || rec->told) return;
+    rec->told = true;
+    tell(rec, "not recorded for now", err);
 }
 
 static void open_history(drt_recorder *rec, const drt_recorder_facts *f, const char *recipe) {
@@ -48,7 +49,7 @@ static void open_history(drt_recorder *rec, const drt_recorder_facts *f, const c
     drt_status status = drt_history_path(r->log.history, &path, &err);
     if (!status && path) status = drt_history_begin(&rec->history, path, &entry, &err);
     free(path);
-    if (status) tell(rec, &err);
+    if (status) tell(rec, "not recorded", &err);
 }
 
 static void open_events(drt_recorder *rec, int64_t step, const char *recipe) {
@@ -57,7 +58,7 @@ static void open_events(drt_recorder *rec, int64_t step, const char *recipe) {
     drt_status status = folder ? drt_event_file_open(&rec->events, folder, step ? step + 1 : 0, &err)
                                : drt_fail(&err, DRT_ENOMEM, "no memory");
     free(folder);
-    if (status) return tell(rec, &err);
+    if (status) return tell(rec, "not recorded", &err);
     drt_text text = {0};
     drt_text_printf(&text, "```yaml\n%s```\n", recipe);
     if (!text.failed) drt_event_text(rec->events, "recipe", text.bytes);
@@ -84,7 +85,7 @@ drt_event_file *drt_recorder_events(drt_recorder *rec) { return rec ? rec->event
 void drt_recorder_put(drt_recorder *rec, int64_t step) {
     drt_error err = {0};
     if (!rec || !rec->events || !drt_event_file_put(rec->events, step, &err)) return;
-    tell(rec, &err);
+    tell(rec, "not recorded any further", &err);
     drt_event_file_close(rec->events);
     rec->events = NULL;
 }
@@ -149,7 +150,7 @@ void drt_recorder_note(drt_recorder *rec, int64_t step, const char *kind, const 
 void drt_recorder_close(drt_recorder *rec, const char *state, const char *reason, uint64_t weights) {
     drt_error err = {0};
     if (!rec) return;
-    if (drt_history_end(rec->history, state, reason, weights, &err)) tell(rec, &err);
+    if (drt_history_end(rec->history, state, reason, weights, &err)) tell(rec, "the end is not recorded", &err);
     drt_event_file_close(rec->events);
     free(rec);
 }

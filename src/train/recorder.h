@@ -1,5 +1,6 @@
 // What a run leaves beside its own log: a row in the history of runs (history.h) and event files for TensorBoard
-// (RUN/tensorboard/). Neither is worth a run: what cannot be written is said once, and the run goes on without it.
+// (RUN/tensorboard/). Neither is worth a run: what cannot be written is said, and the run goes on. The history is tried
+// again; an event file that fails is given up.
 //
 //   drt_recorder *rec = drt_recorder_open(&recipe, &facts, say, user);     // never NULL but when memory is out
 //   drt_log_listen(log, drt_recorder_listen, rec);                         // every line of the log

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "train/history_diff.h"
+#include "train/recorder.h"
 
 #include <math.h>
 #include <sqlite3.h>
@@ -142,6 +143,42 @@ static void killed_while_writing(void **state) {
     check(!drt_file_exists(journal));
     drt_history_free(&list);
     free(journal), free(path), free(folder);
+}
+
+static void gather(void *user, const char *line) { drt_text_printf(user, "%s\n", line); }
+
+// What cannot be written is said once and tried again: a history that comes back has the end of the run.
+static void tried_again(void **state) {
+    (void)state;
+    drt_error err = {0};
+    drt_recipe r;
+    drt_text said = {0};
+    drt_history_list list;
+    sqlite3 *db;
+    char *folder = test_folder("history_again"), *path = drt_path_join(folder, "runs.sqlite"), key[2][700];
+    snprintf(key[0], sizeof key[0], "out=%s", folder);
+    snprintf(key[1], sizeof key[1], "log.history=%s", path);
+    const char *const keys[] = {key[0], key[1], "model=none", "data.file=none.json", "log.tensorboard=false"};
+    check_ok(drt_recipe_load(&r, NULL, 5, keys, &err));
+    drt_recorder *rec = drt_recorder_open(&r, &(drt_recorder_facts){.steps = 9}, gather, &said);
+    check(rec && !said.size && !sqlite3_open(path, &db));
+    check(!sqlite3_exec(db, "ALTER TABLE note RENAME TO hidden", NULL, NULL, NULL));
+    drt_recorder_note(rec, 1, "spike", "lost");
+    drt_recorder_note(rec, 2, "spike", "lost");
+    check(said.size && !strncmp(said.bytes, "not recorded for now: ", 22));
+    check(strchr(said.bytes, '\n') == said.bytes + said.size - 1);
+    check(!sqlite3_exec(db, "ALTER TABLE hidden RENAME TO note", NULL, NULL, NULL));
+    sqlite3_close(db);
+    drt_recorder_note(rec, 3, "spike", "kept");
+    drt_recorder_close(rec, "finished", "done", 7);
+    check_ok(drt_history_read(&list, path, &err));
+    check(list.n == 1 && list.run[0].notes == 1);
+    assert_string_equal(list.run[0].note[0].text, "kept");
+    assert_string_equal(list.run[0].state, "finished");
+    drt_history_free(&list);
+    drt_recipe_free(&r);
+    drt_text_free(&said);
+    free(path), free(folder);
 }
 
 static void foreign_files_are_refused(void **state) {
@@ -327,10 +364,15 @@ static void tensorboard_sees_a_resumed_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keeps_what_a_run_was), cmocka_unit_test(several_programs),
-        cmocka_unit_test(killed_while_writing), cmocka_unit_test(foreign_files_are_refused),
-        cmocka_unit_test(differences),          cmocka_unit_test(through_the_program),
-        cmocka_unit_test(never_costs_a_run),    cmocka_unit_test(tensorboard_sees_a_resumed_run),
+        cmocka_unit_test(keeps_what_a_run_was),
+        cmocka_unit_test(several_programs),
+        cmocka_unit_test(killed_while_writing),
+        cmocka_unit_test(tried_again),
+        cmocka_unit_test(foreign_files_are_refused),
+        cmocka_unit_test(differences),
+        cmocka_unit_test(through_the_program),
+        cmocka_unit_test(never_costs_a_run),
+        cmocka_unit_test(tensorboard_sees_a_resumed_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
