@@ -124,6 +124,7 @@ void drt_arena_reset(drt_arena *a) {
 size_t drt_arena_peak(const drt_arena *a) { return a->peak; }
 
 size_t drt_arena_spare(const drt_arena *a) { return a->held > a->used ? a->held - a->used : 0; }
+
 bool drt_arena_reserve(drt_arena *a, size_t bytes) {
     while (a->top) block_pop(a);
     a->used = 0;

@@ -54,7 +54,8 @@ static void print(const answer *a, const drt_recipe *r) {
     print_row("data", p->data, what);
     print_row("program", p->program, "code, libraries, the list of samples");
     print_row("peak", p->peak, "");
-    drt_memory_text(text, a->given);
+    if (a->given) drt_memory_text(text, a->given);
+    else snprintf(text, sizeof text, "what there is"); // the system does not say
     if (p->peak <= a->given || !a->given) {
         printf("fits in %s: batch %lld in %lld parts, recompute %s, dtype %s\n", text, (long long)r->train.batch,
                (long long)r->train.accumulate, r->train.recompute ? "yes" : "no",

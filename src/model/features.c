@@ -148,6 +148,8 @@ int64_t drt_features_numbers(const drt_model *m) {
     return (int64_t)drt_visual_rows(&m->config) * drt_feature_width(&m->config);
 }
 
+int64_t drt_features_bytes_each(const drt_model *m) { return bytes_of(drt_features_numbers(m)); }
+
 double drt_features_flops(const drt_model *m) {
     const drt_tower *v = &m->config.vision;
     double rows = drt_tower_rows(v), d = v->width;

@@ -24,7 +24,8 @@ void drt_features_free(drt_features *f); // NULL is allowed
 void drt_features_open(drt_features *f, uint64_t tag, int64_t most_bytes);
 const float *drt_features_find(drt_features *f, uint64_t key);
 void drt_features_keep(drt_features *f, uint64_t key, const float *rows, int64_t numbers);
-int64_t drt_features_bytes(drt_features *f); // held
+int64_t drt_features_bytes(drt_features *f);         // held
+int64_t drt_features_bytes_each(const drt_model *m); // held for one picture
 
 // A number for all that features depend on beside the picture: the tower's weights, its config, how pictures are
 // prepared, the device and its threads.

@@ -153,6 +153,15 @@ drt_status drt_params_allocate(drt_params *p, const bool learns[DRT_GROUPS], drt
     return DRT_OK;
 }
 
+drt_param_bytes drt_params_bytes(const drt_params *p) {
+    drt_param_bytes b = {.weights = p->size * (int64_t)sizeof *p->weights + p->half * (int64_t)sizeof *p->halves,
+                         .gradients = p->learning * (int64_t)sizeof *p->grads,
+                         .optimizer = p->learning * (int64_t)(sizeof *p->m + sizeof *p->v)};
+    for (int i = 0; i < p->n; i++)
+        if (p->at[i]->mapped) b.weights += count(p->at[i]) * (int64_t)drt_dtype_size(p->at[i]->tensor.value.type);
+    return b;
+}
+
 bool drt_slice_map(drt_slice *s, const void *bytes) {
     drt_param *q = s->param;
     drt_mat block = q->tensor.value, *list;

@@ -91,6 +91,11 @@ drt_param *drt_param_named(drt_params *p, drt_group group, int64_t rows, int64_t
 void drt_param_store(drt_param *param, drt_dtype type, bool mapped);
 // Allocates the flat buffers. Call once, after everything was added. learns NULL: nothing.
 drt_status drt_params_allocate(drt_params *p, const bool learns[DRT_GROUPS], drt_error *err);
+// Bytes that were allocated; weights: masters, copies, and what is mapped.
+typedef struct {
+    int64_t weights, gradients, optimizer;
+} drt_param_bytes;
+drt_param_bytes drt_params_bytes(const drt_params *p);
 // The slice's numbers lie at `bytes` (aligned to 2, outliving p) in the type its parameter is stored in. In the order
 // of the slices. False when memory is out.
 bool drt_slice_map(drt_slice *slice, const void *bytes);

@@ -1,6 +1,7 @@
 #include "train/experiment_parts.h"
 
 #include "base/file.h"
+#include "train/training.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -129,7 +129,7 @@ static drt_status count_features(const scan *s, drt_plan *p, drt_error *err) {
     int64_t most = r->data.features * 1000000, samples = drt_dataset_size(ds), steps = s->end * r->train.batch, n = 0;
     if (!s->store) return DRT_OK;
     if (r->data.limit && r->data.limit < samples) samples = r->data.limit;
-    int64_t one = drt_features_numbers(s->t.m) * (int64_t)sizeof(float) + 64, room = most / one + 1;
+    int64_t one = drt_features_bytes_each(s->t.m), room = most / one + 1;
     if (steps < samples) room = steps < room ? steps : room;
     uint64_t *name = malloc((size_t)(room + 1) * sizeof *name);
     drt_status status = name ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory for the names of pictures");
@@ -151,19 +151,16 @@ static drt_status count_features(const scan *s, drt_plan *p, drt_error *err) {
 // Everything that the tape does not hold; `program` aside.
 static void count_rest(const scan *s, drt_plan *p) {
     const drt_params *params = s->t.m->params;
-    p->weights = 4 * params->size + 2 * params->half;
-    for (int i = 0; i < params->n; i++) {
-        drt_mat v = params->at[i]->tensor.value;
-        if (params->at[i]->mapped) p->weights += v.rows * v.cols * (int64_t)drt_dtype_size(v.type);
-    }
+    const drt_param_bytes held = drt_params_bytes(params);
+    p->weights = held.weights;
+    p->gradients = held.gradients;
+    p->optimizer = held.optimizer;
     for (int i = 0; i < params->slices; i++) {
         const drt_slice *slice = &params->slice[i];
         int64_t bytes = 4;
         for (int d = 0; d < slice->ndim; d++) bytes *= slice->shape[d];
         if (!slice->param->mapped && bytes > p->reading) p->reading = bytes;
     }
-    p->gradients = 4 * params->learning;
-    p->optimizer = 8 * params->learning;
     p->activations = (int64_t)(p->need.values + p->need.grads);
     p->kernels = (int64_t)s->t.dev->scratch;
     for (int i = 0; i < DRT_LOADER_STEPS; i++) p->data += (int64_t)drt_arena_peak(s->data[i].arena);

@@ -39,11 +39,4 @@ drt_status drt_train_flops(const drt_recipe *r, int64_t steps, double *flops, dr
 // The sum of a field ("flops", "seconds") over all steps of folder/run.jsonl: a resumed run counts whole.
 drt_status drt_run_sum(const char *folder, const char *field, double *sum, drt_error *err);
 
-// The model that a recipe starts from, with the parts its objectives need; *bank: the permutation bank (malloc'ed
-// [classes, cells]; NULL without image order), drawn from the seed or taken from the model's directed.safetensors.
-// dry: the model's weights are addresses alone (drt_model_options). progress: reading weights; may be NULL.
-struct drt_model;
-drt_status drt_recipe_model(const drt_recipe *r, bool dry, struct drt_model **out, int32_t **bank, int *cells,
-                            drt_progress *progress, drt_error *err);
-
 #endif

@@ -3,7 +3,7 @@
 #include "align/methods.h"
 #include "base/file.h"
 #include "train/optimizer.h"
-#include "train/run.h"
+#include "train/training.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,5 @@
 #include "train/training.h"
 
-#include "train/run.h"
-
 #include <stdlib.h>
 
 drt_status drt_training_open(drt_training *t, const drt_recipe *r, bool dry, drt_progress *progress, drt_error *err) {

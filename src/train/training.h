@@ -43,4 +43,10 @@ drt_status drt_training_update(drt_training *t, int64_t step, const drt_step_rep
 drt_status drt_training_shape(drt_training *t, int64_t step, drt_step_data *data, drt_error *err);
 void drt_training_close(drt_training *t);
 
+// The model that a recipe starts from, with the parts its objectives need; *bank: the permutation bank (malloc'ed
+// [classes, cells]; NULL without image order), drawn from the seed or taken from the model's directed.safetensors.
+// dry: the model's weights are addresses alone (drt_model_options). progress: reading weights; may be NULL.
+drt_status drt_recipe_model(const drt_recipe *r, bool dry, drt_model **out, int32_t **bank, int *cells,
+                            drt_progress *progress, drt_error *err);
+
 #endif

@@ -45,6 +45,29 @@ static void arena_reuses_memory(void **state) {
     drt_arena_free(a);
 }
 
+// A block of a planned size and no more; and one of addresses alone, larger than memory.
+static void arena_is_planned(void **state) {
+    (void)state;
+    const size_t large = (size_t)1 << 38;
+    drt_arena *a = drt_arena_new(0), *dry = drt_arena_new_dry();
+    assert_true(a && dry && drt_arena_reserve(a, 1000));
+    assert_int_equal(drt_arena_spare(a), 1024);
+    drt_arena_limit(a, 1024);
+    for (int i = 0; i < 2; i++, drt_arena_reset(a)) {
+        assert_non_null(drt_arena_alloc(a, 1000));
+        assert_int_equal(drt_arena_spare(a), 0);
+        assert_null(drt_arena_alloc(a, 1));
+    }
+    for (int i = 0; i < 2; i++, drt_arena_reset(dry)) {
+        char *x = drt_arena_alloc(dry, large);
+        assert_non_null(x);
+        assert_true(!x[0] && !x[5] && !x[large - 1]);
+        assert_int_equal(drt_arena_peak(dry), large);
+        x[5] = 1; // forgotten by the reset
+    }
+    drt_arena_free(a), drt_arena_free(dry);
+}
+
 static void rng_is_pinned(void **state) {
     (void)state;
     drt_rng r, again;
@@ -154,9 +177,10 @@ static void writer_is_all_or_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(error_keeps_context), cmocka_unit_test(arena_reuses_memory),
-        cmocka_unit_test(rng_is_pinned),       cmocka_unit_test(digests_tell_bytes_apart),
-        cmocka_unit_test(text_escapes),        cmocka_unit_test(writer_is_all_or_nothing),
+        cmocka_unit_test(error_keeps_context),      cmocka_unit_test(arena_reuses_memory),
+        cmocka_unit_test(arena_is_planned),         cmocka_unit_test(rng_is_pinned),
+        cmocka_unit_test(digests_tell_bytes_apart), cmocka_unit_test(text_escapes),
+        cmocka_unit_test(writer_is_all_or_nothing),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

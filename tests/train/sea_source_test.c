@@ -8,6 +8,7 @@
 #include "format/weights.h"
 #include "train/loader.h"
 #include "train/run.h"
+#include "train/training.h"
 
 #include <math.h>
 #include <stdio.h>
