@@ -4,7 +4,9 @@
 
 #include "format/hf_config.h"
 
+#include <float.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,9 +34,9 @@ static inline int whole(reader *r, const json_t *o, const char *key, int standar
 static inline double real(reader *r, const json_t *o, const char *key, double standard) {
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) return standard;
-    // + 0: a negative zero is zero, here and in what is written.
-    if (json_is_number(v) && json_number_value(v) > -1e30 && json_number_value(v) < 1e30)
-        return json_number_value(v) + 0.0;
+    double x = json_number_value(v);
+    // What no float can hold is zero, and a negative zero is zero, here and in what is written.
+    if (json_is_number(v) && x > -1e30 && x < 1e30) return fabs(x) < FLT_TRUE_MIN ? 0 : x;
     if (!r->status)
         r->status = drt_fail(r->err, DRT_EFORMAT, "%s: %s%s is not a number%s", r->name, r->part, key,
                              json_is_number(v) ? " that a model could have" : "");
