@@ -110,6 +110,7 @@ int drt_cli_plan(int argc, char **argv) {
     char memory[80];
     bool json = false, wrong = false;
     int n = 0, rc = 2;
+    if (override) override[n++] = "out=plan"; // nothing is written: no need to name a folder
     for (int i = 1; override && i < argc && !wrong; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             fputs(help, stdout);

@@ -91,8 +91,8 @@ static drt_status plan_run(drt_run *u, drt_error *unplanned, drt_error *err) {
     }
     if (u->given && u->plan.peak > u->given) return drt_plan_refuse(&u->plan, u->r, u->given, err);
     drt_plan_say(&u->plan, &what);
-    if (!what.failed)
-        drt_run_say(u, "plan: %s of %s", what.bytes, u->given ? drt_memory_text(given, u->given) : "what there is");
+    if (u->given) drt_text_printf(&what, "; memory %s", drt_memory_text(given, u->given));
+    if (!what.failed) drt_run_say(u, "plan: %s", what.bytes);
     drt_text_free(&what);
     return DRT_OK;
 }
