@@ -3,6 +3,8 @@
 // memory, pages of the mapped files, the most of both together so far.
 // Usage: build/bench/large FOLDER [threads]    (27 GB of disk; both folders are removed at the end). Without a folder:
 // nothing.
+#include "common/timing.h"
+
 #include "base/file.h"
 #include "base/half.h"
 #include "base/progress.h"
@@ -33,22 +35,12 @@ static const char config[] =
     "  \"intermediate_size\": 4096, \"num_attention_heads\": 16, \"num_hidden_layers\": 24, \"patch_size\": 14,\n"
     "  \"projection_dim\": 768, \"vocab_size\": 32000}}\n";
 
-static double megabytes(const char *key) {
-    char line[200];
-    double kb = 0;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (!strncmp(line, key, strlen(key))) kb = atof(line + strlen(key) + 1);
-    if (f) fclose(f);
-    return kb / 1e3;
-}
-
 static void report(const char *stage, double from, double rows) {
     double seconds = drt_clock() - from;
     printf("{\"stage\": \"%s\", \"seconds\": %.3f, ", stage, seconds);
     if (rows > 0) printf("\"rows_per_second\": %.2f, ", rows / seconds);
-    printf("\"anonymous_mb\": %.0f, \"mapped_mb\": %.0f, \"most_mb\": %.0f}\n", megabytes("RssAnon"),
-           megabytes("RssFile"), megabytes("VmHWM"));
+    printf("\"anonymous_mb\": %.0f, \"mapped_mb\": %.0f, \"most_mb\": %.0f}\n", 1e-6 * bench_held("RssAnon"),
+           1e-6 * bench_held("RssFile"), 1e-6 * bench_held("VmHWM"));
     fflush(stdout);
 }
 

@@ -139,7 +139,7 @@ static drt_status run_group(bench *b, const char *size_name, const bench_size *s
     drt_features *store = NULL;
     double square[MOST_REPEATS];
     const bench_product like = {.tb = true, .m = SIDE, .n = SIDE, .k = SIDE};
-    double before = bench_memory_now();
+    double before = bench_held("VmRSS");
     b->tape = drt_tape_new(b->dev, err);
     drt_status status =
         all && b->tape ? bench_model(&m, size, learns, b->half ? DRT_KEEP_BF16 : DRT_KEEP_F32, err) : DRT_ENOMEM;
@@ -168,7 +168,7 @@ static drt_status run_group(bench *b, const char *size_name, const bench_size *s
         }
         if (i >= 0) square[i] = bench_best(&like, b->threads, 1, b->cpu);
     }
-    double used = m ? bench_model_bytes(m) : 0, peak = bench_memory_peak() - before - used;
+    double used = m ? bench_model_bytes(m) : 0, peak = bench_held("VmHWM") - before - used;
     for (int k = from; k <= to && !status; k++)
         if (b->wanted[k])
             print_case(b, size_name, k, &all[k], first,

@@ -28,7 +28,7 @@ void *bench_memory(size_t bytes) {
     exit(1);
 }
 
-static double status_bytes(const char *field) {
+double bench_held(const char *field) {
     char line[200];
     double kilobytes = 0;
     FILE *f = fopen("/proc/self/status", "r");
@@ -37,9 +37,6 @@ static double status_bytes(const char *field) {
     if (f) fclose(f);
     return 1024 * kilobytes;
 }
-
-double bench_memory_now(void) { return status_bytes("VmRSS"); }
-double bench_memory_peak(void) { return status_bytes("VmHWM"); }
 
 void bench_memory_watch(void) {
     FILE *f = fopen("/proc/self/clear_refs", "w");

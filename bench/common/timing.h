@@ -17,9 +17,9 @@ bench_times bench_summary(double *seconds, int n); // sorts
 // 64-byte aligned; ends the program when there is none.
 void *bench_memory(size_t bytes);
 
-// Resident bytes of this process; the most there were since bench_memory_watch.
-double bench_memory_now(void);
-double bench_memory_peak(void);
+// Bytes of this process by a field of /proc/self/status: "VmRSS", all that is resident; "VmHWM", the most there were
+// since bench_memory_watch.
+double bench_held(const char *field);
 void bench_memory_watch(void);
 
 #endif

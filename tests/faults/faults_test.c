@@ -4,7 +4,6 @@
 //
 // Here a few of the places are tried; DRT_FAULTS=all tries all.
 #include "support/check.h"
-#include "support/shell.h"
 #include "support/world.h"
 
 #include "train/checkpoint.h"
@@ -19,18 +18,16 @@ static bool leave_out(const world *w) {
     (void)w;
     return true; // its allocator is not to be replaced
 #else
-    return !w->drt;
+    return !w->folder;
 #endif
 }
 
 // Trains with a fault; what it said, and its exit status. *n: how many operations or places there were.
 static char *faulted(const world *w, const char *fault, int *rc, int *n) {
-    const char *build = getenv("BUILD"), *f = w->folder;
-    char *said =
-        shell(rc,
-              "LD_PRELOAD=%s/tests/faults/inject.so DRT_FAULT=%s DRT_FAULT_PATH=/faulted DRT_FAULT_ARM=run.jsonl "
-              "%s train model=%s/model data.file=%s/world/pretrain.json %s %s out=%s/faulted --resume 2>&1",
-              build ? build : "build", fault, w->drt, f, f, world_keys, keys, f);
+    char *said = world_run(w, rc,
+                           "LD_PRELOAD=%s/tests/faults/inject.so DRT_FAULT=%s DRT_FAULT_PATH=/faulted "
+                           "DRT_FAULT_ARM=run.jsonl drt train %s %s out=./faulted --resume",
+                           w->path, fault, world_keys, keys);
     char *at = strstr(said, "faults: ");
     *n = at ? atoi(at + 8) : -1;
     return said;
@@ -41,7 +38,7 @@ static void is_sound(const world *w, const char *fault, const char *whole) {
     char path[600], more[300], hash[20];
     drt_error err = {0};
     uint64_t h;
-    int n, rc;
+    int n;
     snprintf(path, sizeof path, "%s/faulted", w->folder);
     int64_t *steps;
     check_ok(drt_checkpoint_steps(path, &steps, &n, &err));
@@ -51,7 +48,7 @@ static void is_sound(const world *w, const char *fault, const char *whole) {
     snprintf(more, sizeof more, "%s --resume", keys);
     world_weights(w, "faulted", more, hash);
     if (strcmp(hash, whole)) fail_msg("%s: %s, not %s", fault, hash, whole);
-    free(shell(&rc, "rm -rf %s/faulted", w->folder));
+    world_must(w, "rm -rf faulted");
 }
 
 // All, or about eight of n.
@@ -110,9 +107,7 @@ static void memory_fails(void **state) {
     check(failed > 0 && !wrong);
 }
 
-static int world_of_faults(void **state) { return world_make(state, "faults"); }
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(disks_fail), cmocka_unit_test(memory_fails)};
-    return cmocka_run_group_tests(tests, world_of_faults, NULL);
+    return cmocka_run_group_tests(tests, world_open, world_close);
 }

@@ -1,8 +1,7 @@
 // What watches over a run: the rule for spikes, who made them, steps that are not finite and can be done again,
 // signals, and a disk that runs full.
 #include "support/check.h"
-#include "support/shell.h"
-#include "support/small_world.h"
+#include "support/world.h"
 
 #include "base/file.h"
 #include "base/progress.h"
@@ -12,13 +11,11 @@
 #include "train/replay_step.h"
 #include "train/step_file.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 static void rule(void **state) {
     (void)state;
@@ -52,33 +49,32 @@ static const char sample[] = "{\"id\": \"%s\", \"image\": \"images/train/000000.
                              "\"%s\"}]}%s\n";
 
 // Thirty samples that are alike, and one that is not.
-static void write_odd(const small_world *w) {
+static void write_odd(const world *w) {
     drt_text t = {0};
     drt_text_puts(&t, "[");
     for (int i = 0; i < 30; i++) drt_text_printf(&t, sample, "plain", "a red square", ",");
     drt_text_printf(&t, sample, "the odd one", "zyx QQ 7 ## wvut & zz 9 $$ kkk ?? jjj", "]");
     check(!t.failed);
-    small_file(w, "world/odd.json", t.bytes);
+    world_write(w, "world/odd.json", t.bytes);
     drt_text_free(&t);
 }
 
 static void spikes_name_their_samples(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     char hash[3][20], more[300];
     int rc;
-    if (!small_world_make(&w, "guard_spike")) skip();
-    write_odd(&w);
+    if (!w->folder) skip();
+    write_odd(w);
     static const char keys[] = "data.file=world/odd.json train.batch=2 train.steps=46 train.epochs=9 lr=3e-2";
-    char *said = small_train(&w, &rc, "watched", keys), *at = strstr(said, ": spike: loss ");
+    char *said = world_train(w, &rc, "watched", keys), *at = strstr(said, ": spike: loss ");
     if (rc || !at || !strstr(at, "spreads above the median") || !strstr(at, "Most of it: sample 30 (id 'the odd one')"))
         fail_msg("status %d: %s", rc, said);
     print_message("%.300s\n", at);
     free(said);
-    said = shell(&rc, "grep -c '\"spike\":\"loss .*the odd one' %s/watched/run.jsonl", w.folder);
+    said = world_run(w, &rc, "grep -c '\"spike\":\"loss .*the odd one' watched/run.jsonl");
     check(atoi(said) >= 1);
     free(said);
-    said = shell(&rc, "cd %s; DRT_RUNS=runs.sqlite %s runs show watched", w.folder, w.drt);
+    said = world_run(w, &rc, "drt runs show watched");
     check(strstr(said, ", spike: loss ") && strstr(said, "the odd one"));
     free(said);
     // Looking changes nothing, dropout and pieces included.
@@ -89,50 +85,30 @@ static void spikes_name_their_samples(void **state) {
             char name[20];
             snprintf(name, sizeof name, "way-%d-%d", i, k);
             snprintf(more, sizeof more, "%s %s guard.spike=%s", keys, ways[i], k ? "0" : "2");
-            small_weights(&w, name, more, hash[k]);
+            world_weights(w, name, more, hash[k]);
             if (k) assert_string_equal(hash[0], hash[1]);
-            said = shell(&rc, "grep -c '\"spike\"' %s/%s/run.jsonl", w.folder, name);
+            said = world_run(w, &rc, "grep -c '\"spike\"' %s/run.jsonl", name);
             check(k ? atoi(said) == 0 : atoi(said) > 0);
             free(said);
         }
-    small_world_free(&w);
 }
 
-static void open_training_with(const small_world *w, drt_recipe *r, drt_training *t, drt_features *store,
-                               const char *more) {
+static void open_training(const world *w, drt_recipe *r, drt_training *t, drt_features *store, const char *more) {
     drt_error err = {0};
-    char key[3][700];
-    snprintf(key[0], sizeof key[0], "model=%s/model", w->folder);
-    snprintf(key[1], sizeof key[1], "data.file=%s/world/pretrain.json", w->folder);
-    snprintf(key[2], sizeof key[2], "out=%s/run", w->folder);
-    const char *const keys[] = {key[0],
-                                key[1],
-                                key[2],
-                                "train.batch=4",
-                                "train.steps=3",
-                                "threads=1",
-                                "groups.language=1",
-                                "order.bank=7",
-                                "order.grid=2",
-                                "objectives.image_order=1",
-                                "objectives.text_order=0.5",
-                                "objectives.guided=0.5",
-                                more};
-    check_ok(drt_recipe_load(r, NULL, 13, keys, &err));
+    char keys[300];
+    snprintf(keys, sizeof keys,
+             "train.steps=3 objectives.image_order=1 objectives.text_order=0.5 objectives.guided=0.5 %s", more);
+    check_ok(world_recipe(w, r, keys, &err));
     check_ok(drt_training_open(t, r, false, NULL, &err));
     t->store = store;
     check_ok(drt_training_data(t, 0, NULL, NULL, &err));
 }
-static void open_training(const small_world *w, drt_recipe *r, drt_training *t, const char *more) {
-    open_training_with(w, r, t, NULL, more);
-}
 
 // The parts add up to the step, losses and gradients, however the step is cut.
 static void parts_make_the_whole(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     drt_error err = {0};
-    if (!small_world_make(&w, "guard_parts")) skip();
+    if (!w->folder) skip();
     static const char *const ways[] = {"train.accumulate=1", "train.accumulate=2"};
     for (int i = 0; i < 2; i++) {
         drt_recipe r;
@@ -140,7 +116,7 @@ static void parts_make_the_whole(void **state) {
         drt_step_report step;
         drt_blame b[4];
         double loss = 0, norms = 0;
-        open_training(&w, &r, &t, ways[i]);
+        open_training(w, &r, &t, NULL, ways[i]);
         check_ok(drt_training_measure(&t, 0, &step, &err));
         check(t.data->samples == 4 && drt_blame_possible(&r));
         const drt_blame_with who = {t.tape, t.m, &r, drt_loader_options(t.loader), drt_loader_pack(t.loader)};
@@ -154,27 +130,26 @@ static void parts_make_the_whole(void **state) {
         drt_training_close(&t);
         drt_recipe_free(&r);
     }
-    small_world_free(&w);
 }
 
 // A step in its file is the step: the same batches, the same loss; of a poisoned one, the poisoned sample is named.
 static void steps_can_be_kept(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     drt_error err = {0};
     drt_recipe r;
     drt_training t;
     drt_step_report report, again;
     drt_step_data d = {.arena = drt_arena_new(0)};
     int64_t step;
-    if (!small_world_make(&w, "guard_keep")) skip();
-    open_training(&w, &r, &t, "seed=5");
+    if (!w->folder) skip();
+    open_training(w, &r, &t, NULL, "seed=5");
     check_ok(drt_training_measure(&t, 0, &report, &err));
-    char *path = drt_path_join(w.folder, "run/replay/step.safetensors"), *run = drt_path_join(w.folder, "run"), *bytes;
+    char *path = drt_path_join(w->folder, "run/replay/step.safetensors"), *run = drt_path_join(w->folder, "run"),
+         *bytes;
     size_t size;
     check_ok(drt_make_folders(run, &err));
     free(run);
-    run = drt_path_join(w.folder, "run/replay");
+    run = drt_path_join(w->folder, "run/replay");
     check_ok(drt_make_folders(run, &err));
     const drt_pack_options *pack = drt_loader_pack(t.loader);
     check_ok(drt_step_file_write(path, t.data, pack, 0, 3, &err));
@@ -186,7 +161,7 @@ static void steps_can_be_kept(void **state) {
 
     drt_text yaml = {0};
     drt_recipe_write(&r, &yaml);
-    char *recipe = drt_path_join(w.folder, "run/recipe.yaml");
+    char *recipe = drt_path_join(w->folder, "run/recipe.yaml");
     check_ok(drt_file_write(recipe, yaml.bytes, yaml.size, &err));
     drt_text_free(&yaml);
     drt_step_replay found;
@@ -219,60 +194,44 @@ static void steps_can_be_kept(void **state) {
     d.sample[1]->pass[0].kind = DRT_PASS_KINDS;
     check_ok(drt_step_file_write(path, &d, pack, 0, 3, &err));
     check_refused(drt_step_file_read(path, &r, pack, &d, &step, &err), DRT_EFORMAT, "sample 1 of it is impossible");
-    char *weights = drt_path_join(w.folder, "model/model.safetensors");
+    char *weights = drt_path_join(w->folder, "model/model.safetensors");
     check_refused(drt_step_file_read(weights, &r, pack, &d, &step, &err), DRT_EFORMAT, "no step of a run");
     drt_training_close(&t);
     drt_recipe_free(&r);
     drt_arena_free(d.arena);
     free(path), free(run), free(recipe), free(weights);
-    small_world_free(&w);
 }
 
 static void nan_leaves_its_step(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     int rc;
-    if (!small_world_make(&w, "guard_nan")) skip();
-    char *said = small_train(&w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0"),
+    if (!w->folder) skip();
+    char *said = world_train(w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0"),
          *at = strstr(said, "drt train --replay-batch nan/replay/step-000000002.safetensors");
     if (rc != 1 || !at || !strstr(said, "nothing was updated") || !strstr(said, "not finite from stage "))
         fail_msg("status %d: %s", rc, said);
     free(said);
-    said = shell(&rc, "cd %s; %s train --replay-batch nan/replay/step-000000002.safetensors 2>&1", w.folder, w.drt);
+    said = world_run(w, &rc, "drt train --replay-batch nan/replay/step-000000002.safetensors");
     int named = 0;
     for (at = said; (at = strstr(at, "\n  sample ")); at++) named++;
     if (rc || named != 4 || !strstr(said, "step 2: the loss is ")) fail_msg("status %d: %s", rc, said);
     free(said);
-    said = shell(&rc, "cd %s; %s train --replay-batch none.safetensors 2>&1", w.folder, w.drt);
+    said = world_run(w, &rc, "drt train --replay-batch none.safetensors");
     check(rc == 1 && strstr(said, "none.safetensors: no such file"));
     free(said);
-    said = shell(&rc, "cd %s; %s train x.yaml --replay-batch none.safetensors 2>&1", w.folder, w.drt);
+    said = world_run(w, &rc, "drt train x.yaml --replay-batch none.safetensors");
     check(rc == 2 && strstr(said, "leave 'x.yaml' out"));
     free(said);
-    small_world_free(&w);
 }
 
-// Starts a training with its messages in FOLDER/said; the child's id.
-static pid_t start(const small_world *w, const char *out, const char *more) {
-    char command[3000], log[600];
-    snprintf(command, sizeof command,
-             "cd %s; DRT_RUNS=none exec %s train model=model data.file=world/pretrain.json data.template=plain "
-             "train.batch=4 threads=1 groups.language=1 order.bank=7 order.grid=2 optimizer.lr=1e-2 out=%s %s",
-             w->folder, w->drt, out, more);
-    snprintf(log, sizeof log, "%s/said", w->folder);
-    pid_t child = fork();
-    check(child >= 0);
-    if (child) return child;
-    int file = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    dup2(file, 1), dup2(file, 2);
-    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-    _exit(127);
+static pid_t start(const world *w, const char *out, const char *more) {
+    return world_start(w, "exec drt train %s log.history=none out=%s %s", world_keys, out, more);
 }
 
 static void wait_ms(int ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL); }
 
 // Until run.jsonl of the run has a line.
-static void wait_for_step(const small_world *w, const char *out) {
+static void wait_for_step(const world *w, const char *out) {
     char path[600], *text;
     snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
     for (int i = 0; i < 3000; i++, wait_ms(10)) {
@@ -284,45 +243,36 @@ static void wait_for_step(const small_world *w, const char *out) {
     fail_msg("no step in half a minute");
 }
 
-static char *said_by(const small_world *w) {
-    char path[600], *text;
-    drt_error err = {0};
-    snprintf(path, sizeof path, "%s/said", w->folder);
-    check_ok(drt_file_read(&text, NULL, path, 0, &err));
-    return text;
-}
-
 static void signals_save_and_leave(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     int status, rc;
     char hash[2][20];
-    if (!small_world_make(&w, "guard_signal")) skip();
+    if (!w->folder) skip();
     static const char keys[] = "train.steps=150 train.epochs=99 checkpoint.every=0";
-    small_weights(&w, "whole", keys, hash[0]);
+    world_weights(w, "whole", keys, hash[0]);
     static const int signals[] = {SIGTERM, SIGINT};
     for (int i = 0; i < 2; i++) {
         char out[20], more[200];
         snprintf(out, sizeof out, "signal-%d", i);
         // Stopped as soon as it has begun (a slower device would give more time, and other bits).
-        pid_t child = start(&w, out, keys);
-        wait_for_step(&w, out);
+        pid_t child = start(w, out, keys);
+        wait_for_step(w, out);
         kill(child, signals[i]);
         waitpid(child, &status, 0);
-        char *said = said_by(&w);
+        char *said = world_read(w, "said");
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 128 + signals[i] || !strstr(said, "stopped after step ") ||
             !strstr(said, "once more to leave at once"))
             fail_msg("status %x: %s", (unsigned)status, said);
         free(said);
-        said = shell(&rc, "ls %s/%s/checkpoints", w.folder, out);
+        said = world_run(w, &rc, "ls %s/checkpoints", out);
         check(!strncmp(said, "step-", 5));
         free(said);
         snprintf(more, sizeof more, "%s --resume", keys);
-        small_weights(&w, out, more, hash[1]);
+        world_weights(w, out, more, hash[1]);
         assert_string_equal(hash[0], hash[1]);
     }
     // A step of many seconds: the first signal waits for its end, the second does not.
-    pid_t child = start(&w, "slow", "device=ref train.batch=3000 train.epochs=999 train.steps=9");
+    pid_t child = start(w, "slow", "device=ref train.batch=3000 train.epochs=999 train.steps=9");
     wait_ms(1500); // it has begun: data of a step takes this long alone
     kill(child, SIGINT);
     wait_ms(300);
@@ -331,29 +281,25 @@ static void signals_save_and_leave(void **state) {
     kill(child, SIGTERM);
     waitpid(child, &status, 0);
     check(drt_clock() - began < 2);
-    char *said = said_by(&w);
+    char *said = world_read(w, "said");
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 128 + SIGTERM || strstr(said, "stopped after step"))
         fail_msg("status %x: %s", (unsigned)status, said);
     free(said);
-    small_world_free(&w);
 }
 
 // On a file system of its own, which few may make.
 static void low_disk_is_noticed(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     int rc;
-    if (!small_world_make(&w, "guard_disk")) skip();
-    free(shell(&rc, "unshare -rm sh -c 'mount -t tmpfs -o size=1m t /mnt' 2>/dev/null"));
+    if (!w->folder) skip();
+    free(world_run(w, &rc, "unshare -rm sh -c 'mount -t tmpfs -o size=1m t /mnt' 2>/dev/null"));
     if (rc) skip();
     // A checkpoint takes 180 kB. In 480 kB there is room for two, and none for the third or the model.
-    char *said =
-        shell(&rc,
-              "cd %s; mkdir small; unshare -rm sh -c 'mount -t tmpfs -o size=%dk t small && "
-              "DRT_RUNS=none %s train model=model data.file=world/pretrain.json train.batch=4 train.steps=9 "
-              "checkpoint.every=2 threads=1 groups.language=1 log.tensorboard=false out=small/run; echo status $?; "
-              "ls small/run/checkpoints; ls small/run' 2>&1",
-              w.folder, 480, w.drt);
+    char *said = world_run(
+        w, &rc,
+        "mkdir small; unshare -rm sh -c 'mount -t tmpfs -o size=480k t small && drt train %s log.history=none "
+        "log.tensorboard=false out=small/run; echo status $?; ls small/run/checkpoints; ls small/run'",
+        world_keys);
     print_message("%s", said);
     const char *at = strstr(said, "the run may need ");
     check(at && strstr(at, "checkpoint after step 2"));
@@ -363,22 +309,20 @@ static void low_disk_is_noticed(void **state) {
     check(at && strstr(at, "status 1\nstep-000000002\nstep-000000004\n"));
     check(!strstr(said, ".part") && !strstr(said, "No space"));
     free(said);
-    small_world_free(&w);
 }
 
 // A kept step has the pixels of pictures whose features were known, which the run itself did not decode.
 static void kept_steps_have_pixels(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     drt_error err = {0};
     drt_recipe r[3];
     drt_training t[3]; // fills the store, finds all in it, has none
     drt_step_report report[3];
     drt_features *store = drt_features_new();
-    if (!small_world_make(&w, "guard_pixels")) skip();
+    if (!w->folder) skip();
     drt_features_open(store, 1, 1 << 20);
     for (int i = 0; i < 3; i++) {
-        open_training_with(&w, &r[i], &t[i], i < 2 ? store : NULL, "objectives.image_order=0");
+        open_training(w, &r[i], &t[i], i < 2 ? store : NULL, "objectives.image_order=0");
         check_ok(drt_training_measure(&t[i], 0, &report[i], &err));
         check(report[i].loss == report[0].loss && report[i].grad_norm == report[0].grad_norm);
         check(report[i].remembered == (i == 1 ? 4 : 0));
@@ -390,36 +334,33 @@ static void kept_steps_have_pixels(void **state) {
     for (int k = 0; k < 4; k++) assert_memory_equal(t[1].data->sample[k]->patches, t[2].data->sample[k]->patches, size);
     for (int i = 0; i < 3; i++) drt_training_close(&t[i]), drt_recipe_free(&r[i]);
     drt_features_free(store);
-    small_world_free(&w);
 }
 
 // A folder of checkpoints that cannot be read is not an empty one: what the run has left stays. What a killed program
 // left half removed goes with the next checkpoint.
 static void leavings(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     int rc;
     char hash[20];
-    if (!small_world_make(&w, "guard_leavings")) skip();
-    small_file(&w, "odd/checkpoints", "a file");
-    small_file(&w, "odd/run.jsonl", "{\"step\":1,\"loss\":2}\n");
-    char *text = small_train(&w, &rc, "odd", "");
+    if (!w->folder) skip();
+    world_write(w, "odd/checkpoints", "a file");
+    world_write(w, "odd/run.jsonl", "{\"step\":1,\"loss\":2}\n");
+    char *text = world_train(w, &rc, "odd", "");
     if (rc != 1 || !strstr(text, "odd/checkpoints: ")) fail_msg("status %d: %s", rc, text);
     free(text);
-    text = shell(&rc, "cat %s/odd/run.jsonl", w.folder);
+    text = world_read(w, "odd/run.jsonl");
     assert_string_equal(text, "{\"step\":1,\"loss\":2}\n");
     free(text);
-    small_file(&w, "killed/checkpoints/step-000000001.old/state.safetensors", "half");
-    small_file(&w, "killed/checkpoints/step-000000003.part/state.safetensors", "half");
-    small_file(&w, "killed/checkpoints/mine.old/keep", "");
-    small_weights(&w, "killed", "", hash);
-    text = shell(&rc, "cd %s/killed/checkpoints; ls", w.folder);
+    world_write(w, "killed/checkpoints/step-000000001.old/state.safetensors", "half");
+    world_write(w, "killed/checkpoints/step-000000003.part/state.safetensors", "half");
+    world_write(w, "killed/checkpoints/mine.old/keep", "");
+    world_weights(w, "killed", "", hash);
+    text = world_run(w, &rc, "ls killed/checkpoints");
     assert_null(strstr(text, "000001.old"));
     assert_null(strstr(text, "000003.part"));
     assert_non_null(strstr(text, "mine.old"));
     assert_non_null(strstr(text, "step-000000009"));
     free(text);
-    small_world_free(&w);
 }
 
 int main(void) {
@@ -434,5 +375,5 @@ int main(void) {
         cmocka_unit_test(low_disk_is_noticed),
         cmocka_unit_test(leavings),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, world_open, world_close);
 }

@@ -2,7 +2,7 @@
 // drt runs, as a user meets it.
 #include "support/check.h"
 #include "support/shell.h"
-#include "support/small_world.h"
+#include "support/world.h"
 
 #include "base/file.h"
 #include "train/history_diff.h"
@@ -248,9 +248,7 @@ static void differences(void **state) {
     drt_history_difference_free(&d);
 }
 
-static char *runs(const small_world *w, int *rc, const char *words) {
-    return shell(rc, "cd %s; DRT_RUNS=runs.sqlite %s runs %s 2>&1", w->folder, w->drt, words);
-}
+static char *runs(const world *w, int *rc, const char *words) { return world_run(w, rc, "drt runs %s", words); }
 
 static void said_in_order(const char *said, const char *const *words) {
     const char *at = said;
@@ -263,45 +261,44 @@ static void said_in_order(const char *said, const char *const *words) {
 #define said(text, ...) said_in_order(text, (const char *const[]){__VA_ARGS__, NULL})
 
 static void through_the_program(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     int rc;
     char hash[20], more[100], *text;
-    if (!small_world_make(&w, "history_runs")) skip();
-    small_weights(&w, "one", "seed=3 train.stop=4", hash);
-    small_weights(&w, "two", "objectives.image_order=1 log.history=runs.sqlite", hash);
-    free(small_train(&w, &rc, "hidden", "log.history=none"));
+    if (!w->folder) skip();
+    world_weights(w, "one", "seed=3 train.stop=4", hash);
+    world_weights(w, "two", "objectives.image_order=1 log.history=runs.sqlite", hash);
+    free(world_train(w, &rc, "hidden", "log.history=none"));
     check(rc == 0);
-    free(small_train(&w, &rc, "failed", "lr=1e30 optimizer.clip=0 optimizer.warmup=0"));
+    free(world_train(w, &rc, "failed", "lr=1e30 optimizer.clip=0 optimizer.warmup=0"));
     check(rc == 1);
-    text = runs(&w, &rc, "list");
+    text = runs(w, &rc, "list");
     said(text, "started", "    3  ", "failed", "/failed", "    2  ", "9/9", "/two", "    1  ", "4/9", "/one");
     check(!rc && !strstr(text, "hidden"));
     free(text);
-    text = runs(&w, &rc, "list --last 1");
+    text = runs(w, &rc, "list --last 1");
     check(strstr(text, "/failed") && !strstr(text, "/two"));
     free(text);
-    text = runs(&w, &rc, "show two");
+    text = runs(w, &rc, "show two");
     snprintf(more, sizeof more, "weights   %s", hash);
     said(text, "run 2: ", "finished: all steps are done", "9 of 9", "pretrain.json: 12 samples, hash ", more, "loss ",
          "task: llava", "image_order: 1");
     check(rc == 0);
     free(text);
-    text = runs(&w, &rc, "show 3");
+    text = runs(w, &rc, "show 3");
     said(text, "failed: step ", "nothing was updated");
     free(text);
-    text = runs(&w, &rc, "diff one 2");
+    text = runs(w, &rc, "diff one 2");
     said(text, "run ", "/one", "/two", "recipe", "seed ", "3 ", "42", "train.stop ", "4 ", "0",
          "objectives.image_order", "metrics", "grad_norm", "loss.image_order", "-", "keys are the same");
     check(rc == 0 && !strstr(text, "optimizer.lr"));
     free(text);
-    text = runs(&w, &rc, "plot one two --metric grad_norm");
+    text = runs(w, &rc, "plot one two --metric grad_norm");
     said(text, "grad_norm", "┤", "step", "/one", "/two");
     check(!strchr(text, '\033')); // into a pipe
     free(text);
-    free(runs(&w, &rc, "plot one two --out loss.svg"));
+    free(runs(w, &rc, "plot one two --out loss.svg"));
     check(rc == 0);
-    text = shell(&rc, "grep -c '<svg.*/one<.*/two<' %s/loss.svg", w.folder);
+    text = world_run(w, &rc, "grep -c '<svg.*/one<.*/two<' loss.svg");
     assert_string_equal(text, "1\n");
     free(text);
     static const char *const wrong[][3] = {
@@ -310,44 +307,40 @@ static void through_the_program(void **state) {
         {"shwo one", "2", "show"},        {"show nine", "1", "no run 'nine'"},
         {"list --last 0", "2", "--last"}, {"plot one --metric los", "1", "no metric 'los'; it has lr, loss"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        text = runs(&w, &rc, wrong[i][0]);
+        text = runs(w, &rc, wrong[i][0]);
         if (rc != atoi(wrong[i][1]) || !strstr(text, wrong[i][2])) fail_msg("%s: %d %s", wrong[i][0], rc, text);
         free(text);
     }
-    small_world_free(&w);
 }
 
 // A history that cannot be written is said once and costs no run.
 static void never_costs_a_run(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     int rc;
-    if (!small_world_make(&w, "history_broken")) skip();
-    small_file(&w, "broken", "this is no database, and it is long enough to be looked at");
-    small_file(&w, "stay/tensorboard", "");
-    char *text = small_train(&w, &rc, "stay", "log.history=broken"), *first = strstr(text, "not recorded");
+    if (!w->folder) skip();
+    world_write(w, "broken", "this is no database, and it is long enough to be looked at");
+    world_write(w, "stay/tensorboard", "");
+    char *text = world_train(w, &rc, "stay", "log.history=broken"), *first = strstr(text, "not recorded");
     if (rc || !first || !strstr(text, "broken: no run history") || !strstr(text, "tensorboard"))
         fail_msg("status %d: %s", rc, text);
     free(text);
-    small_world_free(&w);
 }
 
 // What TensorBoard's reader finds after a run that was stopped and went on: every step once.
 static void tensorboard_sees_a_resumed_run(void **state) {
-    (void)state;
-    small_world w;
+    const world *w = *state;
     int rc;
     char hash[20];
     const char *python = python_with("tensorboard");
-    if (!python || !small_world_make(&w, "history_events")) skip();
+    if (!python || !w->folder) skip();
     static const char keys[] = "log.histograms=3 objectives.image_order=1";
     char more[200];
     snprintf(more, sizeof more, "%s train.stop=5 checkpoint.every=4", keys);
-    small_weights(&w, "a", more, hash);
-    free(shell(&rc, "rm -r %s/a/checkpoints/step-000000005 %s/a/model", w.folder, w.folder));
+    world_weights(w, "a", more, hash);
+    world_must(w, "rm -r a/checkpoints/step-000000005 a/model");
     snprintf(more, sizeof more, "%s --resume", keys);
-    small_weights(&w, "a", more, hash);
-    char *text = shell(&rc, "%s tools/check_events.py %s/a/tensorboard 2>&1", python, w.folder), *at = text;
+    world_weights(w, "a", more, hash);
+    char *text = shell(&rc, "%s tools/check_events.py %s/a/tensorboard 2>&1", python, w->folder), *at = text;
     if (rc) fail_msg("%s", text);
     for (int i = 1; i <= 9; i++) { // once each, in order
         char head[40];
@@ -359,7 +352,6 @@ static void tensorboard_sees_a_resumed_run(void **state) {
     said(text, "histogram gradient/directed 3 ", "histogram gradient/language 3 ", "histogram gradient/language 9 ",
          "scalar gradient_norm/projector 6 ", "scalar loss/image_order 9 ", "text recipe 0 ");
     free(text);
-    small_world_free(&w);
 }
 
 int main(void) {
@@ -374,5 +366,5 @@ int main(void) {
         cmocka_unit_test(never_costs_a_run),
         cmocka_unit_test(tensorboard_sees_a_resumed_run),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, world_open, world_close);
 }

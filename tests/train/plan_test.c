@@ -1,7 +1,6 @@
 // A plan names what a training then takes: to the byte on the tape, within 5 % of the resident set of the whole
 // process; what does not fit is refused with what does; and a training takes no more than it planned.
 #include "support/check.h"
-#include "support/shell.h"
 #include "support/world.h"
 
 #include "base/digest.h"
@@ -9,12 +8,10 @@
 #include "base/memory.h"
 #include "train/plan.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static const char larger[] =
     "{\"model_type\": \"llava\", \"image_token_index\": 3, \"vision_feature_layer\": -2,\n"
@@ -27,17 +24,11 @@ static const char larger[] =
 
 // ---- to the byte ---------------------------------------------------------------------------------------------------
 
-enum { MOST_KEYS = 20 };
-
-// "a=b c=d" as overrides, after those of the world.
-static drt_status load(const world *w, drt_recipe *r, const char *more, drt_error *err) {
-    static char text[3000];
-    const char *key[2 * MOST_KEYS];
-    int n = 0;
-    snprintf(text, sizeof text, "model=%s/model data.file=%s/world/pretrain.json out=%s/unused data.features=0 %s %s",
-             w->folder, w->folder, w->folder, world_keys, more);
-    for (char *at = strtok(text, " "); at && n < 2 * MOST_KEYS; at = strtok(NULL, " ")) key[n++] = at;
-    return drt_recipe_load(r, NULL, n, key, err);
+// Features that are kept are no part of a plan; some ways ask for them again.
+static drt_status recipe_of(const world *w, drt_recipe *r, const char *more, drt_error *err) {
+    char keys[400];
+    snprintf(keys, sizeof keys, "data.features=0 %s", more);
+    return world_recipe(w, r, keys, err);
 }
 
 static const char *const ways[] = {
@@ -57,14 +48,14 @@ static const char *const ways[] = {
 
 static void a_plan_is_exact(void **state) {
     const world *w = *state;
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
         drt_recipe r;
         drt_plan p;
         drt_training t;
         drt_step_report report;
         drt_error err = {0};
-        check_ok(load(w, &r, ways[k], &err));
+        check_ok(recipe_of(w, &r, ways[k], &err));
         check_ok(drt_plan_make(&p, &r, 0, NULL, &err));
         check_ok(drt_training_open(&t, &r, false, NULL, &err));
         check_ok(drt_plan_apply(&p, &t, 0, &err));
@@ -102,8 +93,8 @@ static void no_more_than_planned(void **state) {
     drt_training t;
     drt_step_report report;
     drt_error err = {0};
-    if (!w->drt) skip();
-    check_ok(load(w, &r, "objectives.image_order=1", &err));
+    if (!w->folder) skip();
+    check_ok(recipe_of(w, &r, "objectives.image_order=1", &err));
     check_ok(drt_plan_make(&p, &r, 0, NULL, &err));
     uint64_t whole = 0;
     for (int k = 0; k < 3; k++) {
@@ -146,8 +137,9 @@ static void every_allocation_may_fail(void **state) {
     drt_error err = {0};
     uint64_t whole[2];
     int failed = 0;
-    if (!w->drt) skip();
-    check_ok(load(w, &r, "train.batch=1 objectives.image_order=1 objectives.text_order=1 objectives.guided=1", &err));
+    if (!w->folder) skip();
+    check_ok(
+        recipe_of(w, &r, "train.batch=1 objectives.image_order=1 objectives.text_order=1 objectives.guided=1", &err));
     check_ok(drt_plan_make(&p, &r, 0, NULL, &err));
     check_ok(drt_training_open(&t, &r, false, NULL, &err));
     check_ok(drt_training_data(&t, 0, NULL, NULL, &err));
@@ -180,23 +172,12 @@ static void every_allocation_may_fail(void **state) {
 
 // Trains and returns the most memory that the process ever held; *planned: what it said before its first step.
 static double measured(const world *w, const char *keys, double *planned) {
-    char command[3000], log[600], unit[8], *said;
-    drt_error err = {0};
-    snprintf(log, sizeof log, "%s/log", w->folder);
-    snprintf(command, sizeof command, "rm -rf %s/out; exec %s train %s out=%s/out", w->folder, w->drt, keys, w->folder);
-    pid_t child = fork();
-    check(child >= 0);
-    if (!child) {
-        int to = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-        dup2(to, 1), dup2(to, 2);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
+    char unit[8];
+    pid_t child = world_start(w, "rm -rf out; exec drt train %s out=out", keys);
     struct rusage usage;
     int status;
     check(wait4(child, &status, 0, &usage) == child);
-    check_ok(drt_file_read(&said, NULL, log, 0, &err));
-    char *at = strstr(said, "plan: peak ");
+    char *said = world_read(w, "said"), *at = strstr(said, "plan: peak ");
     if (!WIFEXITED(status) || WEXITSTATUS(status) || !at || sscanf(at, "plan: peak %lf %7[A-Z]", planned, unit) != 2)
         fail_msg("%s: %s", keys, said);
     *planned *= !strcmp(unit, "GB") ? 1e9 : 1e6;
@@ -205,15 +186,11 @@ static double measured(const world *w, const char *keys, double *planned) {
 }
 
 static void make_larger(const world *w) {
-    int rc;
-    world_write_file(w, "larger.json", larger);
-    char *said = shell(&rc,
-                       "%s new --config %s/larger.json --tokenizer %s/tokenizer --out %s/larger 2>&1 && "
-                       "%s sea-labels models/tiny-clip --words %s/world/words.txt --data %s/world/pretrain.json "
-                       "--threads 1 --out %s/labels.sea 2>&1",
-                       w->drt, w->folder, w->folder, w->folder, w->drt, w->folder, w->folder, w->folder);
-    if (rc) fail_msg("%s", said);
-    free(said);
+    world_write(w, "larger.json", larger);
+    world_must(w, "cp -r $OLDPWD/models/tiny-clip . && "
+                  "drt new --config larger.json --tokenizer tokenizer --out larger && "
+                  "drt sea-labels tiny-clip --words world/words.txt --data world/pretrain.json --threads 1 "
+                  "--out labels.sea");
 }
 
 // Twelve recipes of different kinds; the model that they train where none is named is `larger`.
@@ -230,27 +207,23 @@ static const struct {
     {"pretrain", "train.accumulate=4 groups.language=1 train.batch=8"},
     {"pretrain", "train.tokens=600 groups.vision=1"},
     {"pretrain", "dtype=bf16 train.recompute=true threads=2 checkpoint.every=1"},
-    {"pretrain", "model= vision=models/tiny-clip language=@/larger objectives.sea=1 sea.labels=@/labels.sea "
-                 "train.batch=12 groups.language=0"},
-    {"clip", "model=models/tiny-clip task=clip train.batch=12 threads=2"},
+    {"pretrain", "model= vision=tiny-clip language=larger objectives.sea=1 sea.labels=labels.sea train.batch=12 "
+                 "groups.language=0"},
+    {"clip", "model=tiny-clip task=clip train.batch=12 threads=2"},
 };
 
 static void within_five_percent(void **state) {
     const world *w = *state;
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     make_larger(w); // for the next test, too
 #if defined __SANITIZE_ADDRESS__
     skip(); // it holds shadows of its own
 #endif
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
-        char keys[2500];
+        char keys[500];
         double planned;
-        int n = snprintf(keys, sizeof keys,
-                         "model=%s/larger data.file=%s/world/%s.json train.batch=4 train.steps=3 threads=1 ", w->folder,
-                         w->folder, recipes[i].data);
-        for (const char *c = recipes[i].keys; *c; c++)
-            n += *c == '@' ? snprintf(keys + n, sizeof keys - (size_t)n, "%s", w->folder)
-                           : snprintf(keys + n, sizeof keys - (size_t)n, "%c", *c);
+        snprintf(keys, sizeof keys, "model=larger data.file=world/%s.json train.batch=4 train.steps=3 threads=1 %s",
+                 recipes[i].data, recipes[i].keys);
         double held = measured(w, keys, &planned);
         print_message("planned %6.1f MB, held %6.1f MB, %+.1f %%: %s\n", 1e-6 * planned, 1e-6 * held,
                       100 * (planned / held - 1), recipes[i].keys);
@@ -273,20 +246,19 @@ static void the_nearest_fits(void **state) {
     };
     const world *w = *state;
     int rc;
-    if (!w->drt) skip();
+    if (!w->folder) skip();
 #if defined __SANITIZE_ADDRESS__
     skip(); // the program is so large then that what is left to save is less than these shares
 #endif
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char keys[1500], near[200];
-        snprintf(keys, sizeof keys, "%s model=%s/larger data.file=%s/world/pretrain.json train.steps=2 threads=1 %s",
-                 world_keys, w->folder, w->folder, cases[i].keys);
-        char *said = shell(&rc, "%s plan %s out=%s/fit --memory 1K --json", w->drt, keys, w->folder);
+        char keys[700], near[200];
+        snprintf(keys, sizeof keys, "%s model=larger train.steps=2 %s out=fit", world_keys, cases[i].keys);
+        char *said = world_run(w, &rc, "drt plan %s --memory 1K --json", keys);
         const char *peak = strstr(said, "\"peak\":");
         check(rc == 1 && peak && strstr(said, "\"nearest\":\"\""));
         long long given = (long long)(cases[i].share * atof(peak + 7));
         free(said);
-        said = shell(&rc, "%s train %s out=%s/fit memory=%lld 2>&1", w->drt, keys, w->folder, given);
+        said = world_run(w, &rc, "drt train %s memory=%lld", keys, given);
         const char *at = strstr(said, "The nearest that fits takes ");
         if (rc != 1 || !at || !(at = strchr(at, ':')) || !strstr(at, cases[i].nearest)) fail_msg("%d: %s", rc, said);
         snprintf(near, sizeof near, "%.*s", (int)strcspn(at + 2, "\n"), at + 2);
@@ -294,10 +266,10 @@ static void the_nearest_fits(void **state) {
         char *folder = drt_path_join(w->folder, "fit");
         check(!drt_is_folder(folder)); // refused before anything was made
         free(said), free(folder);
-        said = shell(&rc, "%s train %s out=%s/fit memory=%lld %s 2>&1", w->drt, keys, w->folder, given, near);
+        said = world_run(w, &rc, "drt train %s memory=%lld %s", keys, given, near);
         if (rc) fail_msg("%d: %s", rc, said);
         free(said);
-        said = shell(&rc, "rm -rf %s/fit; %s train %s out=%s/fit memory=1M 2>&1", w->folder, w->drt, keys, w->folder);
+        said = world_run(w, &rc, "rm -rf fit; drt train %s memory=1M", keys);
         if (rc != 1 || !strstr(said, "the least takes")) fail_msg("%d: %s", rc, said);
         free(said);
     }
@@ -306,17 +278,14 @@ static void the_nearest_fits(void **state) {
 static void the_command(void **state) {
     const world *w = *state;
     int rc;
-    if (!w->drt) skip();
-    char keys[700];
-    snprintf(keys, sizeof keys, "%s model=%s/model data.file=%s/world/pretrain.json out=%s/planned", world_keys,
-             w->folder, w->folder, w->folder);
-    char *said = shell(&rc, "%s plan %s --memory 1G 2>&1", w->drt, keys);
+    if (!w->folder) skip();
+    char *said = world_run(w, &rc, "drt plan %s out=planned --memory 1G", world_keys);
     if (rc || !strstr(said, "fits in 1.07 GB") || !strstr(said, "an epoch of 3 steps")) fail_msg("%d: %s", rc, said);
     free(said);
-    said = shell(&rc, "%s plan %s --memory much 2>&1", w->drt, keys);
+    said = world_run(w, &rc, "drt plan %s out=planned --memory much", world_keys);
     if (rc != 2 || !strstr(said, "'much' is no size; write it as 4G")) fail_msg("%d: %s", rc, said);
     free(said);
-    said = shell(&rc, "%s plan %s data.file=/none 2>&1", w->drt, keys);
+    said = world_run(w, &rc, "drt plan %s out=planned data.file=/none", world_keys);
     if (rc != 2 || !strstr(said, "/none")) fail_msg("%d: %s", rc, said);
     free(said);
 }
@@ -337,8 +306,6 @@ static void sizes_are_read(void **state) {
     check(held > 1 << 20 && given > held);
 }
 
-static int world_of_plan(void **state) { return world_make(state, "plan"); }
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_read),
@@ -349,5 +316,5 @@ int main(void) {
         cmocka_unit_test(the_command),
         cmocka_unit_test(every_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, world_of_plan, NULL);
+    return cmocka_run_group_tests(tests, world_open, world_close);
 }

@@ -1,7 +1,6 @@
 // Training guarantees, through the program `drt` itself (path in $DRT): killed anywhere and resumed it makes the same
 // weights, and what it refuses it refuses with a message, losing nothing.
 #include "support/check.h"
-#include "support/shell.h"
 #include "support/tolerance.h"
 #include "support/world.h"
 
@@ -13,36 +12,29 @@
 #include "train/checkpoint.h"
 #include "train/recipe.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 static bool same_file(const world *w, const char *a, const char *b, const char *name) {
-    char path[2][600], *bytes[2];
-    size_t size[2];
-    drt_error err = {0};
-    for (int i = 0; i < 2; i++) {
-        snprintf(path[i], sizeof path[i], "%s/%s/%s", w->folder, i ? b : a, name);
-        check_ok(drt_file_read(&bytes[i], &size[i], path[i], 0, &err));
-    }
-    bool same = size[0] == size[1] && !memcmp(bytes[0], bytes[1], size[0]);
-    free(bytes[0]);
-    free(bytes[1]);
-    return same;
+    int rc;
+    free(world_run(w, &rc, "cmp %s/%s %s/%s", a, name, b, name));
+    return rc == 0;
+}
+
+// The text of its run.jsonl.
+static char *log_of(const world *w, const char *out) {
+    char name[100];
+    snprintf(name, sizeof name, "%s/run.jsonl", out);
+    return world_read(w, name);
 }
 
 // Lines of the run log: every step once, in order; the hashes of the checkpoints one after the other, the last of them
 // the run's.
 static void check_log(const world *w, const char *out, int steps, const char *last, char hashes[400]) {
-    char path[600], *text, head[40];
+    char *text = log_of(w, out), *at = text, head[40];
     size_t size = 0;
-    drt_error err = {0};
-    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
-    check_ok(drt_file_read(&text, NULL, path, 0, &err));
-    char *at = text;
     for (int i = 1; i <= steps; i++) {
         snprintf(head, sizeof head, "{\"step\":%d,", i);
         if (strncmp(at, head, strlen(head))) fail_msg("line %d of the log is: %.40s", i, at);
@@ -59,18 +51,7 @@ static void check_log(const world *w, const char *out, int steps, const char *la
 
 // Starts the run and kills it after so many seconds; true if it ended by itself before.
 static bool killed(const world *w, const char *out, const char *more, double seconds) {
-    char command[3000];
-    snprintf(command, sizeof command,
-             "exec %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/%s %s --resume", w->drt,
-             w->folder, w->folder, world_keys, w->folder, out, more);
-    pid_t child = fork();
-    check(child >= 0);
-    if (!child) {
-        int null = open("/dev/null", O_WRONLY);
-        dup2(null, 1), dup2(null, 2);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
+    pid_t child = world_start(w, "exec drt train %s out=%s %s --resume", world_keys, out, more);
     struct timespec wait = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
     nanosleep(&wait, NULL);
     kill(child, SIGKILL);
@@ -113,10 +94,8 @@ static bool readable(const world *w, const char *out) {
         drt_model_close(m);
     }
     int rc;
-    char *parts = shell(&rc, "ls -d %s/%s/checkpoints/*.part 2>/dev/null", w->folder, out);
-    bool torn = *parts;
-    free(parts);
-    return torn;
+    free(world_run(w, &rc, "ls -d %s/checkpoints/*.part", out));
+    return rc == 0;
 }
 
 // Kills it so many times. A run that came to its end in between is compared and begun again.
@@ -130,10 +109,9 @@ static void kill_often(const world *w, const char *out, const char *keys, const 
         kills += !ended;
         torn += readable(w, out);
         if (!ended || kills == wanted) continue;
-        int rc;
         world_weights(w, out, more, hash);
         assert_string_equal(hash, whole);
-        free(shell(&rc, "rm -r %s/%s", w->folder, out));
+        world_must(w, "rm -r %s", out);
         runs++;
     }
     print_message("killed %d times in %d runs, %d times while writing a checkpoint\n", kills, runs, torn);
@@ -143,7 +121,7 @@ static void kill_often(const world *w, const char *out, const char *keys, const 
 static void killed_anywhere(void **state) {
     const world *w = *state;
     const char *asked = getenv("DRT_KILLS");
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     static const char *const ways[] = {
         "objectives.image_order=1 objectives.text_order=1 objectives.guided=1 passes=sampled weights=learned",
         "objectives.image_order=1 train.accumulate=2 train.recompute=true checkpoint.keep=2",
@@ -201,11 +179,8 @@ static void killed_anywhere(void **state) {
 
 // The sum of a field over the run's log.
 static double sum_of(const world *w, const char *out, const char *field) {
-    char path[600], *text;
-    drt_error err = {0};
+    char *text = log_of(w, out);
     double sum = 0;
-    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
-    check_ok(drt_file_read(&text, NULL, path, 0, &err));
     for (char *at = text; (at = strstr(at, field)); at++) sum += atof(at + strlen(field));
     free(text);
     return sum;
@@ -214,7 +189,7 @@ static double sum_of(const world *w, const char *out, const char *field) {
 // Features that are kept save work and change nothing: not a bit, not what is counted as arithmetic.
 static void features_are_kept(void **state) {
     const world *w = *state;
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     static const char *const ways[] = {"", "threads=3", "dtype=bf16", "objectives.image_order=1 objectives.guided=1",
                                        "train.accumulate=2 train.recompute=true"};
     for (int i = 0; i < 5; i++) {
@@ -233,11 +208,8 @@ static void features_are_kept(void **state) {
 }
 
 static int losses(const world *w, const char *out, double *loss, int room) {
-    char path[600], *text;
-    drt_error err = {0};
+    char *text = log_of(w, out);
     int n = 0;
-    snprintf(path, sizeof path, "%s/%s/run.jsonl", w->folder, out);
-    check_ok(drt_file_read(&text, NULL, path, 0, &err));
     for (char *at = text; n < room && (at = strstr(at, "\"loss\":")); at++) loss[n++] = atof(at + 7);
     free(text);
     return n;
@@ -250,7 +222,7 @@ static void bf16_learns(void **state) {
     const world *w = *state;
     double exact[STEPS], half[STEPS], most = 0;
     char hash[2][20];
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     static const char more[] = "train.steps=30 train.epochs=30 optimizer.lr=3e-2 checkpoint.every=0";
     char keys[300];
     for (int i = 0; i < 2; i++) {
@@ -269,27 +241,21 @@ static void bf16_learns(void **state) {
 // it, naming both.
 static void other_base(const world *w) {
     static const char *const commands[] = {
-        "chat %s/merged0 --adapter %s/keeping/adapter --prompt x", "merge %s/merged0 %s/keeping/adapter %s/twice",
-        "eval %s/merged0 --adapter %s/keeping/adapter --data %s/world/pretrain.json",
-        "verify %s/merged0 --adapter %s/keeping/adapter --golden tests/golden/verify/golden.safetensors"};
-    char more[900], both[2][600];
+        "chat merged0 --adapter keeping/adapter --prompt x", "merge merged0 keeping/adapter twice",
+        "eval merged0 --adapter keeping/adapter --data world/pretrain.json",
+        "verify merged0 --adapter keeping/adapter --golden $OLDPWD/tests/golden/verify/golden.safetensors"};
+    static const char *const words[] = {"another base", "model'", "merged0'"};
     int rc;
-    snprintf(both[0], sizeof both[0], "%s/model'", w->folder);
-    snprintf(both[1], sizeof both[1], "%s/merged0'", w->folder);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        snprintf(more, sizeof more, commands[i], w->folder, w->folder, w->folder);
-        char *said = shell(&rc, "%s %s 2>&1", w->drt, more);
-        if (rc != 1 || !strstr(said, "another base") || !strstr(said, both[0]) || !strstr(said, both[1]))
-            fail_msg("%s: status %d: %s", more, rc, said);
+        char *said = world_run(w, &rc, "drt %s", commands[i]);
+        for (int k = 0; k < 3; k++)
+            if (rc != 1 || !strstr(said, words[k])) fail_msg("%s: status %d: %s", commands[i], rc, said);
         free(said);
     }
-    snprintf(more, sizeof more, "model=%s/merged0 lora.from=%s/keeping/adapter groups.language=0", w->folder,
-             w->folder);
-    world_refused(w, "other-1", more, (const char *const[]){"another base", both[0], both[1]}, 3);
+    world_refused(w, "other-1", "model=merged0 lora.from=keeping/adapter groups.language=0", words, 3);
     // A run goes on beside the weights that it began with: an adapter, or anything beside frozen parts.
-    snprintf(more, sizeof more, "--resume model=%s/merged0 lora.targets=q_proj,*.fc1,/.*up_proj/ groups.language=0",
-             w->folder);
-    world_refused(w, "keeping", more, (const char *const[]){"state.safetensors", "other weights", "recipe.yaml"}, 3);
+    world_refused(w, "keeping", "--resume model=merged0 lora.targets=q_proj,*.fc1,/.*up_proj/ groups.language=0",
+                  (const char *const[]){"state.safetensors", "other weights", "recipe.yaml"}, 3);
 }
 
 // The adapter of a run: dropout matters, training can go on from it, and merging makes a model that answers alike.
@@ -297,32 +263,27 @@ static void adapter_of_a_run(void **state) {
     const world *w = *state;
     char hash[3][20], more[300];
     int rc;
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     static const char keys[] = "lora.targets=q_proj,*.fc1,/.*up_proj/ groups.language=0 lora.dropout=";
     for (int i = 0; i < 2; i++) {
         snprintf(more, sizeof more, "%s%s", keys, i ? "0.5" : "0");
         world_weights(w, i ? "dropping" : "keeping", more, hash[i]);
     }
     assert_string_not_equal(hash[0], hash[1]);
-    snprintf(more, sizeof more, "lora.from=%s/keeping/adapter groups.language=0", w->folder);
-    world_weights(w, "going-on", more, hash[2]);
+    world_weights(w, "going-on", "lora.from=keeping/adapter groups.language=0", hash[2]);
     assert_string_not_equal(hash[0], hash[2]);
     for (int i = 0; i < 2; i++) {
-        char *said = shell(&rc, "%s merge %s/model %s/keeping/adapter %s/merged%d --threads 1 %s 2>&1", w->drt,
-                           w->folder, w->folder, w->folder, i, i ? "--dtype bf16" : "");
+        char *said =
+            world_run(w, &rc, "drt merge model keeping/adapter merged%d --threads 1 %s", i, i ? "--dtype bf16" : "");
         if (rc || !strstr(said, "read back, logits")) fail_msg("status %d: %s", rc, said);
         print_message("%s", said);
         free(said);
     }
     other_base(w);
-    char *said =
-        shell(&rc, "%s chat %s/model --adapter %s/keeping/model --prompt x 2>&1", w->drt, w->folder, w->folder);
+    char *said = world_run(w, &rc, "drt chat model --adapter keeping/model --prompt x");
     check(rc == 1 && strstr(said, "adapter_config.json"));
     free(said);
-    said = shell(&rc, "%s chat %s/model --adapter %s/keeping/adapter --prompt x --max-new-tokens 4 --threads 1 2>&1",
-                 w->drt, w->folder, w->folder);
-    if (rc) fail_msg("status %d: %s", rc, said);
-    free(said);
+    world_must(w, "drt chat model --adapter keeping/adapter --prompt x --max-new-tokens 4 --threads 1");
     world_refused(w, "lora-1", "lora.targets=q_proj", (const char *const[]){"lora.targets", "groups.language=0"}, 2);
     world_refused(w, "lora-2", "lora.targets=qkv groups.language=0", (const char *const[]){"'qkv'", "q_proj, k_proj"},
                   2);
@@ -338,19 +299,13 @@ static void image_row_of_a_run(void **state) {
     drt_error err = {0};
     const drt_model_options plain = {0};
     drt_model *m;
-    char more[1500], path[600], hash[20];
-    int rc;
-    if (!w->drt) skip();
-    char *said = shell(&rc,
-                       "cd %s && cp -r model mute && sed 's/<image>/<thing>/g' model/tokenizer.json "
-                       ">mute/tokenizer.json 2>&1",
-                       w->folder);
-    if (rc) fail_msg("%s", said);
-    free(said);
-    snprintf(more, sizeof more, "model= vision=%s/model language=%s/mute", w->folder, w->folder);
-    world_weights(w, "assembled", more, hash);
-    snprintf(path, sizeof path, "%s/assembled/model", w->folder);
+    char hash[20];
+    if (!w->folder) skip();
+    world_must(w, "cp -r model mute && sed 's/<image>/<thing>/g' model/tokenizer.json >mute/tokenizer.json");
+    world_weights(w, "assembled", "model= vision=model language=mute", hash);
+    char *path = drt_path_join(w->folder, "assembled/model");
     check_ok(drt_model_open(&m, path, &plain, &err));
+    free(path);
     assert_int_equal(drt_tokenizer_id(m->tokenizer, "<image>"), 300);
     assert_int_equal(m->config.image_token, 300);
     assert_int_equal(m->config.language.vocab, 320);
@@ -360,7 +315,7 @@ static void image_row_of_a_run(void **state) {
 static void not_a_number(void **state) {
     const world *w = *state;
     int rc;
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     char *said =
         world_train(w, &rc, "nan", "lr=1e30 optimizer.clip=0 optimizer.warmup=0 checkpoint.every=1 checkpoint.keep=1");
     check(rc == 1);
@@ -368,47 +323,45 @@ static void not_a_number(void **state) {
         fail_msg("%s", said);
     free(said);
     // The checkpoint of before the trouble is there still.
-    char *list = shell(&rc, "ls %s/nan/checkpoints", w->folder);
+    char *list = world_run(w, &rc, "ls nan/checkpoints");
     if (!strstr(list, "step-000000001")) fail_msg("kept: %s", list);
     free(list);
 }
 
 static void bad_samples(void **state) {
     const world *w = *state;
-    char whole[20], skipped[20], more[900];
-    if (!w->drt) skip();
-    world_write_file(w, "world/torn.jpg", "\xff\xd8\xff\xe0 no picture");
-    world_write_file(
-        w, "world/bad.json",
-        "[{\"id\": \"a\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
-        "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-        "{\"id\": \"gone\", \"image\": \"nowhere.png\", \"conversations\": [{\"from\": \"human\", \"value\": "
-        "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-        "{\"id\": \"torn\", \"image\": \"torn.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
-        "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
-        "{\"id\": \"mute\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
-        "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
-        "{\"id\": \"b\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
-        "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a red square\"}]}]\n");
-    snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2", w->folder);
-    world_refused(w, "bad", more, (const char *const[]){"bad.json", "nowhere.png", "torn.jpg", "mute", "3"}, 5);
-    snprintf(more, sizeof more, "data.file=%s/world/bad.json train.batch=2 data.bad=skip", w->folder);
-    world_weights(w, "skip-a", more, whole);
-    world_weights(w, "skip-b", more, skipped);
+    static const char keys[] = "data.file=world/bad.json train.batch=2 data.bad=skip";
+    char whole[20], skipped[20];
+    if (!w->folder) skip();
+    world_write(w, "world/torn.jpg", "\xff\xd8\xff\xe0 no picture");
+    world_write(w, "world/bad.json",
+                "[{\"id\": \"a\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+                "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+                "{\"id\": \"gone\", \"image\": \"nowhere.png\", \"conversations\": [{\"from\": \"human\", \"value\": "
+                "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+                "{\"id\": \"torn\", \"image\": \"torn.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
+                "\"<image>\"}, {\"from\": \"gpt\", \"value\": \"a star\"}]},\n"
+                "{\"id\": \"mute\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+                "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
+                "{\"id\": \"b\", \"image\": \"images/train/000000.png\", \"conversations\": [{\"from\": \"human\", "
+                "\"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a red square\"}]}]\n");
+    world_refused(w, "bad", "data.file=world/bad.json train.batch=2",
+                  (const char *const[]){"bad.json", "nowhere.png", "torn.jpg", "mute", "3"}, 5);
+    world_weights(w, "skip-a", keys, whole);
+    world_weights(w, "skip-b", keys, skipped);
     assert_string_equal(whole, skipped);
     int rc;
-    char *said = world_train(w, &rc, "skip-c", more);
+    char *said = world_train(w, &rc, "skip-c", keys);
     if (!strstr(said, "3 unusable samples")) fail_msg("%s", said);
     free(said);
-    said = shell(&rc, "cat %s/skip-c/bad_samples.txt", w->folder);
+    said = world_read(w, "skip-c/bad_samples.txt");
     check(strstr(said, "nowhere.png") && strstr(said, "torn.jpg") && strstr(said, "mute"));
     free(said);
 }
 
 static void refusals(void **state) {
     const world *w = *state;
-    char more[900];
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     world_refused(w, "r1", "data.context=16", (const char *const[]){"pretrain.json", "sample", "context", "16"}, 4);
     world_refused(w, "r2", "lrr=1", (const char *const[]){"lrr", "lr"}, 2);
     world_refused(w, "config.json/run", "", (const char *const[]){"config.json"},
@@ -416,8 +369,7 @@ static void refusals(void **state) {
     world_refused(w, "r3", "order.grid=3 objectives.image_order=1", (const char *const[]){"order.grid", "3"}, 2);
     world_refused(w, "r4", "order.grid=2 order.bank=25 objectives.image_order=1",
                   (const char *const[]){"order.bank", "25", "4"}, 3);
-    snprintf(more, sizeof more, "data.file=%s/world/none.json", w->folder);
-    world_refused(w, "r5", more, (const char *const[]){"none.json"}, 1);
+    world_refused(w, "r5", "data.file=world/none.json", (const char *const[]){"none.json"}, 1);
     world_refused(w, "r6", "model=/nowhere", (const char *const[]){"/nowhere"}, 1);
     world_refused(w, "r7", "groups.language=0 groups.projector=0", (const char *const[]){"groups"}, 1);
     // A finished run is not written over.
@@ -428,10 +380,8 @@ static void refusals(void **state) {
     world_refused(w, "done", "--resume dtype=bf16", (const char *const[]){"state.safetensors", "dtype=f32"}, 2);
     world_weights(w, "done-half", "dtype=bf16", hash);
     world_refused(w, "done-half", "--resume", (const char *const[]){"state.safetensors", "dtype=bf16"}, 2);
-    int rc; // what was refused has not put its recipe in the place of the run's
-    char *said = shell(&rc, "grep -c 'dtype: f32' %s/done/recipe.yaml", w->folder);
-    assert_string_equal(said, "1\n");
-    free(said);
+    // What was refused has not put its recipe in the place of the run's.
+    world_must(w, "grep 'dtype: f32' done/recipe.yaml");
 }
 
 // A disk that is full (files may not grow beyond some blocks): the message names the file, the checkpoint before stays,
@@ -440,26 +390,18 @@ static void full_disk(void **state) {
     const world *w = *state;
     char whole[20], torn[20];
     int rc;
-    if (!w->drt) skip();
+    if (!w->folder) skip();
     world_weights(w, "roomy", "", whole);
     char *said = world_train(w, &rc, "full", "train.steps=9 objectives.language=1 checkpoint.every=4");
     check(rc == 0);
     free(said);
-    said = shell(&rc, "cd %s/full && rm -rf model checkpoints/step-000000009 && mkdir -p checkpoints && ls checkpoints",
-                 w->folder);
-    free(said);
-    const char *f = w->folder;
-    said = shell(&rc,
-                 "trap '' XFSZ; ulimit -f 16; %s train model=%s/model data.file=%s/world/pretrain.json %s out=%s/full "
-                 "--resume 2>&1",
-                 w->drt, f, f, world_keys, f);
+    world_must(w, "cd full && rm -r model checkpoints/step-000000009 && ls checkpoints");
+    said = world_run(w, &rc, "trap '' XFSZ; ulimit -f 16; drt train %s out=full --resume", world_keys);
     if (rc != 1 || !strstr(said, "state.safetensors") || !strstr(said, "large")) fail_msg("status %d: %s", rc, said);
     free(said);
     world_weights(w, "full", "--resume", torn);
     assert_string_equal(whole, torn);
 }
-
-static int world_of_resume(void **state) { return world_make(state, "resume"); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -467,5 +409,5 @@ int main(void) {
         cmocka_unit_test(image_row_of_a_run), cmocka_unit_test(not_a_number), cmocka_unit_test(bad_samples),
         cmocka_unit_test(refusals),           cmocka_unit_test(full_disk),    cmocka_unit_test(features_are_kept),
     };
-    return cmocka_run_group_tests(tests, world_of_resume, NULL);
+    return cmocka_run_group_tests(tests, world_open, world_close);
 }

@@ -11,7 +11,7 @@ Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [
   -c       processor time instead of the clock
   -k       drt knows the features of intact pictures, as from the second round of an epoch on
 bf16: autocast over f32 weights, as drt's recipe key dtype: bf16 (f32 masters, bf16 products). AdamW is fused, frozen
-parts run under no_grad. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
+parts run under no_grad. stage2_step.py times `drt train` itself on a real world. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -3,7 +3,8 @@ f32, AdamW, clipping. The two take turns in one run; the figure to quote is the 
 
 Usage: tools/peers/stage2_step.py MODEL WORLD [--threads 2] [--rounds 5] [--steps 6]
   MODEL   a LLaVA folder (out/demo/llava/stage1/model); WORLD   a shapes world (out/demo/world)
-Needs torch and transformers. Also prints what the guided loss adds to drt's step."""
+Beside model_step.py, which times drt's bench on random weights: here it is `drt train` on real samples, loader, packing
+and log included, against a step that is handed its batch. Needs torch and transformers. Also prints what the guided loss adds to drt's step."""
 import argparse, json, os, shutil, statistics, subprocess, tempfile, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
