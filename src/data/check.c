@@ -11,6 +11,8 @@
 #include <string.h>
 
 const drt_find_about drt_find_about_kind[DRT_FIND_KINDS] = {
+    [DRT_FIND_SYNTAX] = {"syntax", "No JSON", "A line or an entry that no program can read. Repair it, or remove it.",
+                         true},
     [DRT_FIND_MALFORMED] = {"malformed", "Malformed samples",
                             "A key, a role or the order of turns is not what the schema says. Repair them in the data.",
                             true},
@@ -135,7 +137,8 @@ static void check_text(drt_checker *k, int32_t i, drt_picture_use *use) {
     drt_record *r;
     drt_error why = {0};
     drt_status bad = drt_index_record(&k->c->index, i, k->o->images, DRT_PICTURES_NONE, &r, name, &why);
-    if (bad == DRT_EDATA) drt_check_find(k, DRT_FIND_MALFORMED, i, -1, -1, -1, why.text);
+    bool syntax = k->c->index.fact[i].flags & DRT_FACT_SYNTAX;
+    if (bad == DRT_EDATA) drt_check_find(k, syntax ? DRT_FIND_SYNTAX : DRT_FIND_MALFORMED, i, -1, -1, -1, why.text);
     else if (bad) drt_check_fault(k, &why);
     if (bad) return;
     int room = k->c->index.fact[i].images; // as many, unless the file was changed under us
@@ -192,10 +195,29 @@ static int by_sample(const void *a, const void *b) {
     return (x->image > y->image) - (x->image < y->image);
 }
 
+// "FILE:12: " in front of what is said: such a sample has no id to be found by.
+static drt_status put_place(const drt_data_check *c, drt_finding *f, drt_index_lines *lines, drt_error *err) {
+    int64_t line;
+    drt_text text = {0};
+    drt_status status = drt_index_line(&c->index, f->sample, lines, &line, err);
+    if (status) return status;
+    drt_text_puts(&text, c->index.sources.file[c->index.fact[f->sample].file].path);
+    if (line) drt_text_printf(&text, ":%lld", (long long)line);
+    drt_text_printf(&text, ": %s", f->text);
+    if (text.failed) {
+        drt_text_free(&text);
+        return drt_fail(err, DRT_ENOMEM, "no memory for what was found");
+    }
+    free(f->text);
+    f->text = text.bytes;
+    return DRT_OK;
+}
+
 // Findings in order, counted, each with the id of its sample.
 static drt_status settle(drt_data_check *c, drt_error *err) {
     drt_status status = DRT_OK;
     int32_t last = -1, last_out = -1;
+    drt_index_lines lines = {0};
     const char *id = "";
     if (c->n) qsort(c->finding, (size_t)c->n, sizeof *c->finding, by_sample);
     for (int64_t i = 0; !status && i < c->n; i++) {
@@ -210,6 +232,7 @@ static drt_status settle(drt_data_check *c, drt_error *err) {
             f->id = strdup(id);
         }
         if (!f->id) status = drt_fail(err, DRT_ENOMEM, "no memory for the names of samples");
+        if (!status && f->kind == DRT_FIND_SYNTAX) status = put_place(c, f, &lines, err);
         id = f->id;
         last = f->sample;
         c->of[f->kind]++;
@@ -241,6 +264,8 @@ static drt_status run(drt_checker *k, const char *data, drt_error *err) {
 
 drt_status drt_data_check_run(drt_data_check *out, const char *data, const drt_data_check_options *o, drt_error *err) {
     *out = (drt_data_check){.images = o->images};
+    if (o->images && !drt_is_folder(o->images))
+        return drt_fail(err, DRT_EIO, "%s: no such folder; name the one that pictures start from", o->images);
     drt_checker k = {.o = o, .c = out};
     drt_status status = run(&k, data, err);
     for (int64_t i = 0; k.picture && i < out->pictures; i++) free(k.picture[i].text);
@@ -271,6 +296,12 @@ drt_status drt_data_check_may_save(const char *data, const char *path, drt_error
 }
 
 drt_status drt_data_check_save(drt_data_check *c, const char *path, drt_error *err) {
+    const char *folder = c->images ? c->images : c->index.sources.folder;
+    if (c->pictures && c->missing == c->pictures)
+        return drt_fail(err, DRT_ECONFIG,
+                        "%s: none of its %lld pictures is in %s; name the folder that they start from (--images). The "
+                        "list of samples to leave out and the index stay as they are",
+                        c->index.sources.path, (long long)c->pictures, *folder ? folder : ".");
     char *own = path ? strdup(path) : drt_quarantine_path(c->index.sources.path);
     drt_text list = {0};
     drt_quarantine_begin(&c->index, &list);

@@ -14,6 +14,7 @@
 #include "data/index.h"
 
 typedef enum {
+    DRT_FIND_SYNTAX,       // a line, or a shard's entry, that is no JSON
     DRT_FIND_MALFORMED,    // a key, a role, the order of turns
     DRT_FIND_EMPTY,        // an answer without a word
     DRT_FIND_PLACEHOLDERS, // as many <image> as pictures: not so
@@ -60,20 +61,22 @@ typedef struct {
     const char *images;   // as asked
     drt_finding *finding; // [n], by sample, then kind
     int64_t n, of[DRT_FIND_KINDS], room;
-    int32_t quarantined;           // samples
-    int32_t *rows;                 // [index.n] rows that a model sees of a sample, 0 where it cannot; NULL: no model
-    int64_t uses, pictures;        // places where a picture is named; different ones
-    int64_t bytes, pixels, failed; // of the pictures that were decoded; pictures that were not
+    int32_t quarantined;     // samples
+    int32_t *rows;           // [index.n] rows that a model sees of a sample, 0 where it cannot; NULL: no model
+    int64_t uses, pictures;  // places where a picture is named; different ones
+    int64_t bytes, pixels;   // of the pictures that were decoded
+    int64_t failed, missing; // pictures that were not; of which those that are not there
     int64_t eval_questions, eval_pictures, eval_missing;
     double index_seconds, text_seconds, picture_seconds;
 } drt_data_check;
 
-// Everything that is found is a finding, not an error. Errors are DRT_EFORMAT (no JSON), DRT_EIO, DRT_ENOMEM; *out is
-// empty then.
+// Everything that is found is a finding, not an error. Errors are DRT_EFORMAT (an array that is no JSON, a damaged
+// shard), DRT_EIO, DRT_ENOMEM; *out is empty then.
 drt_status drt_data_check_run(drt_data_check *out, const char *data, const drt_data_check_options *o, drt_error *err);
 void drt_data_check_free(drt_data_check *c);
 // Writes the quarantine list (path NULL: beside the data) and the index, which tells later openings that the pictures
-// have been decoded.
+// have been decoded. DRT_ECONFIG where not one picture was found, so that o->images was another folder than theirs:
+// nothing is written then.
 drt_status drt_data_check_save(drt_data_check *c, const char *path, drt_error *err);
 // Whether a list of `drt data check` may be written to path (NULL: beside the data): DRT_ECONFIG where one stands that
 // was written by hand.

@@ -132,7 +132,10 @@ drt_status drt_check_pictures(drt_checker *k, drt_error *err) {
     drt_progress_at(&bar, c->pictures, c->pictures);
     c->bytes = bytes, c->pixels = pixels;
     for (int32_t i = 0; i < x->n; i++) x->fact[i].flags &= ~(uint32_t)DRT_FACT_PICTURE;
-    for (int64_t i = 0; i < c->pictures; i++) c->failed += !k->picture[i].good;
+    for (int64_t i = 0; i < c->pictures; i++) {
+        c->failed += !k->picture[i].good;
+        c->missing += k->picture[i].kind == DRT_FIND_MISSING;
+    }
     for (int64_t i = 0; i < c->uses; i++) {
         const drt_picture_use *u = &k->use[i];
         const drt_checked_picture *p = &k->picture[u->picture];

@@ -185,22 +185,13 @@ static void put_bad(drt_text *list, const char *file, int64_t line, const char *
 // One line for each bad sample, with the line of its file.
 static drt_status list_bad(const drt_dataset *ds, const findings *f, drt_text *list, drt_error *err) {
     const drt_index *x = &ds->index;
-    int64_t line = 1, lines, behind;
-    uint64_t at = 0;
-    int file = 0;
+    drt_index_lines lines = {0};
+    int64_t line;
     for (int32_t i = 0; i < x->n; i++) {
-        const drt_fact *fact = &x->fact[i];
         if (!f->reason[i]) continue;
-        if (fact->file != file) line = 1, at = 0, file = fact->file;
-        if (x->sources.tar) {
-            put_bad(list, x->sources.file[file].path, 0, f->reason[i]);
-            continue;
-        }
-        drt_status status = drt_sources_lines(&x->sources, file, at, fact->at, &lines, &behind, err);
+        drt_status status = drt_index_line(x, i, &lines, &line, err);
         if (status) return status;
-        line += lines;
-        at = fact->at;
-        put_bad(list, x->sources.file[file].path, line, f->reason[i]);
+        put_bad(list, x->sources.file[x->fact[i].file].path, line, f->reason[i]);
     }
     return list->failed ? drt_fail(err, DRT_ENOMEM, "%s: no memory for the list of bad samples", x->sources.path)
                         : DRT_OK;

@@ -153,6 +153,19 @@ void drt_index_close(drt_index *x) {
     *x = (drt_index){0};
 }
 
+drt_status drt_index_line(const drt_index *x, int32_t i, drt_index_lines *c, int64_t *line, drt_error *err) {
+    const drt_fact *f = &x->fact[i];
+    int64_t lines = 0, behind;
+    *line = 0;
+    if (x->sources.tar) return DRT_OK;
+    if (f->file != c->file) *c = (drt_index_lines){.file = f->file};
+    drt_status status = drt_sources_lines(&x->sources, f->file, c->at, f->at, &lines, &behind, err);
+    c->at = f->at;
+    c->lines += lines;
+    *line = c->lines + 1;
+    return status;
+}
+
 uint64_t drt_index_folder(const drt_index *x, const char *folder) {
     const char *asked = folder ? folder : x->sources.folder;
     char *real = realpath(*asked ? asked : ".", NULL);
@@ -180,8 +193,11 @@ drt_status drt_index_record(const drt_index *x, int32_t i, const char *folder, i
     if (x->sources.tar) return drt_tar_record(x, i, picture, out, name, err);
     char *json = malloc(f->size);
     if (!json) return drt_fail(err, DRT_ENOMEM, "no memory for a sample of %u bytes", f->size);
-    const drt_record_source from = {
-        .json = json, .size = f->size, .folder = folder ? folder : x->sources.folder, .index = i};
+    const drt_record_source from = {.json = json,
+                                    .size = f->size,
+                                    .folder = folder ? folder : x->sources.folder,
+                                    .index = i,
+                                    .no_json = f->flags & DRT_FACT_SYNTAX};
     drt_status status = drt_sources_read(&x->sources, f->file, f->at, json, f->size, err);
     if (!status) status = drt_record_parse(&from, out, &at, name, err);
     free(json);

@@ -47,7 +47,7 @@ drt_status drt_index_look(const drt_record_source *from, drt_fact *fact, size_t 
     size_t prompt = 0;
     drt_status bad = drt_record_parse(from, &r, at, name, err);
     fact->words = 1;
-    fact->flags = bad == DRT_EDATA ? DRT_FACT_BAD : 0;
+    fact->flags = bad == DRT_EDATA ? DRT_FACT_BAD : bad == DRT_EFORMAT ? DRT_FACT_BAD | DRT_FACT_SYNTAX : 0;
     if (bad) return bad == DRT_EDATA ? DRT_OK : drt_fail_in(err, "%s", name);
     static const drt_template caption = {.name = "plain", .caption = true};
     if (drt_conversation_check(NULL, r->turns, r->n_turns, r->n_images, NULL)) fact->flags = DRT_FACT_BAD;
@@ -85,7 +85,8 @@ static drt_status found(void *user, uint64_t at, uint64_t size, drt_error *err) 
     return DRT_OK;
 }
 
-// Parses the samples that ended in this chunk, on all cores. The fault that is told is the first one's.
+// Parses the samples that ended in this chunk, on all cores. The fault that is told is the first one's. An array is one
+// JSON text, so that a syntax error spoils all of it; of lines it spoils one.
 static drt_status look_at_new(builder *b, drt_error *err) {
     drt_index *x = b->x;
     int32_t first = INT32_MAX;
@@ -98,7 +99,8 @@ static drt_status look_at_new(builder *b, drt_error *err) {
             .json = b->buffer + (f->at - b->base), .size = f->size, .folder = "", .index = i};
         size_t at = 0;
         drt_error why = {0};
-        if (!drt_index_look(&from, f, &at, &why)) continue;
+        drt_status bad = drt_index_look(&from, f, &at, &why);
+        if (!bad || (bad == DRT_EFORMAT && !b->split.array)) continue;
 #pragma omp critical(drt_index_fault)
         if (i < first) {
             first = i;
@@ -166,13 +168,16 @@ static drt_status read_chunk(builder *b, drt_progress *progress, drt_error *err)
 static drt_status read_json(builder *b, drt_progress *progress, drt_error *err) {
     drt_source *f = &b->x->sources.file[b->file];
     drt_status status = DRT_OK;
-    b->split = (drt_json_splitter){.found = found, .user = b};
+    const char *ending = strrchr(f->path, '.');
+    b->split = (drt_json_splitter){.found = found, .user = b, .lines = ending && !strcmp(ending, ".jsonl")};
     b->base = 0, b->have = 0;
     f->first = b->x->n;
     drt_digest_begin(&b->digest);
     while (!status && b->base + b->have < f->size) status = read_chunk(b, progress, err);
     f->digest = drt_digest_end(&b->digest);
-    if (status || !drt_json_split_end(&b->split, err)) return status;
+    if (!status) status = drt_json_split_end(&b->split, err);
+    if (!status) return look_at_new(b, err); // a last line without an end
+    if (status != DRT_EFORMAT || b->base + b->have < f->size) return status;
     // A file of a folder may be empty; alone it is a mistake.
     if (b->x->sources.n > 1 && !f->size) return DRT_OK;
     if (b->split.depth) return explain_end(b, err);

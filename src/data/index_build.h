@@ -10,7 +10,7 @@ drt_status drt_index_build(drt_index *x, drt_progress *progress, drt_error *err)
 
 // A new fact at the end of the list; NULL: no memory, or too many.
 drt_fact *drt_index_add(drt_index *x, drt_error *err);
-// What is to be known of a sample beside its place. DRT_EFORMAT: a syntax error, *at is its offset.
+// What is to be known of a sample beside its place. DRT_EFORMAT: a syntax error, *at is its offset; the fact says so,
+// for where that spoils one sample and no more.
 drt_status drt_index_look(const drt_record_source *from, drt_fact *fact, size_t *at, drt_error *err);
-
 #endif

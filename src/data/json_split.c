@@ -57,6 +57,13 @@ static void pass_object(drt_json_splitter *s, const char **p, const char *end) {
     }
 }
 
+// The same of a line, whose end is passed by who comes next.
+static bool pass_line(const char **p, const char *end) {
+    const char *at = memchr(*p, '\n', (size_t)(end - *p));
+    *p = at ? at : end;
+    return at != NULL;
+}
+
 static drt_status between(drt_json_splitter *s, char c, drt_error *err) {
     static const char mark[] = "\xEF\xBB\xBF";
     bool space = c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -68,7 +75,8 @@ static drt_status between(drt_json_splitter *s, char c, drt_error *err) {
     switch (s->state) {
     case START:
         s->array = c == '[';
-        if (!s->array && c != '{')
+        if (s->array) s->lines = false;
+        else if (c != '{' && !s->lines)
             return refuse(s, s->at, "neither an array of samples nor one sample a line begins here", err);
         s->state = SAMPLE_OR_END;
         if (s->array) return DRT_OK;
@@ -86,11 +94,16 @@ static drt_status between(drt_json_splitter *s, char c, drt_error *err) {
         return DRT_OK;
     default: return refuse(s, s->at, "something stands behind the array", err);
     }
-    if (c != '{') return refuse(s, s->at, "a sample was expected, which is an object in { }", err);
+    if (c != '{' && !s->lines) return refuse(s, s->at, "a sample was expected, which is an object in { }", err);
     s->state = INSIDE;
     s->from = s->at;
-    s->depth = 1;
+    s->depth = !s->lines;
     return DRT_OK;
+}
+
+static drt_status cut(drt_json_splitter *s, drt_error *err) {
+    s->state = s->array ? COMMA : SAMPLE_OR_END;
+    return s->found(s->user, s->from, s->at - s->from, err);
 }
 
 drt_status drt_json_split_feed(drt_json_splitter *s, const char *bytes, size_t n, drt_error *err) {
@@ -103,18 +116,17 @@ drt_status drt_json_split_feed(drt_json_splitter *s, const char *bytes, size_t n
             continue;
         }
         const char *from = p;
-        pass_object(s, &p, end);
+        bool whole = s->lines && pass_line(&p, end);
+        if (!s->lines) pass_object(s, &p, end), whole = !s->depth;
         s->at += (uint64_t)(p - from);
-        if (s->depth) continue; // goes on in the next piece
-        s->objects++;
-        s->state = s->array ? COMMA : SAMPLE_OR_END;
-        bad = s->found(s->user, s->from, s->at - s->from, err);
+        if (whole) bad = cut(s, err); // else it goes on in the next piece
     }
     return bad;
 }
 
 drt_status drt_json_split_end(drt_json_splitter *s, drt_error *err) {
     if (s->state == DONE || (s->state == SAMPLE_OR_END && !s->array)) return DRT_OK;
+    if (s->state == INSIDE && s->lines) return cut(s, err);
     if (s->state == START) return refuse(s, s->at, "the file is empty; it must hold an array of samples", err);
     if (s->state == INSIDE) return refuse(s, s->from, "this object has no end", err);
     return refuse(s, s->at, "the file ends inside the array; copy it again", err);

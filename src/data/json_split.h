@@ -1,6 +1,7 @@
 // Cuts a large JSON file into its samples without building a tree and without holding it: an array of objects, or
 // objects one after another (JSON lines), given piece by piece. Objects are found by their brackets; what is inside
-// them is checked by whoever parses them.
+// them is checked by whoever parses them. Where the caller says so, every line is an object instead, whatever stands in
+// it: one that is broken is one object, and the next line is the next.
 //
 //   drt_json_splitter s = {.found = found, .user = user};
 //   while (...) if (drt_json_split_feed(&s, bytes, n, &err)) ...    // calls found(user, at, size, err) for each object
@@ -21,9 +22,9 @@ typedef drt_status drt_json_found(void *user, uint64_t at, uint64_t size, drt_er
 typedef struct {
     drt_json_found *found;
     void *user;
+    bool lines; // a line an object, unless an array begins
     // Below: the splitter's own, zeroed to begin with.
-    uint64_t at, from, fault; // bytes seen; where the open object begins; where the fault is
-    int64_t objects;
+    uint64_t at, from, fault;   // bytes seen; where the open object begins; where the fault is
     int depth;                  // of brackets inside an object, 0: outside
     int begun;                  // bytes of a byte order mark that were seen
     char state;                 // what is expected: see json_split.c

@@ -308,8 +308,11 @@ drt_status drt_record_parse(const drt_record_source *from, drt_record **out, siz
     *out = NULL;
     if (reader.why) {
         *at = (size_t)(reader.at - from->json);
-        drt_record_name("", from->index, name);
+        drt_record_name(from->key ? from->key : "", from->index, name);
         bad = drt_fail(err, DRT_EFORMAT, "%s", reader.why);
+        if (from->no_json)
+            bad = drt_fail(err, DRT_EDATA, "%s%sno JSON: byte %zu: %s", from->key ? from->key : "",
+                           from->key ? ".json: " : "", *at + 1, reader.why);
     } else {
         // What is wrong with a sample is told by its name, which the block has.
         drt_record *r = s.fault.code == DRT_ENOMEM ? NULL : fill(&s);

@@ -14,6 +14,7 @@ typedef struct {
     size_t size;
     const char *folder; // goes in front of relative image paths
     int32_t index;
+    bool no_json; // known of this sample; a syntax error is a fault like any other then (DRT_EDATA)
     // A sample of a tar shard: its key, the id if the JSON gives none; its pictures, which take the place of "image".
     const char *key;              // NULL: not of a shard
     const drt_held_picture *held; // [n_held], copied

@@ -249,9 +249,8 @@ static drt_status close_sample(walk *w, sample *s, int64_t end, drt_error *err) 
     fact->file = w->file;
     const drt_record_source from = source_of(s, w->x->n - 1);
     drt_status status = drt_index_look(&from, fact, &at, err);
-    if (status == DRT_EFORMAT) drt_fail_in(err, "%s: %s.json: byte %zu", s->path, s->key, at);
     empty(s);
-    return status;
+    return status == DRT_EFORMAT ? DRT_OK : status; // one entry that is no JSON: the fact says so
 }
 
 // Two blocks of zeros: without them the rest of the shard is lost, which libarchive does not mind.
@@ -314,7 +313,8 @@ drt_status drt_tar_record(const drt_index *x, int32_t i, int picture, drt_record
     }
     if (!status && !s.key) status = drt_fail(err, DRT_EFORMAT, "%s: no entry of a sample; it was changed", s.path);
     if (!status) {
-        const drt_record_source from = source_of(&s, i);
+        drt_record_source from = source_of(&s, i);
+        from.no_json = f->flags & DRT_FACT_SYNTAX;
         status = drt_record_parse(&from, out, &at, name, err);
     }
     end_reading(&s);

@@ -1,5 +1,6 @@
 // A dataset with one of every defect: each is found, by name, and nothing else is.
 #include "support/check.h"
+#include "support/tar.h"
 
 #include "base/file.h"
 #include "base/rng.h"
@@ -208,6 +209,108 @@ static void each_defect_is_found_and_nothing_else(void **state) {
     free(list), free(p.folder), free(p.data), free(p.eval);
 }
 
+#define TALK(who)                                                                                                      \
+    "{\"id\":\"" who "\",\"conversations\":[{\"from\":\"human\",\"value\":\"x\"},{\"from\":\"gpt\",\"value\":\"y\"}]}"
+
+// A line that is no JSON, or a shard's entry, is a finding of its own, and what comes behind it is a sample still.
+static void broken_lines_are_found(void **state) {
+    (void)state;
+    drt_error err = {0};
+    char *folder = test_folder("check-broken"), *list;
+    place p = {.folder = folder};
+    char *data[2] = {in(&p, "data.jsonl"), in(&p, "data.tar")};
+    static const char lines[] =
+        "no JSON at all\n" TALK("a") "\n{\"id\":\"cut\",\"conversations\":[{\"from\":\"hum\n"
+                                     "\n" TALK("b") "\n{\"id\": 1 2}\n" TALK("c") " " TALK("d") "\n" TALK(
+                                         "e") "\r\n{\"id\":\"\xFF\"}\n" TALK("f") "\n{\"id\":\"the last";
+    static const char *const entries[][2] = {{"a", TALK("")}, {"b", "{\"id\": 1 2}"}, {"c", TALK("")}, {"d", "no"}};
+    // Samples, from 0, and the words of their finding.
+    static const struct {
+        int sample;
+        const char *words;
+    } want[2][7] = {{{0, "data.jsonl:1: no JSON: byte 1: "},
+                     {2, "data.jsonl:3: no JSON: byte "},
+                     {4, "data.jsonl:6: no JSON: byte 10: "},
+                     {5, "data.jsonl:7: no JSON: byte "},
+                     {7, "data.jsonl:9: no JSON: byte 8: "},
+                     {9, "data.jsonl:11: no JSON: byte "}},
+                    {{1, "data.tar: b.json: no JSON: byte 10: "}, {3, "data.tar: d.json: no JSON: byte 1: "}}};
+    check_ok(drt_file_write(data[0], lines, sizeof lines - 1, &err));
+    test_tar *t = test_tar_open(data[1], "pax");
+    for (int i = 0; i < 4; i++) {
+        char name[10];
+        snprintf(name, sizeof name, "%s.json", entries[i][0]);
+        test_tar_put(t, name, entries[i][1], strlen(entries[i][1]));
+    }
+    test_tar_close(t);
+    for (int k = 0; k < 2; k++) {
+        const int samples = k ? 4 : 10, broken = k ? 2 : 6;
+        const drt_data_check_options o = {.how = drt_template_find("v1")};
+        drt_data_check c;
+        for (int again = 0; again < 2; again++) { // with the index that the first has kept
+            check_ok(drt_data_check_run(&c, data[k], &o, &err));
+            assert_int_equal(c.index.n, samples);
+            assert_true(c.n == broken && c.of[DRT_FIND_SYNTAX] == broken && c.quarantined == broken);
+            for (int i = 0; i < broken; i++)
+                if (c.finding[i].sample != want[k][i].sample || !strstr(c.finding[i].text, want[k][i].words))
+                    fail_msg("sample %d: %s", c.finding[i].sample, c.finding[i].text);
+            assert_int_equal(c.index.made, !again);
+            check_ok(drt_data_check_save(&c, NULL, &err));
+            drt_data_check_free(&c);
+        }
+        // Training refuses, leaves out, or honours the list, as of any bad sample.
+        drt_dataset *ds;
+        drt_dataset_options use = {.images = DRT_IMAGES_EXIST};
+        check_refused(drt_dataset_open(&ds, data[k], NULL, &use, NULL, &err), DRT_EDATA,
+                      k ? "2 of 4 samples cannot be used" : "6 of 10 samples cannot be used");
+        list = drt_quarantine_path(data[k]);
+        for (int way = 0; way < 2; way++) {
+            use.skip = !way;
+            use.quarantine = way ? list : NULL;
+            check_ok(drt_dataset_open(&ds, data[k], NULL, &use, NULL, &err));
+            assert_int_equal(drt_dataset_size(ds), samples - broken);
+            drt_dataset_close(ds);
+        }
+        free(list), free(data[k]);
+    }
+    check_ok(drt_remove_tree(folder, &err));
+    free(folder);
+}
+
+// Where not one picture is found the folder is the wrong one: the list and the index of the right one stay.
+static void another_folder_is_not_believed(void **state) {
+    (void)state;
+    drt_error err = {0};
+    place p = build();
+    drt_data_check c;
+    char *list = drt_quarantine_path(p.data), *index = drt_beside(p.data, DRT_INDEX_ENDING), *other = in(&p, "other");
+    char *kept[2][2];
+    size_t size[2][2];
+    check_ok(drt_make_folders(other, &err));
+    drt_data_check_options o = {.how = drt_template_find("v1")};
+    check_ok(drt_data_check_run(&c, p.data, &o, &err));
+    check_ok(drt_data_check_save(&c, NULL, &err));
+    drt_data_check_free(&c);
+    for (int after = 0; after < 2; after++) {
+        check_ok(drt_file_read(&kept[after][0], &size[after][0], list, 0, &err));
+        check_ok(drt_file_read(&kept[after][1], &size[after][1], index, 0, &err));
+        if (after) break;
+        o.images = other;
+        check_ok(drt_data_check_run(&c, p.data, &o, &err));
+        check_refused(drt_data_check_save(&c, NULL, &err), DRT_ECONFIG, "/other; name the folder");
+        drt_data_check_free(&c);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(size[0][i], size[1][i]);
+        assert_memory_equal(kept[0][i], kept[1][i], size[0][i]);
+        free(kept[0][i]), free(kept[1][i]);
+    }
+    o.images = "build/no-such-folder";
+    check_refused(drt_data_check_run(&c, p.data, &o, &err), DRT_EIO, "no-such-folder: no such folder");
+    check_ok(drt_remove_tree(p.folder, &err));
+    free(list), free(index), free(other), free(p.folder), free(p.data), free(p.eval);
+}
+
 static void prints_know_a_picture_again(void **state) {
     (void)state;
     drt_image_print p[40];
@@ -242,6 +345,8 @@ static void prints_know_a_picture_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_defect_is_found_and_nothing_else),
+        cmocka_unit_test(broken_lines_are_found),
+        cmocka_unit_test(another_folder_is_not_believed),
         cmocka_unit_test(prints_know_a_picture_again),
     };
     return cmocka_run_group_tests_name("check", tests, NULL, NULL);

@@ -194,7 +194,7 @@ static void a_folder_is_its_files_in_order(void **state) {
     }
     assert_false(made(p.folder));
     put_in(&p, "b.jsonl", "{\"id\":\"b0\"," TALK("x") "}\n{\"id\":\"b1\" 2}\n");
-    check_refused(drt_dataset_open(&ds, p.folder, NULL, &o, NULL, &err), DRT_EFORMAT, "b.jsonl: line 2, column 12");
+    check_refused(drt_dataset_open(&ds, p.folder, NULL, &o, NULL, &err), DRT_EDATA, "sample 2: no JSON: byte 12: ");
     put_in(&p, "b.jsonl", "{\"id\":\"b0\"," TALK("x") "}\n{\"id\":\"b1\"}\n");
     drt_text bad = {0};
     o.bad = &bad;

@@ -24,8 +24,8 @@ static drt_status dataset_piece(void *user, uint64_t at, uint64_t size, drt_erro
     return DRT_OK;
 }
 
-static drt_status dataset_split(const char *json, size_t size, size_t step, dataset_pieces *p) {
-    drt_json_splitter s = {.found = dataset_piece, .user = p};
+static drt_status dataset_split(const char *json, size_t size, size_t step, bool lines, dataset_pieces *p) {
+    drt_json_splitter s = {.found = dataset_piece, .user = p, .lines = lines};
     drt_error err = {0};
     drt_status bad = DRT_OK;
     p->n = 0;
@@ -54,13 +54,11 @@ static void dataset_compare(const char *json, size_t size) {
     json_decref(tree);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+static void dataset_read(const char *json, size_t size, bool lines) {
     static dataset_pieces p, again;
-    const char *json = (const char *)bytes;
     drt_error err = {0};
-    dataset_compare(json, size);
-    drt_status bad = dataset_split(json, size, size + 1, &p);
-    if (dataset_split(json, size, 1 + size % 7, &again) != bad || again.n != p.n) abort();
+    drt_status bad = dataset_split(json, size, size + 1, lines, &p);
+    if (dataset_split(json, size, 1 + size % 7, lines, &again) != bad || again.n != p.n) abort();
     for (int i = 0; i < p.n; i++) {
         char name[DRT_RECORD_NAME];
         size_t at = 0;
@@ -74,5 +72,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         drt_text_free(&text);
         drt_record_free(r);
     }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+    dataset_compare((const char *)bytes, size);
+    for (int lines = 0; lines < 2; lines++) dataset_read((const char *)bytes, size, lines);
     return 0;
 }
