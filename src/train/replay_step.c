@@ -31,7 +31,7 @@ static drt_status measure(drt_training *t, const char *file, const char *run, dr
     drt_status status = d.arena ? drt_loader_settings(t->r, t->m, t->bank, &options, &pack, err)
                                 : drt_fail(err, DRT_ENOMEM, "%s: no memory", file);
     int64_t step = 0;
-    if (!status) status = drt_step_file_read(file, t->r, &pack, &d, &step, err);
+    if (!status) status = drt_step_file_read(file, t->r, t->m, &pack, &d, &step, err);
     if (!status && step) status = drt_checkpoint_load(t->m->params, run, step, err);
     if (!status && !(blame = calloc((size_t)d.samples + 1, sizeof *blame)))
         status = drt_fail(err, DRT_ENOMEM, "%s: no memory", file);

@@ -3,6 +3,7 @@
 #include "base/digest.h"
 #include "base/rng.h"
 #include "format/safetensors.h"
+#include "train/step_check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +127,7 @@ typedef struct {
     drt_weights *file;
     const char *path;
     drt_arena *arena;
+    const drt_model *m;
     const drt_pack_options *o;
     drt_error *err;
     drt_status status;
@@ -174,7 +176,7 @@ static void read_pairs(reader *r, int k, drt_sample *s) {
     if (!s->pairs) return;
     const int32_t *pair = numbers(r, k, "pairs", 0, "I32", (int64_t)s->pairs * 4, NULL);
     int32_t *ids = numbers(r, k, "pair_ids", 0, "I32", -1, &tokens);
-    s->pair = drt_arena_array(r->arena, s->pairs, sizeof *s->pair);
+    s->pair = r->status ? NULL : drt_arena_array(r->arena, s->pairs, sizeof *s->pair);
     if (!s->pair && !r->status) r->status = drt_fail(r->err, DRT_ENOMEM, "%s: no memory", r->path);
     for (int i = 0; i < s->pairs && !r->status; i++, pair += 4) {
         if (pair[3] < 0 || pair[3] > tokens - at) return impossible(r, k);
@@ -190,6 +192,8 @@ static drt_sample *read_sample(reader *r, int k) {
     if (r->status) return NULL;
     bool possible = info[2] >= 0 && info[2] <= DRT_PASS_KINDS;
     for (int i = 1; i < 5; i++) possible &= info[i] >= 0 && info[i] <= INT32_MAX;
+    possible &= info[4] <= drt_weights_count(r->file); // a tensor each
+    possible &= !info[5] || info[5] == (int64_t)r->o->patches_side * r->o->patches_side;
     if (!possible) return impossible(r, k), NULL;
     s->index = (int32_t)info[0], s->images = (int)info[1], s->passes = (int)info[2], s->pairs = (int)info[3];
     s->texts = (int)info[4];
@@ -212,6 +216,7 @@ static drt_sample *read_sample(reader *r, int k) {
     }
     if (info[5]) s->patch_label = numbers(r, k, "patch_labels", 0, "I16", info[5] * DRT_PATCH_LABELS, NULL);
     if (info[6]) s->order = numbers(r, k, "order", 0, "I32", info[6], NULL);
+    if (!r->status) r->status = drt_sample_check(s, r->m, r->o, r->path, r->err);
     return s;
 }
 
@@ -224,9 +229,9 @@ static uint64_t metadata(reader *r, const char *key, int base) {
     return text ? strtoull(text, NULL, base) : 0;
 }
 
-drt_status drt_step_file_read(const char *path, const drt_recipe *recipe, const drt_pack_options *o, drt_step_data *d,
-                              int64_t *step, drt_error *err) {
-    reader r = {.path = path, .arena = d->arena, .o = o, .err = err};
+drt_status drt_step_file_read(const char *path, const drt_recipe *recipe, const drt_model *m, const drt_pack_options *o,
+                              drt_step_data *d, int64_t *step, drt_error *err) {
+    reader r = {.path = path, .arena = d->arena, .m = m, .o = o, .err = err};
     r.status = drt_weights_open(&r.file, path, err);
     *step = (int64_t)metadata(&r, "step", 10);
     int64_t steps = (int64_t)metadata(&r, "steps", 10);
@@ -237,7 +242,7 @@ drt_status drt_step_file_read(const char *path, const drt_recipe *recipe, const 
         const drt_weight *t = drt_weights_at(r.file, i);
         h = chain(h, t->name, t->bytes, t->size);
     }
-    if (!r.status && (h != want || n > (uint64_t)drt_weights_count(r.file)))
+    if (!r.status && (h != want || !n || n > (uint64_t)drt_weights_count(r.file)))
         r.status = drt_fail(err, DRT_EFORMAT, "%s: damaged: its numbers are not those that were written", path);
     drt_sample **s = r.status ? NULL : drt_arena_array(d->arena, (int64_t)n + 1, sizeof *s);
     if (!r.status && !s) r.status = drt_fail(err, DRT_ENOMEM, "%s: no memory for its samples", path);

@@ -14,13 +14,15 @@
 #ifndef DRT_TRAIN_STEP_FILE_H
 #define DRT_TRAIN_STEP_FILE_H
 
+#include "model/model.h"
 #include "train/step_data.h"
 
 // step: 0-based; steps: of the schedule, which the permuter's settings follow.
 drt_status drt_step_file_write(const char *path, const drt_step_data *d, const drt_pack_options *o, int64_t step,
                                int64_t steps, drt_error *err);
-// DRT_EFORMAT: no such file, or a damaged one. DRT_ECONFIG: its pictures are not of the size that `o` has.
-drt_status drt_step_file_read(const char *path, const drt_recipe *r, const drt_pack_options *o, drt_step_data *d,
-                              int64_t *step, drt_error *err);
+// DRT_EFORMAT: no such file, a damaged one, or one with a number that this model has no place for (step_check.h).
+// DRT_ECONFIG: its pictures are not of the size that `o` has.
+drt_status drt_step_file_read(const char *path, const drt_recipe *r, const drt_model *m, const drt_pack_options *o,
+                              drt_step_data *d, int64_t *step, drt_error *err);
 
 #endif
