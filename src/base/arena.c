@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, DEFAULT_BLOCK = 1 << 20 };
+enum { ALIGN = 64, DEFAULT_BLOCK = 1 << 20, PIECE = 1 << 16 };
 static const size_t dry_block = (size_t)1 << 40;
 
 typedef struct block {
@@ -18,13 +18,14 @@ typedef struct block {
 struct drt_arena {
     block *top;
     size_t used; // arena offset of the next byte
-    size_t peak, limit, held;
+    size_t peak, held;
     size_t first;
+    drt_arena_limit *limit, own;
     bool dry;
 };
 
 static block *block_new(drt_arena *a, size_t size) {
-    if (a->limit && a->held + size > a->limit) return NULL;
+    if (a->limit->most && (size > a->limit->most || a->limit->held > a->limit->most - size)) return NULL;
     block *b = malloc(sizeof *b);
     if (!b) return NULL;
     b->bytes = a->dry ? drt_memory_reserve(size) : drt_memory_take(size);
@@ -36,6 +37,7 @@ static block *block_new(drt_arena *a, size_t size) {
     b->prev = a->top;
     b->base = a->used;
     a->held += size;
+    a->limit->held += size;
     a->top = b;
     return b;
 }
@@ -44,13 +46,16 @@ static void block_pop(drt_arena *a) {
     block *b = a->top;
     a->top = b->prev;
     a->held -= b->size;
+    a->limit->held -= b->size;
     drt_memory_return(b->bytes, b->size);
     free(b);
 }
 
 drt_arena *drt_arena_new(size_t first_block_bytes) {
     drt_arena *a = calloc(1, sizeof *a);
-    if (a) a->first = first_block_bytes ? (first_block_bytes + ALIGN - 1) / ALIGN * ALIGN : DEFAULT_BLOCK;
+    if (!a) return NULL;
+    a->first = first_block_bytes ? (first_block_bytes + ALIGN - 1) / ALIGN * ALIGN : DEFAULT_BLOCK;
+    a->limit = &a->own;
     return a;
 }
 
@@ -73,7 +78,7 @@ void *drt_arena_alloc(drt_arena *a, size_t bytes) {
     block *b = a->top;
     if (!b || a->used - b->base + n > b->size) {
         // Grow by at least what is held already, so that few blocks are needed before the first reset.
-        size_t want = a->held > a->first ? a->held : a->first;
+        size_t want = a->limit->most ? PIECE : a->held > a->first ? a->held : a->first;
         b = block_new(a, n > want ? n : want);
         if (!b && n < want) b = block_new(a, n);
         if (!b) return NULL;
@@ -112,6 +117,7 @@ void drt_arena_release(drt_arena *a, size_t mark) {
 
 void drt_arena_reset(drt_arena *a) {
     while (a->dry && a->top) block_pop(a); // so that the next round reads zeros, too
+    while (a->limit->most && a->top && a->top->prev) block_pop(a);
     if (a->top && a->top->prev) {
         while (a->top) block_pop(a);
         a->used = 0;
@@ -131,4 +137,4 @@ bool drt_arena_reserve(drt_arena *a, size_t bytes) {
     return block_new(a, (bytes + ALIGN) / ALIGN * ALIGN) != NULL;
 }
 
-void drt_arena_limit(drt_arena *a, size_t bytes) { a->limit = bytes; }
+void drt_arena_share(drt_arena *a, drt_arena_limit *limit) { a->limit = limit; }

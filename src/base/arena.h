@@ -31,8 +31,13 @@ void drt_arena_release(drt_arena *a, size_t mark); // everything handed out sinc
 void drt_arena_reset(drt_arena *a);                // release to 0 and merge blocks
 size_t drt_arena_peak(const drt_arena *a);         // most bytes ever in use
 size_t drt_arena_spare(const drt_arena *a);        // bytes held and not in use
-// Limits the memory the arena may hold (0: no limit): an allocation past it returns NULL.
-void drt_arena_limit(drt_arena *a, size_t bytes);
+// Memory that several arenas may hold together: an allocation past it returns NULL. An arena under a limit grows by
+// little, and a reset gives back all but its first block, which is its own, to those it shares with.
+typedef struct {
+    size_t most, held; // most 0: there is none
+} drt_arena_limit;
+// *limit must outlive the arena, which holds nothing yet.
+void drt_arena_share(drt_arena *a, drt_arena_limit *limit);
 // Gives an arena, from which nothing is handed out, one block of so many bytes. False when memory is out.
 bool drt_arena_reserve(drt_arena *a, size_t bytes);
 

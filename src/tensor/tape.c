@@ -25,7 +25,8 @@ struct drt_tape {
     free_buffer *pool;
     bool record;
     uint64_t noise;
-    size_t planned; // bytes that a step may take, 0: as many as there are
+    drt_arena_limit limit; // of values and gradients together
+    bool planned;          // the limit is a plan's
     drt_tap tap;
     void *user;
     drt_error error;
@@ -43,6 +44,8 @@ static drt_tape *tape_new(drt_device *dev, bool dry, drt_error *err) {
         drt_fail(err, DRT_ENOMEM, "no memory for a tape");
         return NULL;
     }
+    drt_arena_share(t->values, &t->limit);
+    drt_arena_share(t->grads, &t->limit);
     return t;
 }
 
@@ -90,10 +93,7 @@ size_t drt_tape_peak(const drt_tape *t) { return drt_arena_peak(t->values) + drt
 
 size_t drt_tape_spare(const drt_tape *t) { return drt_arena_spare(t->values) + drt_arena_spare(t->grads); }
 
-void drt_tape_limit(drt_tape *t, size_t bytes) {
-    drt_arena_limit(t->values, bytes);
-    drt_arena_limit(t->grads, bytes);
-}
+void drt_tape_limit(drt_tape *t, size_t bytes) { t->limit.most = bytes; }
 
 drt_tape_bytes drt_tape_need(const drt_tape *t) {
     return (drt_tape_bytes){drt_arena_peak(t->values), drt_arena_peak(t->grads)};
@@ -101,14 +101,12 @@ drt_tape_bytes drt_tape_need(const drt_tape *t) {
 
 drt_status drt_tape_reserve(drt_tape *t, drt_tape_bytes need, size_t more, drt_error *err) {
     drt_tape_begin(t, false);
-    drt_arena_limit(t->values, 0);
-    drt_arena_limit(t->grads, 0);
+    t->limit.most = 0;
     if (!drt_arena_reserve(t->values, need.values) || !drt_arena_reserve(t->grads, need.grads))
         return drt_fail(err, DRT_ENOMEM, "no memory for the %.1f MB of activations that the plan names",
                         1e-6 * (double)(need.values + need.grads));
-    t->planned = need.values + need.grads + more;
-    drt_arena_limit(t->values, need.values + more + 64);
-    drt_arena_limit(t->grads, need.grads + more + 64);
+    t->limit.most = t->limit.held + more;
+    t->planned = true;
     return DRT_OK;
 }
 
@@ -138,7 +136,7 @@ static void *take(drt_tape *t, drt_arena *arena, int64_t rows, int64_t cols, siz
         drt_tape_fail(t, DRT_ENOMEM,
                       "a %lld x %lld matrix beside the %.1f MB of activations held is more than the %.1f MB that the "
                       "run planned with; raise memory, lower train.tokens or train.batch, or set train.recompute",
-                      (long long)rows, (long long)cols, held, 1e-6 * (double)t->planned);
+                      (long long)rows, (long long)cols, held, 1e-6 * (double)t->limit.most);
     else if (!p)
         drt_tape_fail(t, DRT_ENOMEM,
                       "no memory for a %lld x %lld matrix beside the %.1f MB of activations held; lower train.tokens "

@@ -53,11 +53,12 @@ void drt_tape_set_noise(drt_tape *t, uint64_t key);
 uint64_t drt_tape_noise(const drt_tape *t);
 drt_device *drt_tape_device(drt_tape *t);
 drt_arena *drt_tape_arena(drt_tape *t);
-size_t drt_tape_peak(const drt_tape *t);  // most bytes of values and gradients ever held
-size_t drt_tape_spare(const drt_tape *t); // bytes it holds for values and gradients and does not use now
-void drt_tape_limit(drt_tape *t, size_t bytes);
+size_t drt_tape_peak(const drt_tape *t);        // most bytes of values and gradients ever held
+size_t drt_tape_spare(const drt_tape *t);       // bytes it holds for values and gradients and does not use now
+void drt_tape_limit(drt_tape *t, size_t bytes); // of both together, 0: none
 // Most bytes of values, and of gradients, ever in use; and memory for so many, taken at once, between steps. `more` is
-// what a step may take beyond; a step that wants still more fails. DRT_ENOMEM: there is not so much.
+// what a step may take beyond, values and gradients together; a step that wants still more fails. DRT_ENOMEM: there is
+// not so much.
 typedef struct {
     size_t values, grads;
 } drt_tape_bytes;

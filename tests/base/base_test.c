@@ -40,19 +40,49 @@ static void arena_reuses_memory(void **state) {
     assert_int_equal(drt_arena_mark(a), mark);
     assert_null(drt_arena_array(a, INT64_MAX, 8));
     assert_null(drt_arena_array(a, -1, 8));
-    drt_arena_limit(a, 1);
-    assert_null(drt_arena_alloc(a, 1 << 20));
     drt_arena_free(a);
+}
+
+// Two arenas under one limit: what one takes the other cannot have, until it is given back.
+static void arenas_share_a_limit(void **state) {
+    (void)state;
+    drt_arena_limit limit = {0};
+    drt_arena *a[2] = {drt_arena_new(0), drt_arena_new(0)};
+    for (int i = 0; i < 2; i++) {
+        drt_arena_share(a[i], &limit);
+        assert_true(drt_arena_reserve(a[i], 1000));
+    }
+    assert_int_equal(limit.held, 2048);
+    limit.most = 2048 + 640;
+    for (int i = 0; i < 4; i++) {
+        drt_arena *x = a[i % 2], *y = a[1 - i % 2];
+        assert_true(drt_arena_alloc(x, 1000) && drt_arena_alloc(x, 600)); // all of its own, all that is shared
+        assert_null(drt_arena_alloc(x, 64));
+        assert_non_null(drt_arena_alloc(y, 1000));
+        assert_null(drt_arena_alloc(y, 1));
+        assert_null(drt_arena_alloc(y, SIZE_MAX / 4));
+        assert_int_equal(limit.held, limit.most);
+        drt_arena_reset(x);
+        assert_int_equal(limit.held, 2048);
+        assert_non_null(drt_arena_alloc(y, 640));
+        drt_arena_reset(y);
+    }
+    drt_arena_free(a[0]);
+    assert_int_equal(limit.held, 1024);
+    drt_arena_free(a[1]);
+    assert_int_equal(limit.held, 0);
 }
 
 // A block of a planned size and no more; and one of addresses alone, larger than memory.
 static void arena_is_planned(void **state) {
     (void)state;
     const size_t large = (size_t)1 << 38;
+    drt_arena_limit limit = {.most = 1024};
     drt_arena *a = drt_arena_new(0), *dry = drt_arena_new_dry();
-    assert_true(a && dry && drt_arena_reserve(a, 1000));
+    assert_true(a && dry);
+    drt_arena_share(a, &limit);
+    assert_true(drt_arena_reserve(a, 1000));
     assert_int_equal(drt_arena_spare(a), 1024);
-    drt_arena_limit(a, 1024);
     for (int i = 0; i < 2; i++, drt_arena_reset(a)) {
         assert_non_null(drt_arena_alloc(a, 1000));
         assert_int_equal(drt_arena_spare(a), 0);
@@ -177,10 +207,10 @@ static void writer_is_all_or_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(error_keeps_context),      cmocka_unit_test(arena_reuses_memory),
-        cmocka_unit_test(arena_is_planned),         cmocka_unit_test(rng_is_pinned),
-        cmocka_unit_test(digests_tell_bytes_apart), cmocka_unit_test(text_escapes),
-        cmocka_unit_test(writer_is_all_or_nothing),
+        cmocka_unit_test(error_keeps_context),  cmocka_unit_test(arena_reuses_memory),
+        cmocka_unit_test(arenas_share_a_limit), cmocka_unit_test(arena_is_planned),
+        cmocka_unit_test(rng_is_pinned),        cmocka_unit_test(digests_tell_bytes_apart),
+        cmocka_unit_test(text_escapes),         cmocka_unit_test(writer_is_all_or_nothing),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -168,6 +168,48 @@ static void every_allocation_may_fail(void **state) {
     drt_recipe_free(&r);
 }
 
+// What a step may take beyond its plan is one sum: values and gradients that both want more want it together.
+static void what_is_left_is_shared(void **state) {
+    enum { LESS = 96 << 10, STEP = 4 << 10, PIECE = 64 << 10 }; // PIECE: by which arenas grow
+    const world *w = *state;
+    drt_recipe r;
+    drt_plan p;
+    drt_training t;
+    drt_step_data *data;
+    drt_step_report report;
+    drt_error err = {0};
+    int64_t least[4] = {0}; // beyond the plan, where it is less by: nothing, values, gradients, both
+    uint64_t whole[4];
+    if (!w->folder) skip();
+    check_ok(recipe_of(w, &r, "objectives.image_order=1 data.limit=4", &err));
+    check_ok(drt_plan_make(&p, &r, 0, NULL, &err));
+    check_ok(drt_training_open(&t, &r, false, NULL, &err));
+    check_ok(drt_training_data(&t, 0, NULL, NULL, &err));
+    check_ok(drt_loader_next(t.loader, &data, &err));
+    p.whole = false;
+    for (int k = 0; k < 4; k++)
+        for (;; least[k] += STEP) {
+            drt_plan tight = p;
+            if (k & 1) tight.need.values -= LESS;
+            if (k & 2) tight.need.grads -= LESS;
+            check_ok(drt_plan_apply(&tight, &t, p.peak + least[k], &err));
+            drt_params_zero_grads(t.m->params);
+            if (drt_train_gradients(t.tape, t.m, &r, drt_loader_options(t.loader), data, &report, &err)) {
+                check(strstr(err.text, "that the run planned with") && least[k] < 9 * LESS);
+                continue;
+            }
+            whole[k] = drt_digest_of(t.m->params->grads, (size_t)t.m->params->learning * sizeof(float));
+            check(whole[k] == whole[0]);
+            break;
+        }
+    print_message("beyond the plan: %d, %d, %d, %d KB\n", (int)least[0] >> 10, (int)least[1] >> 10, (int)least[2] >> 10,
+                  (int)least[3] >> 10);
+    check(!least[0] && least[1] >= LESS - STEP && least[2] >= LESS - STEP);
+    check(llabs(least[3] - least[1] - least[2]) <= PIECE);
+    drt_training_close(&t);
+    drt_recipe_free(&r);
+}
+
 // ---- the process ---------------------------------------------------------------------------------------------------
 
 // Trains and returns the most memory that the process ever held; *planned: what it said before its first step.
@@ -308,13 +350,10 @@ static void sizes_are_read(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes_are_read),
-        cmocka_unit_test(a_plan_is_exact),
-        cmocka_unit_test(no_more_than_planned),
-        cmocka_unit_test(within_five_percent),
-        cmocka_unit_test(the_nearest_fits),
-        cmocka_unit_test(the_command),
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(sizes_are_read),         cmocka_unit_test(a_plan_is_exact),
+        cmocka_unit_test(no_more_than_planned),   cmocka_unit_test(within_five_percent),
+        cmocka_unit_test(the_nearest_fits),       cmocka_unit_test(the_command),
+        cmocka_unit_test(what_is_left_is_shared), cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
 }
