@@ -1,18 +1,22 @@
-// A library for LD_PRELOAD that makes a program's disk and memory fail, one place after the other.
+// A library for LD_PRELOAD that makes a program's disk and memory fail, one place after the other, or sends it a
+// signal.
 //
 //   DRT_FAULT=enospc:12   from the 12th operation on a watched file on, all that write fail: the disk is full
 //   DRT_FAULT=eio:12      that one alone fails
 //   DRT_FAULT=short:12    that one writes half, then the disk is full for this call; write() just writes half
-//   DRT_FAULT=memory:12   the first allocation fails (the callers go to stderr) that comes from the 12th new place (by its callers), counted from
+//   DRT_FAULT=term:12     SIGTERM at the 12th product of matrices (oneDNN's), counted from when DRT_FAULT_ARM is opened
+//   on DRT_FAULT=kill:12     SIGKILL there DRT_FAULT=memory:12   the first allocation fails (the callers go to stderr)
+//   that comes from the 12th new place (by its callers), counted from
 //                         when DRT_FAULT_ARM is opened on
 //
-// Watched is what has DRT_FAULT_PATH in its name. At the end the number of operations or places goes to stderr as
-// "faults: N".
+// Watched is what has DRT_FAULT_PATH in its name. At the end the number of operations, products or places goes to
+// stderr as "faults: N".
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +27,7 @@
 #include <unistd.h>
 
 enum { FILES = 64, SITES = 4096, DEPTH = 6 };
-enum { NONE, ENOSPC_ON, EIO_ONCE, SHORT_ONCE, MEMORY };
+enum { NONE, ENOSPC_ON, EIO_ONCE, SHORT_ONCE, MEMORY, TERM, KILL };
 
 static int kind, wanted, count, sites;
 static volatile int armed;
@@ -39,14 +43,14 @@ static __thread int inside;
     if (!real) *(void **)&real = dlsym(RTLD_NEXT, name)
 
 __attribute__((constructor)) static void begin(void) {
-    static const char *const names[] = {"", "enospc:", "eio:", "short:", "memory:"};
+    static const char *const names[] = {"", "enospc:", "eio:", "short:", "memory:", "term:", "kill:"};
     void *warm[2];
     inside++;
     backtrace(warm, 2); // loads libgcc, which allocates
     const char *what = getenv("DRT_FAULT");
     path_part = getenv("DRT_FAULT_PATH");
     arm_part = getenv("DRT_FAULT_ARM");
-    for (int k = ENOSPC_ON; what && k <= MEMORY; k++)
+    for (int k = ENOSPC_ON; what && k <= KILL; k++)
         if (!strncmp(what, names[k], strlen(names[k]))) kind = k, wanted = atoi(what + strlen(names[k]));
     inside--;
 }
@@ -56,11 +60,11 @@ __attribute__((destructor)) static void end(void) {
     armed = 0;
 }
 
-static bool watched(const char *path) { return kind && path_part && path && strstr(path, path_part); }
+static bool watched(const char *path) { return kind && kind < MEMORY && path_part && path && strstr(path, path_part); }
 
 // Whether this operation on a watched file fails; errno is set.
 static bool fails(void) {
-    if (!kind || kind == MEMORY) return false;
+    if (!kind || kind >= MEMORY) return false;
     pthread_mutex_lock(&lock);
     int n = ++count;
     pthread_mutex_unlock(&lock);
@@ -115,7 +119,7 @@ int fclose(FILE *f) {
 
 int fsync(int fd) {
     REAL(int, "fsync", int);
-    return kind && kind != MEMORY && fails() ? -1 : real(fd); // all that drt syncs belongs to a run
+    return fails() ? -1 : real(fd); // all that drt syncs belongs to a run
 }
 
 int rename(const char *from, const char *to) {
@@ -178,3 +182,13 @@ void *__libc_realloc(void *, size_t);
 void *malloc(size_t n) { return no_memory() ? NULL : __libc_malloc(n); }
 void *calloc(size_t n, size_t size) { return no_memory() ? NULL : __libc_calloc(n, size); }
 void *realloc(void *p, size_t n) { return no_memory() ? NULL : __libc_realloc(p, n); }
+
+// ---- signals -------------------------------------------------------------------------------------------------------
+
+int dnnl_sgemm(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+               const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    REAL(int, "dnnl_sgemm", char, char, int64_t, int64_t, int64_t, float, const float *, int64_t, const float *,
+         int64_t, float, float *, int64_t);
+    if (armed && kind >= TERM && ++count == wanted) raise(kind == TERM ? SIGTERM : SIGKILL);
+    return real(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
