@@ -19,13 +19,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, LlamaForCausalLM, LlavaForConditionalGeneration, SiglipModel
 
+from golden_layouts import PROJECTORS, SCALED, projected, scaled_gemma
 from golden_model import IGNORE, IMAGE, OUT, drt_name, expand, image_rows, pictures
 from golden_vision import S2, s2
 
 torch.set_num_threads(1)
-SEEING = ("llava_old", "llava_siglip", "llava_siglip_bare", "llava_siglip_cut", *S2,
+SEEING = ("llava_old", "llava_siglip", "llava_siglip_bare", "llava_siglip_cut", *S2, *PROJECTORS, SCALED,
           *(f"../decoders/llava_{d}{size}" for d in ("gemma", "qwen2", "phi3", "phi") for size in ("", "_b")))
 PAIRS = {"clip": CLIPModel, "clip_odd": CLIPModel, "siglip": SiglipModel, "siglip_odd": SiglipModel}
+
+
+def maker(folder):
+    """What makes the model of a folder; some have no class of transformers that would read them."""
+    if folder in S2:
+        return lambda: s2(folder)
+    if folder in PROJECTORS:
+        return lambda: projected(folder)
+    kind = LlamaForCausalLM if folder == "llama" else LlavaForConditionalGeneration
+    return scaled_gemma if folder == SCALED else lambda: kind.from_pretrained(os.path.join(OUT, folder))
 
 
 def run(model, given, dtype, pixels=None):
@@ -77,10 +88,9 @@ def main():
     out = {}
     for folder in ("llava", "llama", *SEEING):
         path, name = os.path.join(OUT, folder), os.path.basename(folder)
-        kind = LlamaForCausalLM if folder == "llama" else LlavaForConditionalGeneration
         given = load_file(os.path.join(path, "expected.safetensors"))
         pixels = pictures(S2[folder][1][-1]) if folder in S2 else None
-        models = halved((lambda: s2(folder)) if folder in S2 else lambda: kind.from_pretrained(path))
+        models = halved(maker(folder))
         with torch.no_grad():
             out[f"{name}.bf16"], _ = run(next(models), given, torch.bfloat16, pixels)
         model = next(models)

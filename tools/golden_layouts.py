@@ -35,7 +35,14 @@ class Projector(torch.nn.Module):
         return x
 
 
-def projector(folder, name, layers, v, d):
+# What config.json calls it, layers, widths of tower and decoder.
+PROJECTORS = {"llava_linear": ("linear", 1, 12, 8), "llava_mlp3": ("mlp3x_gelu", 3, 12, 8),
+              "llava_identity": ("identity", 0, 8, 8)}
+SCALED = "llava_gemma_scaled"
+
+
+def projected(folder):
+    _, layers, v, d = PROJECTORS[folder]
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(hidden_size=v, intermediate_size=9, num_hidden_layers=2, num_attention_heads=2,
                                        image_size=8, patch_size=4),
@@ -43,30 +50,30 @@ def projector(folder, name, layers, v, d):
                                 vocab_size=24, max_position_embeddings=96), image_token_index=23)
     model = LlavaForConditionalGeneration(config)
     model.model.multi_modal_projector = Projector(layers, v, d)
-    path = write_folder(folder, randomize(model, 16))
-    file = os.path.join(path, "config.json")
-    c = json.load(open(file))
-    c["drt_projector"] = name
-    json.dump(c, open(file, "w"), indent=2)
-    llava_expected(folder, model)
+    return randomize(model, 16)
 
 
-def scaled_gemma(folder):
+def scaled_gemma():
     text = GemmaConfig(hidden_size=18, intermediate_size=23, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
                        head_dim=6, vocab_size=33, max_position_embeddings=80)
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(hidden_size=12, intermediate_size=9, num_hidden_layers=2, num_attention_heads=2,
                                        image_size=11, patch_size=4), text_config=text, image_token_index=32)
     model = tamed(randomize(LlavaForConditionalGeneration(config), 16), text)
-    file = os.path.join(write_folder(folder, model), "config.json")
-    c = json.load(open(file)) | {"drt_visual_scaled": True}
-    json.dump(c, open(file, "w"), indent=2)
     plain = model.model.get_image_features
 
     def features(*args, **more):
         seen = plain(*args, **more).pooler_output
         return types.SimpleNamespace(pooler_output=[x * text.hidden_size ** 0.5 for x in seen])
     model.model.get_image_features = features
+    return model
+
+
+def expected(folder, model, **keys):
+    """keys: of drt, in config.json."""
+    file = os.path.join(write_folder(folder, model), "config.json")
+    c = json.load(open(file)) | keys
+    json.dump(c, open(file, "w"), indent=2)
     llava_expected(folder, model)
 
 
@@ -144,7 +151,6 @@ def tinyllava():
 if __name__ == "__main__":
     original()
     tinyllava()
-    scaled_gemma("llava_gemma_scaled")
-    projector("llava_linear", "linear", 1, 12, 8)
-    projector("llava_mlp3", "mlp3x_gelu", 3, 12, 8)
-    projector("llava_identity", "identity", 0, 8, 8)
+    expected(SCALED, scaled_gemma(), drt_visual_scaled=True)
+    for folder in PROJECTORS:
+        expected(folder, projected(folder), drt_projector=PROJECTORS[folder][0])

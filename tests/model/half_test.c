@@ -90,8 +90,9 @@ static void parity(const char *room, const char *folder) {
 static void llava(void **state) { (void)state, parity("model", "llava"); }
 static void llama(void **state) { (void)state, parity("model", "llama"); }
 static void other_llavas(void **state) {
-    static const char *const folders[] = {"llava_old",        "llava_siglip", "llava_siglip_bare",
-                                          "llava_siglip_cut", "llava_s2",     "llava_s2_b"};
+    static const char *const folders[] = {
+        "llava_old",  "llava_siglip", "llava_siglip_bare", "llava_siglip_cut", "llava_s2",
+        "llava_s2_b", "llava_linear", "llava_mlp3",        "llava_identity",   "llava_gemma_scaled"};
     (void)state;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) parity("model", folders[i]);
 }
