@@ -20,7 +20,8 @@ drt_status bench_size_read(bench_size *s, const char *name, drt_error *err) {
     for (size_t i = 0; i < json_array_size(text) && i < BENCH_SEQUENCES; i++)
         s->text[s->n++] = (int)json_integer_value(json_array_get(text, i));
     for (int i = 0; !status && i < s->n; i++)
-        if (s->text[i] < 8) status = drt_fail(err, DRT_EARG, "%s: bench_text must be 8 or more", path);
+        if (s->text[i] < BENCH_PROMPT + 5)
+            status = drt_fail(err, DRT_EARG, "%s: bench_text must be %d or more", path, BENCH_PROMPT + 5);
     if (!status && !s->n) status = drt_fail(err, DRT_EARG, "%s: bench_text is missing", path);
     free(all);
     json_decref(o);
@@ -75,22 +76,25 @@ double bench_model_bytes(const drt_model *m) {
 drt_align_options bench_options(const drt_model *m) {
     return (drt_align_options){.context = drt_decoder_context(&m->config.language),
                                .image_rows = drt_visual_rows(&m->config),
-                               .classes = BENCH_CLASSES};
+                               .classes = BENCH_CLASSES,
+                               .share_prefixes = true};
 }
 
-// BOS, picture, words; for image order the directed token, too, and no labels.
+// BOS, common words, picture, own words; for image order the directed token, too, and no labels.
 static drt_status add_pass(drt_sample *s, drt_arena *arena, const drt_model *m, int text, int number, bool order,
                            drt_error *err) {
-    int n = text + 1 + order, asks = text / 4;
+    const int picture = 1 + BENCH_PROMPT;
+    int n = text + 1 + order, answer = picture + 1 + (text - picture) / 4;
     drt_pass *p = &s->pass[s->passes++];
-    *p = (drt_pass){.kind = order ? DRT_PASS_IMAGE_ORDER : DRT_PASS_PLAIN, .n = n, .prompt = 1 + asks};
+    *p = (drt_pass){.kind = order ? DRT_PASS_IMAGE_ORDER : DRT_PASS_PLAIN, .n = n, .prompt = answer};
     p->permutation = order ? number % BENCH_CLASSES : -1;
     p->id = drt_arena_array(arena, n, sizeof *p->id);
     p->label = drt_arena_array(arena, n, sizeof *p->label);
     if (!p->id || !p->label) return drt_fail(err, DRT_ENOMEM, "no memory for a pass");
     for (int i = 0; i < n; i++) {
-        p->id[i] = i == 1 ? DRT_IMAGE_TOKEN : (number * 8191 + i * 131) % (m->config.language.vocab - 100) + 3;
-        p->label[i] = !order && i > 1 + asks ? p->id[i] : DRT_IGNORE;
+        int own = i < picture ? 0 : number;
+        p->id[i] = i == picture ? DRT_IMAGE_TOKEN : (own * 8191 + i * 131) % (m->config.language.vocab - 100) + 3;
+        p->label[i] = !order && i >= answer ? p->id[i] : DRT_IGNORE;
     }
     p->id[0] = 1;
     if (order) p->id[n - 1] = DRT_DIRECTED_TOKEN;

@@ -22,7 +22,9 @@ drt_status bench_model(drt_model **out, const bench_size *s, const bool learns[D
 double bench_model_bytes(const drt_model *m);
 
 enum { BENCH_CLASSES = 24, BENCH_GRID = 2 }; // the bank of image order
-// One packed batch with a picture and an answer a sequence: a quarter of the text asks, the rest is trained on. order:
+enum { BENCH_PROMPT = 32 };                  // words that all sequences begin with: LLaVA's system prompt takes 33
+// One packed batch with a picture and an answer a sequence: BOS, the common words, the picture, a question (a quarter
+// of the words that are left), an answer. order:
 // with an image-order pass beside each. In the arena of d; d->store: features that are there are not computed.
 drt_status bench_batch(drt_step_data *d, const bench_size *s, const drt_model *m, bool order, drt_error *err);
 drt_align_options bench_options(const drt_model *m);

@@ -1,5 +1,7 @@
 #include "align/forward.h"
 
+#include "align/share.h"
+
 #include <string.h>
 
 static drt_mat pixels(const drt_forward *f) { return drt_picture_rows(f->model, f->batch->patches, f->batch->pixels); }
@@ -33,13 +35,14 @@ static drt_tensor *permute(drt_tape *t, drt_forward *f, drt_tensor *x) {
     return b ? y : NULL;
 }
 
-// vision tower → projector → TokenMixer → splice → GPS → decoder
+// vision tower → projector → TokenMixer, or what sequences share → splice → GPS → decoder
 static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute) {
     const drt_model *m = f->model;
     drt_tensor *seen = f->batch->images ? drt_project(t, m, features(t, f, recompute)) : NULL;
     f->visual = seen;
     if (!f->batch->rows) return; // an objective of visual tokens alone
-    const drt_batch *b = drt_token_mixer_batch(t, m, &f->options->mixer, f->batch, seen);
+    const drt_batch *b = f->options->share_prefixes ? drt_share_prefixes(t, f->batch)
+                                                    : drt_token_mixer_batch(t, m, &f->options->mixer, f->batch, seen);
     if (!b) return;
     f->batch = b; // the objectives read rows where they are now
     const drt_splice splice = {b->rows, b->token, b->visual};
@@ -49,6 +52,8 @@ static void run_decoder(drt_tape *t, drt_forward *f, bool guided, bool recompute
     b = f->batch;
     const drt_decoder_rows rows = {.sequences = b->sequences,
                                    .offsets = b->offsets,
+                                   .key_offsets = b->key_offsets,
+                                   .key_row = b->key_row,
                                    .position = b->position,
                                    .reach = b->reach,
                                    .visual = guided ? b->is_visual : NULL,

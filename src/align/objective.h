@@ -22,6 +22,7 @@ typedef struct {
     int image_rows;          // rows an image takes
     int classes;             // of the bank
     drt_token_mixer mixer;   // the input order
+    bool share_prefixes;     // rows that sequences begin with alike are run once (share.h); not with an input order
 } drt_align_options;
 
 // A sample before its passes are made.

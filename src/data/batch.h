@@ -76,11 +76,14 @@ typedef struct {
 typedef struct {
     int sequences;
     int64_t rows;
-    int32_t *offsets;          // [sequences + 1]
+    int32_t *offsets; // [sequences + 1]
+    // Where rows that sequences begin with alike are there once (align/share.h): key i is row key_row[i], those of
+    // sequence s from key_offsets[s] on. NULL: keys are the rows.
+    int32_t *key_offsets, *key_row;
     int32_t *prompt;           // [sequences] rows in front of the first answer
     int32_t *token, *visual;   // [rows] word id or -1; row among the visual tokens or -1; both -1: directed token
     int32_t *position, *reach; // [rows]
-    uint8_t *is_visual;        // [rows]
+    uint8_t *is_visual;        // [keys]
     int32_t *select;           // [selected] rows whose final state somebody reads, ascending
     int64_t selected;
     drt_word_rows words[DRT_PASS_KINDS]; // rows that predict a trained token, by kind of pass

@@ -128,7 +128,7 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
     attention_inputs(t, c, h, own, &q, &k, &v);
     drt_attention a = {.sequences = c->rows->sequences,
                        .q_offsets = c->q_offsets,
-                       .k_offsets = c->rows->offsets,
+                       .k_offsets = c->rows->key_row ? c->rows->key_offsets : c->rows->offsets,
                        .reach = c->reach,
                        .heads = s->heads,
                        .kv_heads = s->kv_heads,
@@ -139,7 +139,7 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
         through_cache(t, c, &k, &v);
         a.k_offsets = c->rows->cache->offsets;
     }
-    drt_tensor *seen = drt_attend(t, &a, q, k, v, mass);
+    drt_tensor *seen = drt_attend(t, &a, c->rows->key_row, q, k, v, mass);
     x = drt_linear_add(t, seen, &l->out->tensor, drt_param_tensor(l->out_b), x);
     *y = feed_forward_add(t, s, l, s->parallel ? own : norm(t, s, x, l->norm2, l->norm2_b), x);
 }

@@ -47,10 +47,13 @@ void drt_cache_free(drt_cache *c);
 // What a run of the decoder is told about its rows. Arrays must outlive the step.
 typedef struct {
     int sequences;
-    const int32_t *offsets;  // [sequences + 1]
+    const int32_t *offsets; // [sequences + 1]
+    // Sequences that begin with the same rows: key i is row key_row[i], those of sequence s from key_offsets[s] on, and
+    // a sequence's own rows are the last of its keys. key_row NULL: keys are the rows.
+    const int32_t *key_offsets, *key_row;
     const int32_t *position; // [rows]
     const int32_t *reach;  // [rows] keys a row sees: causal, counted in its sequence (with cache: cached rows included)
-    const uint8_t *visual; // [rows] nonzero: visual key; NULL: no guided mass
+    const uint8_t *visual; // [keys] nonzero: visual key; NULL: no guided mass
     // Rows whose final state is wanted, ascending; behind the last layer's keys and values nothing else is computed.
     const int32_t *select;
     int64_t selected;

@@ -94,7 +94,7 @@ static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_t
     drt_tensor *qkv = drt_linear(t, h, &l->qkv->tensor, &l->qkv_b->tensor);
     drt_tensor *q = drt_part(t, qkv, 0, n, 0, d), *k = drt_part(t, qkv, 0, n, d, d),
                *v = drt_part(t, qkv, 0, n, 2 * d, d);
-    h = drt_attend(t, &c->attention, q, k, v, NULL);
+    h = drt_attend(t, &c->attention, NULL, q, k, v, NULL);
     x = drt_linear_add(t, h, &l->out->tensor, &l->out_b->tensor, x);
     *y = drt_encoder_mlp(t, c->size, l, x);
 }

@@ -90,7 +90,7 @@ static drt_tensor *run_block(drt_tape *t, const drt_permuter *g, int layer, drt_
                                     .scale = 1 / sqrtf((float)d)};
     drt_tensor *q = drt_part(t, qkv, 0, rows, 0, d), *k = drt_part(t, qkv, 0, rows, d, d),
                *v = drt_part(t, qkv, 0, rows, 2 * d, d);
-    drt_tensor *mixed = drt_attend(t, &one_head, q, k, v, NULL);
+    drt_tensor *mixed = drt_attend(t, &one_head, NULL, q, k, v, NULL);
     const drt_rows sum[] = {{.x = x, .n = rows}, {.x = mixed, .n = rows}};
     if (!mixed) return NULL;
     x = drt_layer_norm(t, drt_gather(t, rows, d, false, sum, 2), &b->norm1_w->tensor, &b->norm1_b->tensor, EPS);

@@ -139,7 +139,7 @@ static drt_tensor *attention_pool(drt_tape *t, const drt_vision *v, drt_tensor *
                        .kv_heads = v->size.heads,
                        .head_size = v->size.width / v->size.heads};
     a.scale = 1 / sqrtf((float)a.head_size);
-    x = drt_attend(t, &a, q, key, value, NULL);
+    x = drt_attend(t, &a, NULL, q, key, value, NULL);
     return drt_encoder_mlp(t, &v->size, h, drt_linear(t, x, &h->out->tensor, &h->out_b->tensor));
 }
 

@@ -67,10 +67,11 @@ drt_tensor *drt_drop(drt_tape *t, float rate, uint64_t key, drt_tensor *x);
 // taken. position [rows], table [positions, turning channels of a head].
 void drt_rope(drt_tape *t, drt_tensor *x, int64_t col, int64_t cols, const int32_t *position, drt_mat table,
               int head_size);
-// out [q rows, heads*head_size]. *mass (may be NULL): [q rows, heads], set when shape->visual is. The arrays that
-// shape points to must outlive the step; shape itself is copied.
-drt_tensor *drt_attend(drt_tape *t, const drt_attention *shape, drt_tensor *q, drt_tensor *k, drt_tensor *v,
-                       drt_tensor **mass);
+// out [q rows, heads*head_size]. *mass (may be NULL): [q rows, heads], set when shape->visual is. key_row (may be NULL)
+// [keys]: key i is row key_row[i] of k and v, where sequences have rows in common; shape counts keys. These arrays must
+// outlive the step; shape itself is copied.
+drt_tensor *drt_attend(drt_tape *t, const drt_attention *shape, const int32_t *key_row, drt_tensor *q, drt_tensor *k,
+                       drt_tensor *v, drt_tensor **mass);
 
 // ---- permutation.c: soft and hard permutations (METHODS 5), [n, n] matrices on the host -----------------------------
 // y = (scale s + diagonal [i == j] + Gumbel noise) / tau, held in [-bound, bound].

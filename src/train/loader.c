@@ -272,6 +272,8 @@ drt_status drt_loader_settings(const drt_recipe *r, const drt_model *m, const in
                              .image_rows = m->config.kind == DRT_MODEL_LLAVA ? drt_visual_rows(&m->config) : 0,
                              .classes = (int)r->order.bank,
                              .mixer = drt_recipe_mixer(r)};
+    // An order of its own and dropout of an adapter tell rows apart that are alike.
+    o->share_prefixes = r->train.share_prefixes && o->mixer.order == DRT_INPUT_NONE && r->lora.dropout == 0;
     drt_status status = drt_model_template(m, drt_recipe_template(r), &o->how, err);
     if (!status) o->ask = o->how;
     if (!status && o->how->caption && r->objectives.text_order > 0) status = drt_model_template(m, NULL, &o->ask, err);

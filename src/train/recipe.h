@@ -79,7 +79,7 @@ typedef struct {
         int64_t batch;      // samples of one optimizer step
         int64_t accumulate; // equal parts that a batch is computed in
         int64_t tokens;     // rows of one packed part at most; 0: no limit
-        bool recompute, select_rows;
+        bool recompute, select_rows, share_prefixes;
     } train;
     struct {
         double lr, beta1, beta2, eps, weight_decay;

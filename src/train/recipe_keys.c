@@ -57,6 +57,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     INT(train.tokens, "0", 0, MOST_INT, "most rows of one packed part of a batch; 0: no limit"),
     FLAG(train.recompute, "false", "compute blocks again in the backward pass instead of keeping them"),
     FLAG(train.select_rows, "true", "last block and output projection only for rows that a loss reads"),
+    FLAG(train.share_prefixes, "true", "rows that samples of a batch begin with alike are computed once"),
 
     FACTOR(optimizer.lr, "0.001", "peak learning rate (LLaVA-1.5: 1e-3 in stage 1, 2e-5 in stage 2)"),
     NUMBER(optimizer.beta1, "0.9", 0, 1, DRT_KEY_BELOW, "AdamW: decay of the mean gradient"),

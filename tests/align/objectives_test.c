@@ -82,22 +82,33 @@ static void as_in_pytorch(void **state) {
 }
 
 // The same numbers, however the step is computed: one batch a sample (as train.accumulate and train.tokens cut it), an
-// uneven cut, every row selected, blocks recomputed, several of them together.
+// uneven cut, every row selected, common beginnings computed for each, blocks recomputed, several of them together.
 static void however_computed(void **state) {
-    static const char *const more[] = {"train.select_rows=false", "train.recompute=true"};
+    enum { WHOLE, SINGLE, UNEVEN };
+    static const struct {
+        int cut, n;
+        const char *keys[2];
+    } ways[] = {
+        {SINGLE, 0, {NULL}},
+        {UNEVEN, 0, {NULL}},
+        {WHOLE, 1, {"train.select_rows=false"}},
+        {WHOLE, 1, {"train.share_prefixes=false"}},
+        {WHOLE, 1, {"train.recompute=true"}},
+        {WHOLE, 2, {"train.select_rows=false", "train.recompute=true"}},
+        {SINGLE, 2, {"train.select_rows=false", "train.recompute=true"}},
+        {UNEVEN, 2, {"train.share_prefixes=false", "train.recompute=true"}},
+    };
     (void)state;
     for (int i = 0; i < CASES; i++)
-        for (int way = 0; way < 5; way++) {
+        for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
             rig r;
-            open_case(&r, &cases[i], "cpu", way == 2 ? 1 : way > 2 ? 2 : 0, more);
-            if (way == 0 || way == 4)
-                for (int s = 0; s < r.samples; s++) rig_pack(&r, s, s + 1);
-            else if (way == 1) {
-                rig_pack(&r, 0, 1);
-                rig_pack(&r, 1, r.samples);
-            } else rig_pack(&r, 0, r.samples);
+            open_case(&r, &cases[i], "cpu", ways[way].n, ways[way].keys);
+            int first = ways[way].cut == WHOLE ? r.samples : 1;
+            rig_pack(&r, 0, first);
+            if (ways[way].cut == UNEVEN) rig_pack(&r, 1, r.samples);
+            for (int s = 1; ways[way].cut == SINGLE && s < r.samples; s++) rig_pack(&r, s, s + 1);
             double gap = check_case(&r, &cases[i]);
-            if (gap > RIG_GAP) fail_msg("%s, way %d: %.1e apart", cases[i].name, way, gap);
+            if (gap > RIG_GAP) fail_msg("%s, way %zu: %.1e apart", cases[i].name, way, gap);
             rig_close(&r);
         }
 }

@@ -179,6 +179,7 @@ void rig_open(rig *r, const char *model, const char *golden, const char *device,
     r->pack.read_visual = q->order.token == DRT_ORDER_VISUAL;
     r->options =
         (drt_align_options){.order_token = q->order.token, .reduce = q->guided.reduce, .mixer = drt_recipe_mixer(q)};
+    r->options.share_prefixes = q->train.share_prefixes && r->options.mixer.order == DRT_INPUT_NONE;
     r->data.batch = r->batch;
     r->data.gps = drt_recipe_gps(q, 0, 1);
     read_samples(r);

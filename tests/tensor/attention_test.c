@@ -1,6 +1,9 @@
 // Rotary positions, varlen attention and the guided mass on the tape: gradients by finite differences.
 #include "support/slope.h"
 
+#include <math.h>
+#include <string.h>
+
 typedef struct {
     int sequences;
     const int32_t *offsets, *reach, *position;
@@ -42,7 +45,7 @@ static drt_tensor *attention(drt_tape *t, drt_tensor *const *leaf, const void *c
         if (s->position) drt_rope(t, x, 0, q + k, s->position, table(t, s->head_size), s->head_size);
         drt_tensor *qp = drt_part(t, x, 0, n, 0, q), *kp = drt_part(t, x, 0, n, q, k),
                    *vp = drt_part(t, x, 0, n, q + k, k);
-        out = drt_attend(t, &a, qp, kp, vp, s->visual ? &mass[l] : NULL);
+        out = drt_attend(t, &a, NULL, qp, kp, vp, s->visual ? &mass[l] : NULL);
     }
     if (s->out) term[terms++] = bench_project(t, out, 6);
     if (s->mass && !s->layers) term[terms++] = bench_project(t, mass[0], 8);
@@ -80,7 +83,7 @@ static drt_tensor *three(drt_tape *t, drt_tensor *const *leaf, const void *conte
     const shape *s = context;
     const drt_attention a = {s->sequences, s->offsets,   s->offsets, s->reach, s->heads,
                              s->kv_heads,  s->head_size, 0.7f,       s->visual};
-    drt_tensor *mass, *y = drt_attend(t, &a, leaf[0], leaf[1], leaf[2], &mass);
+    drt_tensor *mass, *y = drt_attend(t, &a, NULL, leaf[0], leaf[1], leaf[2], &mass);
     drt_tensor *term[] = {bench_project(t, y, 4), bench_project(t, mass, 5)};
     return drt_total_loss(t, term, (const float[]){1, 1}, NULL, NULL, 2);
 }
@@ -89,6 +92,65 @@ static void apart(void **state) {
     (void)state;
     const shape s = {4, offsets, causal, NULL, visual, 2, 1, 3, true, true, 0};
     slope_check(&(slope){"queries, keys, values", 3, {11, 11, 11}, {6, 3, 3}, three, &s, false, false});
+}
+
+// Keys that several sequences have in common: each is a row once, and its gradient the sum over them. The last rows of
+// a sequence are its own queries.
+static const int32_t key_row[] = {0, 1, 2, 3, 0, 1, 4, 0, 1, 4, 5, 6};
+static const int32_t common_keys[] = {0, 4, 4, 7, 12}, common_queries[] = {0, 4, 4, 5, 7};
+static const int32_t common_reach[] = {1, 2, 3, 4, 3, 4, 5};
+static const uint8_t common_visual[] = {0, 1, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0};
+
+static const drt_attention common = {4, common_queries, common_keys, common_reach, 2, 1, 3, 0.7f, common_visual};
+
+static drt_tensor *in_common(drt_tape *t, drt_tensor *const *leaf, const void *context) {
+    const bool once = *(const bool *)context;
+    drt_tensor *k = leaf[1], *v = leaf[2], *mass;
+    if (!once) k = drt_select(t, k, key_row, 12), v = drt_select(t, v, key_row, 12);
+    drt_tensor *y = drt_attend(t, &common, once ? key_row : NULL, leaf[0], k, v, &mass);
+    drt_tensor *again = drt_attend(t, &common, once ? key_row : NULL, leaf[0], k, v, NULL); // adds to what is there
+    drt_tensor *term[] = {bench_project(t, y, 4), bench_project(t, mass, 5), bench_project(t, again, 6)};
+    return drt_total_loss(t, term, (const float[]){1, 1, 2}, NULL, NULL, 3);
+}
+
+static void common_keys_once(void **state) {
+    (void)state;
+    for (int once = 0; once < 2; once++)
+        slope_check(&(slope){"keys in common", 3, {7, 7, 7}, {6, 3, 3}, in_common, &(bool){once}, false, false});
+    // The same numbers as with a row for each key.
+    static const char *const devices[] = {"ref", "cpu"};
+    for (int d = 0; d < 2; d++) {
+        float loss[2], gradient[2][3][7 * 6];
+        for (int once = 0; once < 2; once++) {
+            bench b;
+            bench_open(&b, devices[d]);
+            drt_tensor *leaf[3];
+            for (int i = 0; i < 3; i++) leaf[i] = bench_leaf(&b, 7, i ? 3 : 6, DRT_PROJECTOR);
+            bench_ready(&b, (bool[DRT_GROUPS]){[DRT_PROJECTOR] = true});
+            drt_params_zero_grads(b.p);
+            drt_tape_begin(b.t, true);
+            drt_tensor *l = in_common(b.t, leaf, &(bool){once});
+            check(l);
+            loss[once] = drt_scalar(l);
+            drt_backward(b.t, l);
+            for (int i = 0; i < 3; i++) {
+                check(leaf[i]->grad.cols == (i ? 3 : 6));
+                for (int64_t r = 0; r < 7; r++)
+                    memcpy(&gradient[once][i][r * leaf[i]->grad.cols], drt_row(leaf[i]->grad, r),
+                           (size_t)leaf[i]->grad.cols * sizeof(float));
+            }
+            bench_close(&b);
+        }
+        check(fabsf(loss[0] - loss[1]) <= 1e-6f * fabsf(loss[0]));
+        for (int i = 0; i < 3; i++) { // sums of another order: rounding of the largest
+            float apart = 0, largest = 0;
+            for (int j = 0; j < 7 * (i ? 3 : 6); j++) {
+                apart = fmaxf(apart, fabsf(gradient[0][i][j] - gradient[1][i][j]));
+                largest = fmaxf(largest, fabsf(gradient[0][i][j]));
+            }
+            if (apart > 1e-6f * largest) fail_msg("gradient %d: %g of %g apart", i, (double)apart, (double)largest);
+        }
+    }
 }
 
 static void refusals(void **state) {
@@ -110,13 +172,18 @@ static void refusals(void **state) {
     check_refused(drt_tape_failed(b.t, &err), DRT_EARG, "rope");
     const drt_attention a = {4, offsets, offsets, causal, 2, 1, 3, 1, NULL};
     drt_tape_begin(b.t, false);
-    check(!drt_attend(b.t, &a, x, x, x, NULL));
+    check(!drt_attend(b.t, &a, NULL, x, x, x, NULL));
     check_refused(drt_tape_failed(b.t, &err), DRT_EARG, "attention");
+    static const int32_t beyond[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11};
+    const drt_attention fits = {4, offsets, offsets, causal, 1, 1, 8, 1, NULL};
+    drt_tape_begin(b.t, false);
+    drt_attend(b.t, &fits, beyond, x, x, x, NULL);
+    check_refused(drt_tape_failed(b.t, &err), DRT_EARG, "source");
     bench_close(&b);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(gradients), cmocka_unit_test(apart),
-                                       cmocka_unit_test(refusals)};
+                                       cmocka_unit_test(common_keys_once), cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

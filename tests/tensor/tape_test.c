@@ -20,7 +20,7 @@ static void block(drt_tape *t, const void *context, drt_tensor *x, drt_tensor **
     h = drt_linear(t, h, l->qkv, NULL);
     drt_tensor *q = drt_part(t, h, 0, ROWS, 0, 12), *k = drt_part(t, h, 0, ROWS, 12, 6),
                *v = drt_part(t, h, 0, ROWS, 18, 6);
-    h = drt_attend(t, &a, q, k, v, mass);
+    h = drt_attend(t, &a, NULL, q, k, v, mass);
     x = drt_linear_add(t, h, l->out, NULL, x);
     h = drt_glu(t, DRT_SILU, drt_linear(t, x, l->up, NULL));
     *y = drt_linear_add(t, h, l->down, NULL, x);

@@ -14,6 +14,8 @@ bf16: autocast over f32 weights, as drt's recipe key dtype: bf16 (f32 masters, b
 parts run under no_grad. stage2_step.py times `drt train` itself on a real world. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
+PICTURE = 33  # where it stands: behind BOS and BENCH_PROMPT words (bench/common/sizes.h)
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("size")
 parser.add_argument("cases", nargs="+")
@@ -69,7 +71,7 @@ class Peer:
         self.used = before + self.bytes
         open("/proc/self/clear_refs", "w").write("5")
 
-    # BOS, picture, words: the batch of bench/common/sizes.c, padded to its longest sequence.
+    # BOS, common words, picture, own words: the batch of bench/common/sizes.c, padded to its longest sequence.
     def make_batch(self, config, text):
         torch, vision = self.torch, config.vision_config
         patches = (vision.image_size // vision.patch_size) ** 2
@@ -79,13 +81,16 @@ class Peer:
         ids = torch.zeros(len(text), most, dtype=torch.long)
         labels, mask = torch.full_like(ids, -100), torch.zeros_like(ids)
         for i, rows in enumerate(text):
-            words = (i * 8191 + torch.arange(rows) * 131) % (config.text_config.vocab_size - 100) + 3
+            place = torch.arange(rows + 1)  # the picture is one of them, as in drt
+            own = torch.where(place < PICTURE, 0, i)
+            words = (own * 8191 + place * 131) % (config.text_config.vocab_size - 100) + 3
             words[0] = 1
-            ids[i, 0], ids[i, 1 : 1 + patches] = 1, config.image_token_index
-            ids[i, 1 + patches : patches + rows] = words[1:]
+            ids[i, :PICTURE], ids[i, PICTURE : PICTURE + patches] = words[:PICTURE], config.image_token_index
+            ids[i, PICTURE + patches : patches + rows] = words[PICTURE + 1 :]
             mask[i, : patches + rows + (i >= n)] = 1
             if i < n:
-                labels[i, patches + rows // 4 + 1 : patches + rows] = words[rows // 4 + 1 :]
+                answer = PICTURE + 1 + (rows - PICTURE) // 4
+                labels[i, patches + answer - 1 : patches + rows] = words[answer:]
         self.rows, self.last = int(mask.sum()), torch.tensor([patches + r for r in text[n:]])
         pixels = torch.randn(len(text), 3, vision.image_size, vision.image_size)
         self.visual = (ids == config.image_token_index).float()
