@@ -14,12 +14,22 @@ static inline float drt_bf16_to_f32(uint16_t h) {
     return x;
 }
 
-static inline uint16_t drt_f32_to_bf16(float x) {
+// The nearest bf16, as the f32 it stands for.
+static inline float drt_bf16_rounded(float x) {
     uint32_t b, rounded, nan;
     memcpy(&b, &x, 4);
-    rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
-    nan = b >> 16 | 0x40;
-    return (uint16_t)((b & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+    rounded = b + 0x7fff + (b >> 16 & 1);
+    nan = b | 0x400000;
+    b = ((b & 0x7fffffff) > 0x7f800000 ? nan : rounded) & 0xffff0000;
+    memcpy(&x, &b, 4);
+    return x;
+}
+
+static inline uint16_t drt_f32_to_bf16(float x) {
+    uint32_t b;
+    x = drt_bf16_rounded(x);
+    memcpy(&b, &x, 4);
+    return (uint16_t)(b >> 16);
 }
 
 float drt_f16_to_f32(uint16_t h); // subnormals included

@@ -10,9 +10,10 @@
 // Conventions
 // - A matrix is rows of tokens: [rows, cols], row-major, `ld` elements from row to row (ld >= cols), so a column
 //   slice is a matrix too. rows may be 0 everywhere: then nothing happens (accumulating outputs stay as they are).
-// - Matrices are f32. Those of weights, and what is multiplied with them, may be stored in 16 bits: `matmul` takes a
-//   and b, `copy_rows` its source, `convert` both sides in any type. A 16-bit argument anywhere else sets dev->error
-//   (DRT_EARG). Numbers are taken as they stand; sums, statistics, losses and optimizer state are f32 or better.
+// - Matrices are f32. Those of weights may be stored in 16 bits, and what is multiplied with them be read as bf16:
+//   `matmul` takes a and b, `copy_rows` and `convert` their source in any type. Another type anywhere else sets
+//   dev->error (DRT_EARG). Numbers are taken as they stand; sums, statistics, losses and optimizer state are f32 or
+//   better.
 // - `acc`: false writes the output, true adds to it. Parameter gradients (dw, db) always add.
 // - An output with data == NULL is not computed (frozen or unused).
 // - Same inputs, same thread count: the same bits.
@@ -25,7 +26,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { DRT_F32, DRT_BF16, DRT_F16 } drt_dtype;
+typedef enum {
+    DRT_F32,
+    DRT_BF16,
+    DRT_F16,
+    DRT_ROUNDED // f32 in memory; each number is read as the nearest bf16, ties to even. Nothing is written so.
+} drt_dtype;
 
 typedef struct {
     void *data;
@@ -33,8 +39,10 @@ typedef struct {
     drt_dtype type;
 } drt_mat;
 
-static inline size_t drt_dtype_size(drt_dtype t) { return t == DRT_F32 ? 4 : 2; }
-static inline const char *drt_dtype_name(drt_dtype t) { return t == DRT_F32 ? "f32" : t == DRT_BF16 ? "bf16" : "f16"; }
+static inline size_t drt_dtype_size(drt_dtype t) { return t == DRT_BF16 || t == DRT_F16 ? 2 : 4; }
+static inline const char *drt_dtype_name(drt_dtype t) {
+    return t == DRT_F32 ? "f32" : t == DRT_BF16 ? "bf16" : t == DRT_F16 ? "f16" : "rounded";
+}
 static inline drt_mat drt_mat_f32(float *data, int64_t rows, int64_t cols) {
     return (drt_mat){data, rows, cols, cols, DRT_F32};
 }
@@ -111,7 +119,7 @@ typedef struct drt_kernels {
     // one kernel is embedding lookup, splice, reordering, row selection, pooling, and all their backwards.
     void (*copy_rows)(drt_device *, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
                       int64_t n, bool acc);
-    // y = x, each in any type; to 16 bits: to the nearest, ties to even (base/half.h).
+    // y = x, from any type to f32, bf16 or f16; to 16 bits: to the nearest, ties to even (base/half.h).
     void (*convert)(drt_device *, drt_mat x, drt_mat y);
     void (*fill)(drt_device *, drt_mat x, float value);
     // y = a + b (y may be a or b)

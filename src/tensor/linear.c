@@ -1,15 +1,13 @@
 // y = x w^T + b. Backward: dx = dy w, dw += dy^T x, db += column sums of dy; each only where something learns.
 //
-// A bf16 weight makes all three products bf16: the other operand is rounded, too, so that the answer is the same on
-// machines that multiply bf16 as such and on those that expand it. Everything between products stays f32. An f16 weight
-// is a way to store numbers: its products are f32.
+// A bf16 weight makes all three products bf16: the other operand is read rounded, too, so that the answer is the same
+// on machines that multiply bf16 as such and on those that expand it. Everything between products stays f32. An f16
+// weight is a way to store numbers: its products are f32.
 #include "tensor/ops.h"
 
 typedef struct {
     drt_tensor *x, *w, *b, *residual, *y;
 } linear;
-
-static drt_dtype operand_type(const drt_tensor *w) { return w->value.type == DRT_BF16 ? DRT_BF16 : DRT_F32; }
 
 // (+)= over the blocks of the weight's rows, which are one but in mapped files: columns of y, terms of dx.
 static void forward_product(drt_device *dev, drt_mat x, const drt_tensor *w, drt_mat b, bool acc, drt_mat y) {
@@ -35,12 +33,9 @@ static void linear_back(drt_tape *t, void *context) {
     bool acc_x, acc_w, acc;
     drt_mat dx = drt_grad_target(t, c->x, &acc_x), dw = drt_grad_target(t, c->w, &acc_w),
             db = drt_grad_target(t, c->b, &acc);
-    size_t mark = drt_arena_mark(drt_tape_arena(t));
-    drt_mat operand = dx.data || dw.data ? drt_converted(t, dy, operand_type(c->w)) : (drt_mat){0};
-    if (dx.data && operand.data) input_product(dev, operand, c->w, acc_x, dx);
-    drt_mat x = dw.data ? drt_converted(t, c->x->value, operand_type(c->w)) : (drt_mat){0};
-    if (x.data && operand.data) dev->k->matmul(dev, true, false, operand, x, (drt_mat){0}, acc_w, dw);
-    drt_arena_release(drt_tape_arena(t), mark);
+    drt_mat operand = drt_operand(dy, c->w), x = drt_operand(c->x->value, c->w);
+    if (dx.data) input_product(dev, operand, c->w, acc_x, dx);
+    if (dw.data) dev->k->matmul(dev, true, false, operand, x, (drt_mat){0}, acc_w, dw);
     if (db.data) dev->k->col_sum(dev, dy, acc, db);
     // Last, because it may hand the buffer of dy on.
     if (c->residual) drt_grad_pass(t, c->y, c->residual);
@@ -56,14 +51,12 @@ drt_tensor *drt_linear_add(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor
         return NULL;
     }
     drt_device *dev = drt_tape_device(t);
-    bool learns = drt_low_rank_learns(w) || x->needs_grad || w->needs_grad || (b && b->needs_grad) || (residual && residual->needs_grad);
+    bool learns = drt_low_rank_learns(w) || x->needs_grad || w->needs_grad || (b && b->needs_grad) ||
+                  (residual && residual->needs_grad);
     drt_tensor *y = drt_tensor_new(t, xv.rows, wv.rows, learns);
     if (!y) return NULL;
     if (residual) dev->k->scale(dev, 1, residual->value, false, y->value);
-    size_t mark = drt_arena_mark(drt_tape_arena(t));
-    xv = drt_converted(t, xv, operand_type(w));
-    if (xv.data) forward_product(dev, xv, w, bias, residual != NULL, y->value);
-    drt_arena_release(drt_tape_arena(t), mark);
+    forward_product(dev, drt_operand(xv, w), w, bias, residual != NULL, y->value);
     if (y->needs_grad) {
         linear *c = drt_tape_alloc(t, 1, sizeof *c);
         if (!c) return NULL;

@@ -32,9 +32,6 @@ typedef struct {
     drt_mat lse, kept; // kept: the logits, when one chunk holds them all
 } projection;
 
-// Products with a bf16 weight are bf16: see linear.c.
-static drt_dtype operand_type(const drt_tensor *w) { return w->value.type == DRT_BF16 ? DRT_BF16 : DRT_F32; }
-
 static drt_mat rows_of(drt_mat m, int64_t from, int64_t n) { return drt_mat_part(m, from, n, 0, m.cols); }
 
 static drt_mat chunk_logits(drt_tape *t, const projection *c, int64_t from, int64_t n, drt_mat logits) {
@@ -42,11 +39,9 @@ static drt_mat chunk_logits(drt_tape *t, const projection *c, int64_t from, int6
     logits.rows = n;
     for (int i = 0; i < c->terms; i++) {
         const drt_tensor *w = c->term[i].w;
-        size_t mark = drt_arena_mark(drt_tape_arena(t));
-        drt_mat x = drt_converted(t, rows_of(c->term[i].x->value, from, n), operand_type(w));
+        drt_mat x = drt_operand(rows_of(c->term[i].x->value, from, n), w);
         drt_mat b = c->b && !i ? c->b->value : (drt_mat){0};
-        if (x.data) dev->k->matmul(dev, false, true, x, w->value, b, i > 0, logits);
-        drt_arena_release(drt_tape_arena(t), mark);
+        dev->k->matmul(dev, false, true, x, w->value, b, i > 0, logits);
     }
     return logits;
 }
@@ -56,16 +51,10 @@ static void product_back(drt_tape *t, const product *p, drt_mat dlogits, int64_t
                          drt_mat dw) {
     drt_device *dev = drt_tape_device(t);
     drt_mat none = {0};
-    size_t mark = drt_arena_mark(drt_tape_arena(t));
-    drt_mat dy = drt_converted(t, dlogits, operand_type(p->w));
-    if (dx.data && dy.data)
-        dev->k->matmul(dev, false, false, dy, p->w->value, none, acc, rows_of(dx, from, dlogits.rows));
+    drt_mat dy = drt_operand(dlogits, p->w), x = drt_operand(rows_of(p->x->value, from, dlogits.rows), p->w);
+    if (dx.data) dev->k->matmul(dev, false, false, dy, p->w->value, none, acc, rows_of(dx, from, dlogits.rows));
     // dw belongs to a parameter or adds up over the chunks: it adds, after the first writer.
-    if (dw.data && dy.data) {
-        drt_mat x = drt_converted(t, rows_of(p->x->value, from, dlogits.rows), operand_type(p->w));
-        if (x.data) dev->k->matmul(dev, true, false, dy, x, none, true, dw);
-    }
-    drt_arena_release(drt_tape_arena(t), mark);
+    if (dw.data) dev->k->matmul(dev, true, false, dy, x, none, true, dw);
 }
 
 static void projection_back(drt_tape *t, void *context) {

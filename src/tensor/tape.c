@@ -163,11 +163,9 @@ drt_tensor *drt_tensor_new(drt_tape *t, int64_t rows, int64_t cols, bool needs_g
     return data ? drt_tensor_wrap(t, drt_mat_f32(data, rows, cols), needs_grad) : NULL;
 }
 
-drt_mat drt_converted(drt_tape *t, drt_mat x, drt_dtype type) {
-    if (x.type == type || !x.data) return x;
-    drt_mat y = {take(t, t->values, x.rows, x.cols, drt_dtype_size(type)), x.rows, x.cols, x.cols, type};
-    if (y.data) t->dev->k->convert(t->dev, x, y);
-    return y;
+drt_mat drt_operand(drt_mat x, const drt_tensor *w) {
+    if (w->value.type == DRT_BF16) x.type = DRT_ROUNDED;
+    return x;
 }
 
 drt_mat drt_weight_rows(const drt_tensor *w, int64_t row) {

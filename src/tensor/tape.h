@@ -84,9 +84,8 @@ void drt_backward(drt_tape *t, drt_tensor *loss);
 drt_tensor *drt_tensor_new(drt_tape *t, int64_t rows, int64_t cols, bool needs_grad);
 // A tensor over memory of somebody else that outlives the step (inputs).
 drt_tensor *drt_tensor_wrap(drt_tape *t, drt_mat value, bool needs_grad);
-// x in another type: a temporary of the step's values (drt_arena_mark before, drt_arena_release after), x itself where
-// it has that type. data NULL after a failure.
-drt_mat drt_converted(drt_tape *t, drt_mat x, drt_dtype type);
+// x as it is multiplied with the weight w: read rounded where that is bf16 (linear.c).
+drt_mat drt_operand(drt_mat x, const drt_tensor *w);
 // The rows of a weight from `row` on that lie together: [up to the last, columns].
 drt_mat drt_weight_rows(const drt_tensor *w, int64_t row);
 // Zeroed memory that lives as long as the step's values.

@@ -30,27 +30,40 @@ static bool matmul_sweep(int i, int p[K_PARAMS]) {
 }
 // The same with 16-bit operands, around the number of rows from which on cpu expands them.
 static bool half_sweep(int i, int p[K_PARAMS]) {
-    static const int type[][2] = {{DRT_BF16, DRT_BF16}, {DRT_F32, DRT_F16}, {DRT_F32, DRT_BF16}, {DRT_F16, DRT_F16}};
+    static const int type[][2] = {{DRT_BF16, DRT_BF16},  {DRT_F32, DRT_F16},      {DRT_F32, DRT_BF16},
+                                  {DRT_F16, DRT_F16},    {DRT_ROUNDED, DRT_BF16}, {DRT_ROUNDED, DRT_ROUNDED},
+                                  {DRT_F16, DRT_ROUNDED}};
     static const int m[] = {0, 1, 3, 8, 9, 33, 100}, n[] = {1, 5, 16, 67, 127}, k[] = {0, 1, 17, 64, 129};
     static const int flag[] = {0, 1};
     const int *const axis[] = {m, n, k, flag, flag};
     const int length[] = {7, 5, 5, 2, 2};
     p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2), p[7] = 3 * kchance(i, 2, 2);
-    memcpy(p + 8, type[kchance(i, 3, 4)], sizeof type[0]);
+    memcpy(p + 8, type[kchance(i, 3, 7)], sizeof type[0]);
+    return kgrid(i, p, 5, axis, length);
+}
+// Around the blocks in which cpu converts activations: of 1 and 2 times 127 rows with 1030 terms; of 256 rows and 512
+// terms where a is transposed, with two threads a half each.
+static bool blocks_sweep(int i, int p[K_PARAMS]) {
+    static const int type[][2] = {{DRT_ROUNDED, DRT_BF16}, {DRT_ROUNDED, DRT_ROUNDED}, {DRT_BF16, DRT_ROUNDED}};
+    static const int m[] = {127, 128, 255, 701}, n[] = {7, 13}, k[] = {511, 513, 1030}, flag[] = {0, 1};
+    const int *const axis[] = {m, n, k, flag, flag};
+    const int length[] = {5, 2, 3, 2, 2};
+    p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2), p[7] = 3 * kchance(i, 2, 2);
+    memcpy(p + 8, type[kchance(i, 3, 3)], sizeof type[0]);
     return kgrid(i, p, 5, axis, length);
 }
 // Weights that do not fit in one panel, and reductions that are cut.
 static bool panels_sweep(int i, int p[K_PARAMS]) {
-    static const int shape[][3] = {{10, 300, 4100}, {9, 130, 16400}, {12, 2100, 600}, {2, 130, 16400}};
+    static const int shape[][4] = {{9, 2050, 4100}, {9, 130, 16400}, {9, 130, 16400, 1}, {2, 130, 16400}};
     static const int flag[] = {0, 1};
     static const int which[] = {0, 1, 2, 3};
-    const int *const axis[] = {which, flag, flag};
-    const int length[] = {4, 2, 2};
+    const int *const axis[] = {which, flag};
+    const int length[] = {4, 2};
     int q[K_PARAMS] = {0};
-    if (!kgrid(i, q, 3, axis, length)) return false;
+    if (!kgrid(i, q, 2, axis, length)) return false;
     memcpy(p, shape[q[0]], sizeof shape[0]);
-    p[3] = q[1], p[4] = q[2], p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2);
-    return p[8] = p[9] = DRT_BF16, true;
+    p[4] = q[1], p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2);
+    return p[8] = kchance(i, 2, 2) ? DRT_ROUNDED : DRT_BF16, p[9] = DRT_BF16, true;
 }
 static bool wrong_acc(kcase *c) { return c->acc = !c->acc, true; }
 static bool no_bias(kcase *c) { return M(c, 2).data ? M(c, 2).data = NULL, true : false; }
@@ -70,16 +83,25 @@ static const ktest matmul = {.name = "matmul",
 
 static bool other_type(kcase *c) { // bf16 and f16 share their size
     drt_mat *b = &M(c, 1);
-    if (b->type == DRT_F32 || !c->p[2]) return false;
+    if (drt_dtype_size(b->type) == 4 || !c->p[2]) return false;
     return b->type = b->type == DRT_BF16 ? DRT_F16 : DRT_BF16, true;
 }
-static const kwrong half_wrong[] = {wrong_acc, no_bias, last_term_missing, other_type, NULL};
+static bool not_rounded(kcase *c) {
+    bool any = false;
+    for (int i = 0; i < 2; i++)
+        if (M(c, i).type == DRT_ROUNDED) M(c, i).type = DRT_F32, any = true;
+    return any;
+}
+static const kwrong half_wrong[] = {wrong_acc, no_bias, last_term_missing, other_type, not_rounded, NULL};
 static const ktest matmul_half = {.name = "matmul_half",
                                   .golden = true,
                                   .build = matmul_build,
                                   .run = matmul_run,
                                   .sweep = half_sweep,
                                   .wrong = half_wrong};
+static const kwrong blocks_wrong[] = {wrong_acc, no_bias, not_rounded, NULL};
+static const ktest blocks = {
+    .name = "matmul_blocks", .build = matmul_build, .run = matmul_run, .sweep = blocks_sweep, .wrong = blocks_wrong};
 static const kwrong panels_wrong[] = {other_type, NULL};
 static const ktest panels = {
     .name = "matmul_panels", .build = matmul_build, .run = matmul_run, .sweep = panels_sweep, .wrong = panels_wrong};
@@ -205,7 +227,7 @@ static bool copy_rows_sweep(int i, int p[K_PARAMS]) {
     bool fewer = (q[2] & WITH_ACC) && (q[2] & WITH_DI); // many sources to few destinations
     p[0] = fewer ? 5 : q[1] + 1, p[1] = q[2] & WITH_SI ? 11 : q[1] + 1, p[2] = q[0], p[3] = q[1], p[4] = q[2];
     while (p[0] % 7 == 0) p[0]++;
-    p[5] = kchance(i, 0, 3), p[6] = kchance(i, 1, 3);
+    p[5] = kchance(i, 0, 3), p[6] = kchance(i, 1, 4);
     return true;
 }
 static bool no_factors(kcase *c) { return M(c, 2).data ? M(c, 2).data = NULL, c->n > 0 : false; }
@@ -268,15 +290,17 @@ static void convert_build(kcase *c) {
 }
 static void convert_run(drt_device *dev, kcase *c) { dev->k->convert(dev, M(c, 0), M(c, 1)); }
 static bool convert_sweep(int i, int p[K_PARAMS]) {
-    static const int rows[] = {0, 1, 2, 7, 64, 129}, type[] = {DRT_F32, DRT_BF16, DRT_F16};
+    static const int rows[] = {0, 1, 2, 7, 64, 129}, type[] = {DRT_F32, DRT_BF16, DRT_F16, DRT_ROUNDED};
     const int *const axis[] = {rows, K_EDGES, type};
-    const int length[] = {6, 15, 3};
+    const int length[] = {6, 15, 4};
     p[3] = kchance(i, 0, 3);
     return kgrid(i, p, 3, axis, length);
 }
 static bool wrong_type(kcase *c) {
     drt_mat *x = &M(c, 0);
-    return x->type == DRT_F32 ? false : (x->type = x->type == DRT_BF16 ? DRT_F16 : DRT_BF16, true);
+    if (x->type == DRT_F32) return false;
+    x->type = x->type == DRT_ROUNDED ? DRT_F32 : x->type == DRT_BF16 ? DRT_F16 : DRT_BF16;
+    return true;
 }
 static const kwrong convert_wrong[] = {wrong_type, NULL};
 static const ktest convert = {
@@ -431,33 +455,34 @@ static void conversion_rounds(void **state) {
     free(x), free(y);
 }
 
-// An index beyond the rows, or a label beyond the classes, is refused before anything is read.
-static void indices_are_checked(void **state) {
+// An index beyond the rows, a label beyond the classes, or numbers to be written rounded are refused at once.
+static void arguments_are_checked(void **state) {
     const kdevices *all = *state;
     static const int32_t high[] = {0, 4, 1}, low[] = {0, -1, 1};
     float x[16] = {0}, y[16] = {0}, lse[4] = {0};
     drt_mat a = drt_mat_f32(x, 4, 4), b = drt_mat_f32(y, 4, 4), three = drt_mat_f32(x, 3, 4);
     drt_mat column = drt_mat_f32(lse, 3, 1);
-    for (int i = 0; i < 7 * all->count; i++) {
-        drt_device *dev = all->at[i / 7].dev;
+    for (int i = 0; i < 8 * all->count; i++) {
+        drt_device *dev = all->at[i / 8].dev;
         const drt_kernels *k = dev->k;
-        if (i % 7 == 0) k->copy_rows(dev, b, high, a, NULL, NULL, 3, false);
-        if (i % 7 == 1) k->copy_rows(dev, b, NULL, a, high, NULL, 3, true);
-        if (i % 7 == 2) k->rope(dev, three, high, b, 4, false);
-        if (i % 7 == 3) k->rope(dev, three, low, b, 4, true);
-        if (i % 7 == 4) k->cross_entropy(dev, three, high, column, column, NULL);
-        if (i % 7 == 5) k->cross_entropy(dev, three, low, column, column, NULL);
-        if (i % 7 == 6) k->cross_entropy_back(dev, three, low, column, lse);
-        if (dev->error.code != DRT_EARG) fail_msg("%s: call %d was not refused", all->at[i / 7].name, i % 7);
+        if (i % 8 == 0) k->copy_rows(dev, b, high, a, NULL, NULL, 3, false);
+        if (i % 8 == 1) k->copy_rows(dev, b, NULL, a, high, NULL, 3, true);
+        if (i % 8 == 2) k->rope(dev, three, high, b, 4, false);
+        if (i % 8 == 3) k->rope(dev, three, low, b, 4, true);
+        if (i % 8 == 4) k->cross_entropy(dev, three, high, column, column, NULL);
+        if (i % 8 == 5) k->cross_entropy(dev, three, low, column, column, NULL);
+        if (i % 8 == 6) k->cross_entropy_back(dev, three, low, column, lse);
+        if (i % 8 == 7) k->convert(dev, a, (drt_mat){y, 4, 4, 4, DRT_ROUNDED});
+        if (dev->error.code != DRT_EARG) fail_msg("%s: call %d was not refused", all->at[i / 8].name, i % 8);
         dev->error = (drt_error){0};
     }
 }
 
 int main(void) {
-    static const ktest *const tests[] = {&matmul,  &matmul_half, &panels, &square,  &linear,
-                                         &col_sum, &copy_rows,   &gather, &convert, &fill,
-                                         &add,     &add_to,      &scale,  &drop,    &sum};
-    const struct CMUnitTest extra[] = {cmocka_unit_test(sums_are_double), cmocka_unit_test(indices_are_checked),
+    static const ktest *const tests[] = {&matmul,  &matmul_half, &blocks, &panels,  &square, &linear,
+                                         &col_sum, &copy_rows,   &gather, &convert, &fill,   &add,
+                                         &add_to,  &scale,       &drop,   &sum};
+    const struct CMUnitTest extra[] = {cmocka_unit_test(sums_are_double), cmocka_unit_test(arguments_are_checked),
                                        cmocka_unit_test(conversion_rounds), cmocka_unit_test(drop_is_fair)};
     return kernel_suite("matrix", tests, sizeof tests / sizeof *tests, extra, 4);
 }

@@ -70,7 +70,7 @@ bool drt_cpu_indices_good(drt_device *dev, const char *kernel, const int32_t *in
 }
 
 // The best table this machine can run, at most `wanted` (NULL: the best).
-static const drt_kernels *choose(const char *wanted) {
+static const drt_cpu_table *choose(const char *wanted) {
 #ifdef __x86_64__
     bool base = wanted && !strcmp(wanted, "base"), v3 = wanted && !strcmp(wanted, "v3");
     bool has3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
@@ -109,7 +109,8 @@ drt_status drt_cpu_open(drt_device *dev, drt_error *err) {
         return drt_fail(err, DRT_ENOMEM, "the system refuses %d threads; ask for fewer", dev->threads);
     }
     dev->state = state;
-    dev->k = choose(wanted && *wanted ? wanted : NULL);
+    state->table = choose(wanted && *wanted ? wanted : NULL);
+    dev->k = &state->table->kernels;
     bool limited = wanted && *wanted;
     if (limited ? !strcmp(wanted, "bf16") : drt_bf16_is_fast()) state->bf16 = drt_bf16_open(dev->threads);
     dev->close = cpu_close;

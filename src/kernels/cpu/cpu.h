@@ -9,8 +9,15 @@
 #include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
 
+// What one instruction set has: the table of kernels, and what others than it itself call.
+typedef struct {
+    drt_kernels kernels;
+    void (*convert_block)(drt_mat x, drt_mat y); // kernels.convert of a few rows, on the thread that calls
+} drt_cpu_table;
+
 typedef struct {
     drt_pool *pool;
+    const drt_cpu_table *table;
     struct {
         float *data; // 64-byte aligned; grows, never shrinks
         size_t floats;
@@ -23,7 +30,7 @@ typedef struct {
 
 // At least `floats` floats, 64-byte aligned, valid until the next call; NULL after drt_device_fail.
 float *drt_cpu_scratch(drt_device *dev, size_t floats);
-// The same from another place: 16-bit operands as f32, while the product itself uses the scratch.
+// The same from another place, for what is multiplied: the product itself uses the scratch.
 float *drt_cpu_expanded(drt_device *dev, size_t floats);
 
 // False when nothing should be computed: an earlier error, or a matrix that is not f32 (which sets the error).
@@ -57,19 +64,20 @@ static inline void drt_cpu_each(drt_device *dev, int64_t parts, drt_pool_body *b
     if (!dev->dry) drt_pool_run(((drt_cpu_state *)dev->state)->pool, parts, 1, body, args);
 }
 
-// The product of any types: f32 by matmul.c, 16 bits by matmul_half.c. DRT_FN(matmul) takes the few rows of
-// generation before it.
+// The product of any types, weights in 16 bits a panel at a time. DRT_FN(matmul) takes the few rows of generation
+// before it.
 void drt_cpu_matmul(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
-void drt_cpu_matmul_half(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
-// Both of one type: f32, or bf16 where state->bf16 is.
+// The same without panels: what is not of the type that is multiplied (drt_cpu_multiplied) is converted piece by piece.
 void drt_cpu_product(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
+// As what numbers of these types are multiplied: bf16 where both are and the machine is fast at it (bf16.h), else f32.
+drt_dtype drt_cpu_multiplied(const drt_device *, drt_dtype a, drt_dtype b);
 // False, with the error set, when the shapes do not fit (bias and c must be f32).
 bool drt_cpu_product_fits(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, drt_mat c);
 
-extern const drt_kernels drt_cpu_table_base;
+extern const drt_cpu_table drt_cpu_table_base;
 #ifdef __x86_64__
-extern const drt_kernels drt_cpu_table_v3;
-extern const drt_kernels drt_cpu_table_v4;
+extern const drt_cpu_table drt_cpu_table_v3;
+extern const drt_cpu_table drt_cpu_table_v4;
 #endif
 
 #define DRT_PASTE2(a, b) a##_##b

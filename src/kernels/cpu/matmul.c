@@ -3,6 +3,9 @@
 // 212 for a primitive compiled for the shape), takes every stride and has nothing to create or to cache. We cut a
 // product into pieces for the device's pool and let oneDNN run each on one thread: at 3500 rows 8 pieces are as fast as
 // one (208 to 211 GFLOP/s).
+//
+// An operand of another type than oneDNN is to multiply is converted a block at a time, by the thread that multiplies
+// it next.
 #include "kernels/cpu/cpu.h"
 
 #include <dnnl.h>
@@ -12,7 +15,12 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { REDUCTION_BLOCK = 512, BLOCK_WORK = 1 << 24 };
+enum {
+    REDUCTION_BLOCK = 512,
+    BLOCK_WORK = 1 << 24,
+    CACHED_NUMBERS = 1 << 17, // of a converted block, so that it and what oneDNN packs stay in the second cache
+    ROOM_NUMBERS = 1 << 23    // of a converted block at most
+};
 
 // c, or a copy of it per part of the reduction, in a grid of pieces. Blocks of rows that stand alone (dev->alone) are
 // multiplied one by one, and cut alike.
@@ -20,9 +28,13 @@ typedef struct {
     bool ta, tb, add;
     drt_mat a, b, c, bias;
     int64_t blocks, block, k, cut_m, cut_n, cut_k; // block: rows of one
+    int64_t rows, depth;                           // most that one call of oneDNN takes of c's rows, of the reduction
     float *partial;                                // [cut_k][c.rows][c.cols] where cut_k > 1
+    float *room;                                   // of each worker: [room_a] for its block of a, [room_b] of b
+    int64_t room_a, room_b;                        // in floats; 0: that operand is multiplied where it lies
+    drt_dtype type;                                // what is multiplied
     _Atomic int *status;
-    const drt_bf16_products *bf16; // a and b are bf16
+    const drt_cpu_state *state;
 } product;
 
 static void start_rows(const product *p, drt_mat c, int64_t column) {
@@ -38,9 +50,35 @@ static void start_rows(const product *p, drt_mat c, int64_t column) {
 }
 
 static int run_product(const product *p, int worker, drt_mat a, drt_mat b, bool add, drt_mat c) {
-    if (p->bf16) return drt_bf16_multiply(p->bf16, worker, p->ta, p->tb, a, b, add, c);
+    if (p->type == DRT_BF16) return drt_bf16_multiply(p->state->bf16, worker, p->ta, p->tb, a, b, add, c);
     return (int)dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', c.rows, c.cols, p->ta ? a.rows : a.cols, 1.0f, a.data,
                            a.ld, b.data, b.ld, add ? 1.0f : 0.0f, c.data, c.ld);
+}
+
+// An odd number of cache lines from row to row: no two rows near each other share a set.
+static int64_t room_ld(int64_t cols) { return ((cols + 15) / 16 | 1) * 16; }
+
+static drt_mat converted(const product *p, drt_mat x, float *room) {
+    drt_mat y = {room, x.rows, x.cols, room_ld(x.cols), p->type};
+    p->state->table->convert_block(x, y);
+    return y;
+}
+
+// c (+)= the part of the reduction from t on, c from row m and column n of p->c on.
+static int multiply_block(const product *p, int worker, int64_t m, int64_t n, int64_t t, int64_t depth, bool add,
+                          drt_mat c) {
+    int64_t blocks = (c.rows + p->rows - 1) / p->rows;
+    int status = dnnl_success;
+    float *room_a = p->room + worker * (p->room_a + p->room_b), *room_b = room_a + p->room_a;
+    drt_mat b = p->tb ? drt_mat_part(p->b, n, c.cols, t, depth) : drt_mat_part(p->b, t, depth, n, c.cols);
+    if (p->room_b) b = converted(p, b, room_b);
+    for (int64_t i = 0; i < blocks && status == dnnl_success; i++) {
+        int64_t from = drt_part_first(c.rows, i, blocks), rows = drt_part_first(c.rows, i + 1, blocks) - from;
+        drt_mat a = p->ta ? drt_mat_part(p->a, t, depth, m + from, rows) : drt_mat_part(p->a, m + from, rows, t, depth);
+        if (p->room_a) a = converted(p, a, room_a);
+        status = run_product(p, worker, a, b, add, drt_mat_part(c, from, rows, 0, c.cols));
+    }
+    return status;
 }
 
 static void multiply(const void *args, int64_t first, int64_t end, int worker) {
@@ -60,16 +98,9 @@ static void multiply(const void *args, int64_t first, int64_t end, int worker) {
         if (start) start_rows(p, c, n0);
         if (!p->k) continue;
         bool add = start || (p->add && !p->partial);
-        // oneDNN packs a transposed a down its columns; where ld is a multiple of 4096 bytes these share a cache set,
-        // and shorter columns help: 133 against 191 GFLOP/s at 1024x192x3568 (ld 1040: 202 and 206).
-        int64_t block = p->ta ? REDUCTION_BLOCK : k1 - k0;
         int status = dnnl_success;
-        for (int64_t t = k0; t < k1 && status == dnnl_success; t += block, add = true) {
-            int64_t depth = k1 - t < block ? k1 - t : block;
-            drt_mat a = p->ta ? drt_mat_part(p->a, t, depth, m0, m1 - m0) : drt_mat_part(p->a, m0, m1 - m0, t, depth);
-            drt_mat b = p->tb ? drt_mat_part(p->b, n0, n1 - n0, t, depth) : drt_mat_part(p->b, t, depth, n0, n1 - n0);
-            status = run_product(p, worker, a, b, add, c);
-        }
+        for (int64_t t = k0; t < k1 && status == dnnl_success; t += p->depth, add = true)
+            status = multiply_block(p, worker, m0, n0, t, k1 - t < p->depth ? k1 - t : p->depth, add, c);
         if (status != dnnl_success) atomic_store(p->status, status);
     }
 }
@@ -115,6 +146,24 @@ static void cut(const drt_device *dev, product *p) {
         fit = p->k / 512;
         p->cut_k = fit < want ? fit : want;
     }
+}
+
+// The blocks that a piece is multiplied in, and what a worker needs to convert theirs.
+static void divide(product *p) {
+    int64_t m = (p->block + p->cut_m - 1) / p->cut_m, n = (p->c.cols + p->cut_n - 1) / p->cut_n,
+            k = (p->k + p->cut_k - 1) / p->cut_k;
+    // oneDNN packs a transposed a down its columns; where ld is a multiple of 4096 bytes these share a cache set, and
+    // shorter columns help: 133 against 191 GFLOP/s at 1024x192x3568 (ld 1040: 202 and 206).
+    p->depth = p->ta && k > REDUCTION_BLOCK ? REDUCTION_BLOCK : k;
+    p->rows = m;
+    if (!p->k) return;
+    if (p->a.type != p->type) {
+        // For each block of a, oneDNN packs b anew. Where b is small that costs less than a pass over memory.
+        int64_t most = n * p->depth <= CACHED_NUMBERS ? CACHED_NUMBERS : ROOM_NUMBERS;
+        if (p->rows > most / p->depth) p->rows = most / p->depth > 1 ? most / p->depth : 1;
+        p->room_a = p->ta ? p->depth * room_ld(p->rows) : p->rows * room_ld(p->depth);
+    }
+    if (p->b.type != p->type) p->room_b = p->tb ? n * room_ld(p->depth) : p->depth * room_ld(n);
 }
 
 // What oneDNN 2.6 packs of the operands of one piece, as measured by the peak of resident memory: b in panels of some
@@ -168,11 +217,17 @@ void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
     if (!m || !n) return;
     _Atomic int status = dnnl_success;
     product p = {.ta = ta, .tb = tb, .add = acc, .a = a, .b = b, .c = c, .bias = bias, .k = k, .status = &status};
+    p.state = dev->state;
+    p.type = drt_cpu_multiplied(dev, a.type, b.type);
     p.blocks = dev->alone > 0 && !ta && m % dev->alone == 0 ? dev->alone : 1;
     p.block = m / p.blocks;
-    if (a.type == DRT_BF16) p.bf16 = ((drt_cpu_state *)dev->state)->bf16;
     cut(dev, &p);
-    if (p.cut_k > 1 && !(p.partial = drt_cpu_scratch(dev, (size_t)(p.cut_k * m * n)))) return;
+    divide(&p);
+    int64_t partial = p.cut_k > 1 ? (p.cut_k * m * n + 15) / 16 * 16 : 0, rooms = dev->threads * (p.room_a + p.room_b);
+    float *scratch = partial + rooms ? drt_cpu_scratch(dev, (size_t)(partial + rooms)) : NULL;
+    if (partial + rooms && !scratch) return;
+    if (partial) p.partial = scratch;
+    if (rooms) p.room = scratch + partial;
     if (dev->dry) {
         claim_packed(dev, &p);
         return;
@@ -189,9 +244,4 @@ void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
         drt_device_fail(dev, status == dnnl_out_of_memory ? DRT_ENOMEM : DRT_EARG,
                         "matmul: oneDNN refuses [%lld, %lld] times [%lld, %lld] with status %d", (long long)m,
                         (long long)k, (long long)k, (long long)n, (int)status);
-}
-
-void drt_cpu_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
-    if (a.type == DRT_F32 && b.type == DRT_F32) drt_cpu_product(dev, ta, tb, a, b, bias, acc, c);
-    else drt_cpu_matmul_half(dev, ta, tb, a, b, bias, acc, c);
 }

@@ -1,37 +1,37 @@
-// Products with 16-bit operands: by bf16 instructions where both are bf16 and the machine is fast at it (bf16.h), else
-// by the f32 product from expanded copies. a, the activations, is expanded whole; b, usually a weight matrix of tens of
-// millions of numbers, a panel at a time, so that the copy is small and still in the cache when it is read.
+// Products with a 16-bit weight: by bf16 instructions where both operands are bf16 and the machine is fast at it
+// (bf16.h), else by the f32 product from an expanded copy, a panel at a time, so that the copy of a weight of tens of
+// millions of numbers stays small.
 #include "kernels/cpu/cpu.h"
 
-enum { PANEL_NUMBERS = 1 << 20 };
+// A panel has so many numbers, of not more than so many terms of the sums: then it has 1024 columns of c and more, and
+// what it costs to convert the same numbers of a for each panel is a fiftieth of the product.
+enum { PANEL_NUMBERS = 1 << 22, PANEL_DEPTH = 1 << 12 };
 
-static int64_t padded(int64_t cols) { return (cols + 15) / 16 * 16; }
-
-static drt_mat expanded(drt_device *dev, drt_mat x, float *room) {
-    if (x.type == DRT_F32) return x;
-    drt_mat y = {room, x.rows, x.cols, padded(x.cols), DRT_F32};
-    dev->k->convert(dev, x, y);
-    return y;
+drt_dtype drt_cpu_multiplied(const drt_device *dev, drt_dtype a, drt_dtype b) {
+    bool bf16 = (a == DRT_BF16 || a == DRT_ROUNDED) && (b == DRT_BF16 || b == DRT_ROUNDED);
+    return bf16 && ((const drt_cpu_state *)dev->state)->bf16 ? DRT_BF16 : DRT_F32;
 }
 
-void drt_cpu_matmul_half(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
-    if (a.type == DRT_BF16 && b.type == DRT_BF16 && ((drt_cpu_state *)dev->state)->bf16) {
+void drt_cpu_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
+    int64_t k = ta ? a.rows : a.cols, n = c.cols;
+    // With a transposed this is a weight's gradient: both operands are rows of activations, converted block by block.
+    if (ta || !n || !k || b.type == drt_cpu_multiplied(dev, a.type, b.type)) {
         drt_cpu_product(dev, ta, tb, a, b, bias, acc, c);
         return;
     }
-    int64_t n = c.cols, k = tb ? b.cols : b.rows, width = n;
-    if (b.type != DRT_F32 && k) width = PANEL_NUMBERS / k < 64 ? 64 : PANEL_NUMBERS / k;
+    int64_t deep = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, depth = (k + deep - 1) / deep, width = PANEL_NUMBERS / depth;
     if (width > n) width = n;
-    size_t whole = a.type == DRT_F32 ? 0 : (size_t)(a.rows * padded(a.cols));
-    size_t panel = b.type == DRT_F32 ? 0 : (size_t)(tb ? width * padded(k) : k * padded(width));
-    float *room = drt_cpu_expanded(dev, whole + panel + 1);
+    int64_t ld = (((tb ? depth : width) + 15) / 16 | 1) * 16;
+    float *room = drt_cpu_expanded(dev, (size_t)((tb ? width : depth) * ld));
     if (!room) return;
-    a = expanded(dev, a, room);
-    for (int64_t at = 0; at < n; at += width) {
-        int64_t w = n - at < width ? n - at : width;
-        drt_mat part = tb ? drt_mat_part(b, at, w, 0, k) : drt_mat_part(b, 0, k, at, w);
-        drt_mat shift = bias.data ? drt_mat_part(bias, 0, 1, at, w) : bias;
-        drt_cpu_product(dev, ta, tb, a, expanded(dev, part, room + whole), shift, acc,
-                        drt_mat_part(c, 0, c.rows, at, w));
-    }
+    for (int64_t at = 0; at < n; at += width)
+        for (int64_t t = 0; t < k; t += depth) {
+            int64_t w = n - at < width ? n - at : width, d = k - t < depth ? k - t : depth;
+            drt_mat part = tb ? drt_mat_part(b, at, w, t, d) : drt_mat_part(b, t, d, at, w);
+            drt_mat panel = {room, part.rows, part.cols, ld, drt_cpu_multiplied(dev, a.type, b.type)};
+            drt_mat shift = bias.data && !t ? drt_mat_part(bias, 0, 1, at, w) : (drt_mat){0};
+            dev->k->convert(dev, part, panel);
+            drt_cpu_product(dev, false, tb, drt_mat_part(a, 0, a.rows, t, d), panel, shift, acc || t,
+                            drt_mat_part(c, 0, c.rows, at, w));
+        }
 }

@@ -47,6 +47,10 @@ void ref_copy_rows(drt_device *dev, drt_mat dst, const int32_t *di, drt_mat src,
 
 void ref_convert(drt_device *dev, drt_mat x, drt_mat y) {
     if (dev->error.code || !y.data) return;
+    if (y.type == DRT_ROUNDED) {
+        drt_device_fail(dev, DRT_EARG, "convert: nothing is written as '%s'", drt_dtype_name(y.type));
+        return;
+    }
     for (int64_t r = 0; r < y.rows; r++)
         for (int64_t c = 0; c < y.cols; c++) {
             float v = (float)ref_number(x, r * x.ld + c);

@@ -10,7 +10,7 @@ typedef struct {
 
 static void *at(drt_mat m, int64_t element) { return (char *)m.data + element * (int64_t)drt_dtype_size(m.type); }
 
-// To 16 bits by way of f32, a run at a time.
+// To 16 bits by way of f32, a run at a time. What is narrowed to bf16 is rounded once, whichever f32 it is.
 static void convert_run(const void *x, drt_dtype from, void *y, drt_dtype to, int64_t n) {
     enum { RUN = 256 };
     float room[RUN];
@@ -25,7 +25,7 @@ static void convert_run(const void *x, drt_dtype from, void *y, drt_dtype to, in
     for (int64_t i = 0; i < n; i += RUN) {
         int64_t m = n - i < RUN ? n - i : RUN;
         const float *f = (const float *)x + i;
-        if (from != DRT_F32) drt_expand((const uint16_t *)x + i, from, room, m), f = room;
+        if (from != DRT_F32) drt_expand((const char *)x + i * (int64_t)drt_dtype_size(from), from, room, m), f = room;
         drt_narrow(f, (uint16_t *)y + i, to, m);
     }
 }
@@ -40,8 +40,16 @@ static void convert_pieces(const void *args, int64_t first, int64_t end, int wor
 
 void DRT_FN(convert)(drt_device *dev, drt_mat x, drt_mat y) {
     if (dev->error.code || !y.data) return;
+    if (y.type == DRT_ROUNDED) {
+        drt_device_fail(dev, DRT_EARG, "convert: nothing is written as '%s'", drt_dtype_name(y.type));
+        return;
+    }
     conversion k = {x, y, drt_span_of(2, (drt_mat[]){y, x})};
     drt_cpu_rows(dev, k.span.pieces, k.span.length, convert_pieces, &k);
+}
+
+void DRT_FN(convert_block)(drt_mat x, drt_mat y) {
+    for (int64_t r = 0; r < y.rows; r++) convert_run(at(x, r * x.ld), x.type, at(y, r * y.ld), y.type, y.cols);
 }
 
 // ---- few rows ------------------------------------------------------------------------------------------------------
@@ -92,7 +100,7 @@ static void few_pieces(const void *args, int64_t first, int64_t end, int worker)
 
 void DRT_FN(matmul)(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {
     if (dev->error.code || !c.data || !drt_cpu_product_fits(dev, ta, tb, a, b, bias, c)) return;
-    if (ta || !tb || b.type == DRT_F32 || dev->alone || a.rows > MOST_ROWS) {
+    if (ta || !tb || drt_dtype_size(b.type) == 4 || dev->alone || a.rows > MOST_ROWS) {
         drt_cpu_matmul(dev, ta, tb, a, b, bias, acc, c);
         return;
     }

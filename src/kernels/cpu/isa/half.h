@@ -1,4 +1,4 @@
-// 16-bit numbers to vectors of floats and back.
+// Numbers of any type to vectors of floats and back.
 #ifndef DRT_KERNELS_CPU_HALF_H
 #define DRT_KERNELS_CPU_HALF_H
 
@@ -40,7 +40,17 @@ INLINE vf drt_expand_vector(const uint16_t *x, drt_dtype type, int64_t m) {
 
 INLINE void drt_expand(const void *x, drt_dtype type, float *y, int64_t n) {
     if (type == DRT_F32) memcpy(y, x, (size_t)n * sizeof *y);
-    else
+    else if (type == DRT_ROUNDED) {
+        const float *f = x;
+        // Activations come from memory, and nothing here hides its latency but what is asked for in advance: 0.57 and
+        // 0.41 ns a number; 512 or 2048 numbers ahead are no better.
+        for (int64_t i = 0; i < n; i += 64) {
+            int64_t m = n - i < 64 ? n - i : 64;
+            for (int64_t j = 0; j < m; j += 16) __builtin_prefetch(f + i + j + 1024);
+#pragma omp simd
+            for (int64_t j = 0; j < m; j++) y[i + j] = drt_bf16_rounded(f[i + j]);
+        }
+    } else
         for (int64_t i = 0; i < n; i += VL)
             vstore_n(y + i, n - i, drt_expand_vector((const uint16_t *)x + i, type, n - i));
 }

@@ -69,10 +69,11 @@ static void put_any(float *y, drt_mat x, int64_t row, int64_t col, int64_t n, fl
         put_row(y, drt_row(x, row) + col, n, f, acc);
         return;
     }
-    const uint16_t *from = (const uint16_t *)x.data + row * x.ld + col;
+    const int64_t size = (int64_t)drt_dtype_size(x.type);
+    const char *from = (const char *)x.data + (row * x.ld + col) * size;
     for (int64_t i = 0; i < n; i += RUN) {
         int64_t m = n - i < RUN ? n - i : RUN;
-        drt_expand(from + i, x.type, room, m);
+        drt_expand(from + i * size, x.type, room, m);
         put_row(y + i, room, m, f, acc);
     }
 }

@@ -297,7 +297,7 @@ void DRT_FN(sinkhorn_back)(drt_device *dev, const drt_sinkhorn *how, drt_mat s, 
         drt_cpu_rows(dev, n, 4 * n, exponentials, &exponents);
         k.k = j.s = e, j.m = m;
         unroll(dev, &k, trace, done, row, col, left, right, more);
-        drt_cpu_matmul(dev, true, false, drt_mat_f32(left, deep, n), drt_mat_f32(right, deep, n), (drt_mat){0}, false,
+        drt_cpu_product(dev, true, false, drt_mat_f32(left, deep, n), drt_mat_f32(right, deep, n), (drt_mat){0}, false,
                        m);
     }
     drt_cpu_rows(dev, n, 3 * n, slopes, &j);

@@ -37,6 +37,7 @@ void DRT_FN(col_sum)(drt_device *, drt_mat x, bool acc, drt_mat out);
 void DRT_FN(copy_rows)(drt_device *, drt_mat dst, const int32_t *di, drt_mat src, const int32_t *si, const float *s,
                        int64_t n, bool acc);
 void DRT_FN(convert)(drt_device *, drt_mat x, drt_mat y);
+void DRT_FN(convert_block)(drt_mat x, drt_mat y);
 void DRT_FN(fill)(drt_device *, drt_mat x, float value);
 void DRT_FN(add)(drt_device *, drt_mat a, drt_mat b, drt_mat y);
 void DRT_FN(scale)(drt_device *, float alpha, drt_mat x, bool acc, drt_mat y);
