@@ -260,7 +260,46 @@ static const ktest attention_back = {.name = "attention_back",
                                      .slope = {{B_Q, B_DQ}, {B_K, B_DK}, {B_V, B_DV}},
                                      .wrong = back_wrong};
 
+// A row that sees one key has nothing to choose from: its score has no gradient, not even one of rounding.
+static void single_keys(void **state) {
+    const kdevices *all = *state;
+    enum { ROWS = 70, HEADS = 2, MOST = 128 };
+    static const int sizes[] = {5, 8, 20, 64, MOST};
+    static float at[10][ROWS * HEADS * MOST];
+    int32_t offsets[2] = {0, ROWS}, reach[ROWS];
+    drt_rng r;
+    drt_rng_init(&r, 7, 0);
+    for (int i = 0; i < ROWS; i++) reach[i] = 1;
+    for (int d = 0; d < all->count; d++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            drt_device *dev = all->at[d].dev;
+            const drt_attention a = {.q_offsets = offsets,
+                                     .k_offsets = offsets,
+                                     .reach = reach,
+                                     .sequences = 1,
+                                     .heads = HEADS,
+                                     .kv_heads = HEADS,
+                                     .head_size = sizes[s],
+                                     .scale = 1 / sqrtf((float)sizes[s])};
+            int64_t cols = HEADS * sizes[s];
+            drt_mat q = drt_mat_f32(at[0], ROWS, cols), k = drt_mat_f32(at[1], ROWS, cols),
+                    v = drt_mat_f32(at[2], ROWS, cols), out = drt_mat_f32(at[3], ROWS, cols),
+                    dout = drt_mat_f32(at[4], ROWS, cols), dq = drt_mat_f32(at[5], ROWS, cols),
+                    dk = drt_mat_f32(at[6], ROWS, cols), dv = drt_mat_f32(at[7], ROWS, cols),
+                    lse = drt_mat_f32(at[8], ROWS, HEADS), none = {0};
+            for (int m = 0; m < 5; m++)
+                for (int64_t i = 0; i < ROWS * cols; i++) at[m][i] = (float)drt_rng_normal(&r);
+            dev->k->attention(dev, &a, q, k, v, out, lse, none);
+            dev->k->attention_back(dev, &a, q, k, v, out, lse, none, dout, none, false, dq, dk, dv);
+            assert_int_equal(dev->error.code, DRT_OK);
+            for (int64_t i = 0; i < ROWS * cols; i++)
+                if (at[5][i] || at[6][i]) fail_msg("%s, head size %d: a gradient", all->at[d].name, sizes[s]);
+            check(at[7][0] != 0); // the first key's value has one
+        }
+}
+
 int main(void) {
     static const ktest *const tests[] = {&attention, &attention_back};
-    return kernel_suite("attention", tests, sizeof tests / sizeof *tests, NULL, 0);
+    static const struct CMUnitTest extra[] = {cmocka_unit_test(single_keys)};
+    return kernel_suite("attention", tests, sizeof tests / sizeof *tests, extra, 1);
 }

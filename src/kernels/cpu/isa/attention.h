@@ -128,6 +128,8 @@ INLINE void drt_gradient_row(float *p, float *ds, int64_t n, int64_t end, float 
         vstore(p + c, vset(0.0f));
         vstore(ds + c, vset(0.0f));
     }
+    // The probability of a single key is 1 whatever its score; rounding would leave a gradient.
+    if (n == 1) ds[0] = 0;
 }
 
 INLINE float drt_dot(const float *x, const float *y, int64_t n) {
