@@ -24,7 +24,7 @@ typedef struct {
     } scratch, expanded;
     bool compiled;           // oneDNN has made all its kernels of f32 products
     void *nowhere;           // scratch of a dry device
-    size_t packed;           // bytes of the largest product's operands, as oneDNN packs them
+    size_t packed;           // bytes that oneDNN takes to pack the largest product's operands
     drt_bf16_products *bf16; // NULL: bf16 is multiplied in f32, from expanded copies
 } drt_cpu_state;
 

@@ -166,16 +166,25 @@ static void divide(product *p) {
     if (p->b.type != p->type) p->room_b = p->tb ? n * room_ld(p->depth) : p->depth * room_ld(n);
 }
 
+// Where AVX2 is all there is, oneDNN multiplies operands that are not large both ways as they lie.
+static bool packs(int64_t m, int64_t n) {
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    bool avx2 = isa == dnnl_cpu_isa_avx2 || isa == dnnl_cpu_isa_avx2_vnni;
+    return m > 16 && !(avx2 && 1.0 / (double)m + 1.0 / (double)n >= 0.0038);
+}
+
 // What oneDNN 2.6 packs of the operands of one piece, as measured by the peak of resident memory: b in panels of some
 // 380 rows, and a where it is transposed or long; never more than some 11 MB a thread (4096x4096x4096, a transposed).
+// Having packed once, the heaps of the threads keep some MB more.
 static void claim_packed(drt_device *dev, const product *p) {
+    enum { HEAPS = 3 << 20 };
     drt_cpu_state *state = dev->state;
-    int64_t m = p->c.rows / p->cut_m, n = p->c.cols / p->cut_n, k = p->k / p->cut_k;
-    int64_t pieces = p->cut_m * p->cut_n * p->cut_k, depth = k / (k / 384 + 1);
+    int64_t m = p->rows, n = p->c.cols / p->cut_n, k = p->k / p->cut_k;
+    int64_t pieces = p->blocks * p->cut_m * p->cut_n * p->cut_k, depth = k / (k / 384 + 1);
     size_t one = (size_t)(depth * (n + (p->ta ? m : m < 320 ? m : 320))) * sizeof(float);
     if (one > 11 << 20) one = 11 << 20;
-    one *= (size_t)(pieces < dev->threads ? pieces : dev->threads);
-    if (m <= 16 || one <= state->packed) return;
+    one = HEAPS + one * (size_t)(pieces < dev->threads ? pieces : dev->threads);
+    if (!packs(m, n) || one <= state->packed) return;
     dev->scratch += one - state->packed;
     state->packed = one;
 }
