@@ -1,6 +1,7 @@
 # make            program drt, libdrt.a and libdrt.so in build/
 # make deps       installs the Debian packages that are missing
 # make test       builds and runs every test; the last line is "N passed, N failed"
+# make test ISA=v3    the same as on a machine without AVX-512; ISA=base: without AVX, too
 # make asan       the same tests under AddressSanitizer and UBSan
 # make demo       shapes, two models, two stages, report in out/demo/
 # make fuzz       every parser fuzzed for SECONDS (60) under ASan and UBSan; needs clang; findings in build-fuzz/
@@ -8,7 +9,7 @@
 # make bench      one JSON line per kernel and model step; the largest model takes 15 GB of memory
 # make tiny-models   trains models/ anew (hours); they are committed
 # make install PREFIX=/usr/local
-# Variables: CC, BUILD (folder, default build), PREFIX, DESTDIR, T (test name filter), PYTHON (default python3)
+# Variables: CC, BUILD (folder, default build), PREFIX, DESTDIR, T (test name filter), ISA, PYTHON (default python3)
 
 BUILD  ?= build
 PREFIX ?= /usr/local
@@ -90,9 +91,12 @@ $(BUILD)/tests/faults/inject.so: tests/faults/inject.c
 # T builds only what it runs.
 tests-built: all $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
 .PHONY: tests-built fuzz-built
+ONEDNN_v3   := AVX2
+ONEDNN_base := SSE41
+AS = $(if $(ISA),DRT_ISA=$(ISA) ONEDNN_MAX_CPU_ISA=$(or $(ONEDNN_$(ISA)),$(error ISA=$(ISA): it can be v3 or base)))
 test: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) tests-built
-	@BUILD=$(BUILD) tools/run_tests.sh $(T)
+	@$(AS) BUILD=$(BUILD) tools/run_tests.sh $(T)
 asan: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-asan CFLAGS="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests-built

@@ -269,14 +269,19 @@ static drt_device *open_one(const char *name, int threads) {
 static void open_devices(kdevices *all) {
     enum { SETS = 4 };
     static const char *const isa[SETS] = {"base", "v3", "v4", "bf16"};
+    const char *wanted = getenv("DRT_ISA");
+    char most[8];
+    snprintf(most, sizeof most, "%s", wanted ? wanted : "");
     all->at[all->count++].dev = open_one("ref", 1);
     strcpy(all->at[0].name, "ref");
-    for (int i = 0; i <= SETS; i++) {
+    for (int i = 0, beyond = 0; i <= SETS; i++) {
         int n = all->count, threads = i < SETS ? 2 : 3;
-        if (i < SETS) setenv("DRT_ISA", isa[i], 1);
+        if (i < SETS && beyond) continue;
+        if (i < SETS) setenv("DRT_ISA", isa[i], 1), beyond = !strcmp(isa[i], most);
         all->at[n].dev = open_one("cpu", threads);
         all->at[n].twin = open_one("cpu", threads);
-        unsetenv("DRT_ISA");
+        if (wanted) setenv("DRT_ISA", most, 1);
+        else unsetenv("DRT_ISA");
         snprintf(all->at[n].name, sizeof all->at[n].name, "cpu %s", i < SETS ? isa[i] : "3 threads");
         all->count++;
         // An instruction set that the machine lacks gives the table of a lesser one: already there.

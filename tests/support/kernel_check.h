@@ -1,5 +1,5 @@
 // Runs kernel cases (kernel_case.h) on every device of the machine: `ref`, `cpu` with two threads once per instruction
-// set and with bf16 instructions, and `cpu` with three threads.
+// set and with bf16 instructions, and `cpu` with three threads. DRT_ISA in the environment is the last set to run.
 // For every ktest of a suite these tests are made:
 //
 //   golden    the answers of PyTorch (tools/golden_kernels.py), on every device
