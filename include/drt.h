@@ -151,14 +151,15 @@ typedef struct {
 
 typedef struct {
     int64_t steps, skipped; // steps done; samples left out
-    double loss, seconds;   // of the last step; of this call
+    double loss, seconds;   // of the last step, NAN where none was left to do; of this call
     uint64_t weights;       // hash of the weights: equal runs have equal ones
 } drt_training_result;
 
 // Trains as the YAML file `recipe` says (NULL: defaults only), changed by `overrides` ("lr=1e-4", [n]; `drt train
 // --help` lists the keys). The run folder (key out) receives the log, checkpoints and model/, which drt_assistant_open
 // opens. "checkpoint.resume=true" goes on where an earlier run stopped, bit for bit. The run is entered in a history of
-// runs (out/runs.sqlite, or as $DRT_RUNS or the key log.history names it; "none": in none). hooks and result may be NULL.
+// runs (out/runs.sqlite, or as $DRT_RUNS or the key log.history names it; "none": in none). hooks and result may be
+// NULL.
 drt_status drt_train(const char *recipe, const char *const *overrides, int n, const drt_training_hooks *hooks,
                      drt_training_result *result, drt_error *err);
 

@@ -158,7 +158,8 @@ drt_status drt_make_folders(const char *path, drt_error *err) {
         char kept = *p;
         *p = 0;
         if (mkdir(copy, 0777) && !(errno == EEXIST && drt_is_folder(copy))) {
-            drt_fail(err, DRT_EIO, "%s: cannot make folder: %s", copy, strerror(errno));
+            const char *why = errno == EEXIST ? "a file of that name is in the way" : strerror(errno);
+            drt_fail(err, DRT_EIO, "%s: cannot make folder: %s", copy, why);
             free(copy);
             return DRT_EIO;
         }

@@ -16,6 +16,12 @@ static int unknown(const char *command, const char *word, const drt_option *opti
     return 2;
 }
 
+static bool is_option(const char *word, const drt_option *options, int n) {
+    for (int i = 0; i < n; i++)
+        if (!strcmp(word, options[i].name)) return true;
+    return false;
+}
+
 int drt_options_parse(int argc, char **argv, const drt_option *options, int n, const char **rest, int *n_rest,
                       const char *help) {
     int most = *n_rest;
@@ -31,7 +37,7 @@ int drt_options_parse(int argc, char **argv, const drt_option *options, int n, c
             if (argv[i][0] == '-' || *n_rest == most) return unknown(argv[0], argv[i], options, n);
             rest[(*n_rest)++] = argv[i];
         } else if (!options[k].value) *options[k].flag = true;
-        else if (i + 1 == argc) {
+        else if (i + 1 == argc || is_option(argv[i + 1], options, n)) {
             fprintf(stderr, "drt %s: %s wants a value\nTry: drt %s --help\n", argv[0], argv[i], argv[0]);
             return 2;
         } else *options[k].value = argv[++i];

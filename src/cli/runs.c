@@ -138,6 +138,7 @@ static int plot(const drt_history_run *const *runs, int n, const char *metric, c
     else if (!status) drt_curves_terminal(curve, n, &o, &drawing);
     if (drawing.failed) status = drt_fail(err, DRT_ENOMEM, "no memory for a plot");
     if (!status && out) status = drt_file_write(out, drawing.bytes, drawing.size, err);
+    if (!status && out) printf("written: %s\n", out);
     else if (!status) fputs(drawing.bytes, stdout);
     drt_text_free(&drawing);
     for (int i = 0; i < n; i++) drt_run_log_free(&log[i]);

@@ -80,8 +80,7 @@ static drt_status ids_of(const drt_tokenizer *tok, const json_t *line, int32_t *
     *n = (int)json_array_size(line);
     if (json_is_string(line))
         status = drt_tokenizer_encode(tok, json_string_value(line), json_string_length(line), &tokens, n, err);
-    else if (!json_is_array(line))
-        status = drt_fail(err, DRT_EARG, "a line is neither a JSON string nor a list of ids");
+    else if (!json_is_array(line)) status = drt_fail(err, DRT_EARG, "neither a JSON string nor a list of ids");
     if (!status && !(*ids = malloc(((size_t)*n + 1) * sizeof **ids))) status = drt_fail(err, DRT_ENOMEM, "no memory");
     for (int i = 0; i < *n && !status; i++)
         (*ids)[i] = tokens ? tokens[i].id : (int32_t)json_integer_value(json_array_get(line, (size_t)i));
@@ -95,7 +94,9 @@ static drt_status show_line(const drt_tokenizer *tok, const char *bytes, size_t 
     int32_t *ids;
     int n;
     drt_text text = {0};
-    if (!line) return drt_fail(err, DRT_EFORMAT, "a line is no JSON: %s", why.text);
+    if (!line)
+        return drt_fail(err, DRT_EFORMAT, "no JSON: %s; write a text in quotes, \"like this\", or ids, [1, 2]",
+                        why.text);
     drt_status status = ids_of(tok, line, &ids, &n, err);
     if (!status) status = drt_tokenizer_decode(tok, ids, n, false, &text, err);
     json_t *shown = status ? NULL : json_stringn(text.bytes, text.size);
@@ -119,8 +120,11 @@ static int show(const char *path) {
     char *line = NULL;
     size_t room = 0;
     drt_status status = drt_tokenizer_open(&tok, path, &err);
-    for (ssize_t n; !status && (n = getline(&line, &room, stdin)) > 0;) status = show_line(tok, line, (size_t)n, &err);
-    if (status) fprintf(stderr, "drt tokenizer: %s\n", err.text);
+    int at = 0;
+    for (ssize_t n; !status && (n = getline(&line, &room, stdin)) > 0; at++)
+        status = show_line(tok, line, (size_t)n, &err);
+    if (status && at) fprintf(stderr, "drt tokenizer: line %d: %s\n", at, err.text);
+    else if (status) fprintf(stderr, "drt tokenizer: %s\n", err.text);
     drt_tokenizer_close(tok);
     free(line);
     return status ? 1 : 0;

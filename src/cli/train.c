@@ -2,9 +2,11 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 
+#include "base/text.h"
 #include "train/replay_step.h"
 #include "train/run.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +66,10 @@ static int train(const char *file, int n, const char *const *overrides) {
         status = drt_recipe_complete(&r, &err);
         if (!status) status = drt_train_run(&r, &hooks, &result, &err);
         char time[24];
-        if (!status)
+        if (!status && isnan(result.loss))
+            printf("%s: all %lld steps were done before, weights %016llx\n", r.out, (long long)result.steps,
+                   (unsigned long long)result.weights);
+        else if (!status)
             printf("%s: %lld steps in %s (%.1f s without data), loss %.4f, weights %016llx\n", r.out,
                    (long long)result.steps, drt_duration(time, result.seconds), result.waited, result.loss,
                    (unsigned long long)result.weights);
@@ -85,12 +90,16 @@ int drt_cli_train(int argc, char **argv) {
             return 0;
         }
         if (!strcmp(argv[i], "--resume")) override[n++] = "checkpoint.resume=true";
-        else if (!strcmp(argv[i], "--replay-batch") && i + 1 < argc) step = argv[++i];
-        else if (strchr(argv[i], '=')) override[n++] = argv[i];
+        else if (!strcmp(argv[i], "--replay-batch")) {
+            if (i + 1 < argc) step = argv[++i];
+            else fprintf(stderr, "drt train: --replay-batch wants a file of RUN/replay/\n"), code = 2;
+        } else if (strchr(argv[i], '=')) override[n++] = argv[i];
         else if (!file && argv[i][0] != '-') file = argv[i];
         else {
-            fprintf(stderr, "drt train: what is '%s'? Overrides are written key=value. Try: drt train --help\n",
-                    argv[i]);
+            static const char *const known[] = {"--resume", "--replay-batch"};
+            const char *near = drt_nearest(argv[i], known, 2);
+            fprintf(stderr, "drt train: what is '%s'?%s%s%s Overrides are written key=value. Try: drt train --help\n",
+                    argv[i], near ? " Did you mean " : "", near ? near : "", near ? "?" : "");
             code = 2;
         }
     }

@@ -255,6 +255,9 @@ drt_status drt_questions_list(const char *folder, const char ***tasks, int *n, d
         qsort(*tasks, (size_t)*n, sizeof **tasks, by_name);
         return DRT_OK;
     }
+    if (drt_file_exists(folder) && !drt_is_folder(folder))
+        return drt_fail(err, DRT_EIO, "%s: is a file; name the folder whose eval/TASK.jsonl hold the questions",
+                        folder);
     return drt_fail(err, DRT_EIO,
                     "%s/eval: holds no questions (*.jsonl); make some with drt shapes --out %s --train 4000 --eval 500",
                     folder, folder);

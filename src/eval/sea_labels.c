@@ -232,7 +232,7 @@ static drt_status check_model(const drt_model *m, drt_error *err) {
             err, DRT_ECONFIG,
             "%s has no text tower to tell what its patches show; give the CLIP or SigLIP folder that its vision "
             "tower came from. Where there is none, all but the objective sea still works: language, "
-            "image_order, text_order, guided, token_mixer",
+            "image_order, text_order, guided, and the orders token_mixer and gps",
             name);
     if (!m->tokenizer)
         return drt_fail(err, DRT_ECONFIG, "%s has no tokenizer for its text tower; copy the one it was trained with",

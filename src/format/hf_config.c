@@ -205,11 +205,17 @@ drt_status drt_model_config_read(drt_model_config *c, const char *folder, drt_er
     if (!drt_is_folder(folder))
         return drt_fail(err, DRT_EIO, "%s: there is no such folder; a model is a folder with config.json and weights",
                         folder);
-    char *path = drt_path_join(folder, "config.json"), *json = NULL;
-    drt_status status = path ? drt_file_read(&json, NULL, path, 16 << 20, err) : drt_fail(err, DRT_ENOMEM, "no memory");
+    char *path = drt_path_join(folder, "config.json"), *inner = drt_path_join(folder, "model/config.json"),
+         *json = NULL;
+    drt_status status = path && inner ? DRT_OK : drt_fail(err, DRT_ENOMEM, "no memory");
+    if (!status && !drt_file_exists(path))
+        status = drt_fail(err, DRT_EIO, "%s: there is none, so that folder holds no model%s%.*s", path,
+                          drt_file_exists(inner) ? "; one is in " : "",
+                          drt_file_exists(inner) ? (int)(strlen(inner) - strlen("/config.json")) : 0, inner);
+    if (!status) status = drt_file_read(&json, NULL, path, 16 << 20, err);
     if (!status) status = drt_model_config_parse(c, json, path, err);
     free(json);
-    free(path);
+    free(path), free(inner);
     return status;
 }
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OTHER_BASE "the adapter was made for another base, the one that its adapter_config.json names"
+
 static const char front[] = "base_model.model.", tail_a[] = ".lora_A.weight", tail_b[] = ".lora_B.weight";
 static const char projector[] = "multi_modal_projector";
 
@@ -94,9 +96,8 @@ static drt_status check_shape(const drt_weight *w, const char *which, int ndim, 
     if (w->ndim == ndim && !memcmp(w->shape, shape, (size_t)ndim * sizeof *shape)) return DRT_OK;
     drt_shape_text(have, sizeof have, w->ndim, w->shape);
     drt_shape_text(want, sizeof want, ndim, shape);
-    return drt_fail(err, DRT_EFORMAT,
-                    "%s: '%s' is %s, but for this model it would be %s: the adapter was made for another base", path,
-                    w->name, have, want);
+    return drt_fail(err, DRT_EFORMAT, "%s: '%s' is %s, but for this model it would be %s: " OTHER_BASE, path, w->name,
+                    have, want);
 }
 
 // PEFT stores the base's own lm_head beside its adapter. It must be this one, in the same or in fewer bits; the middle
@@ -112,8 +113,7 @@ static drt_status check_base_layer(const drt_slice *s, const drt_weight *w, cons
     drt_weight_numbers(now, drt_storage_name(v.type), (const char *)v.data + (size_t)from * drt_dtype_size(v.type), n);
     for (int64_t i = 0; i < n; i++)
         if (!(fabsf(then[i] - now[i]) <= 0x1p-7f * fabsf(now[i]) + 0x1p-24f))
-            return drt_fail(err, DRT_EFORMAT,
-                            "%s: '%s' differs from this model's: the adapter was made for another base", path, w->name);
+            return drt_fail(err, DRT_EFORMAT, "%s: '%s' differs from this model's: " OTHER_BASE, path, w->name);
     return DRT_OK;
 }
 
@@ -159,9 +159,7 @@ static drt_status choose_stored(const drt_model *m, bool *chosen, drt_error *err
     }
     for (int i = 0; !status && i < count; i++)
         if (!used[i])
-            status = drt_fail(err, DRT_EFORMAT,
-                              "%s: tensor '%s' belongs to no linear layer of this model: the adapter was made for "
-                              "another base",
+            status = drt_fail(err, DRT_EFORMAT, "%s: tensor '%s' belongs to no linear layer of this model: " OTHER_BASE,
                               a->path, drt_weights_at(a->files, i)->name);
     free(used);
     return status;

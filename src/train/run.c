@@ -4,6 +4,7 @@
 #include "train/checkpoint.h"
 #include "train/show_samples.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -146,7 +147,7 @@ static drt_status steps_run(drt_run *u, drt_error *err) {
 }
 
 drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_run_result *result, drt_error *err) {
-    drt_run u = {.r = r, .hooks = hooks};
+    drt_run u = {.r = r, .hooks = hooks, .loss = NAN};
     double start = drt_clock();
     drt_error own = {0};
     if (!err) err = &own; // the history wants the reason

@@ -26,7 +26,7 @@ typedef struct {
 
 typedef struct {
     int64_t steps, skipped;
-    double loss, seconds, waited; // waited: seconds without data
+    double loss, seconds, waited; // loss: of the last step, NAN where none was left; waited: seconds without data
     uint64_t weights;             // hash of what learns (drt_params_learned)
 } drt_run_result;
 

@@ -27,6 +27,22 @@ static drt_status claim_folder(drt_run *u, drt_error *err) {
     return status;
 }
 
+// A run may go on by another recipe; it is said.
+static void tell_of_change(const drt_run *u) {
+    static const char *const beside[] = {"out",       "threads",     "memory",    "checkpoint.resume",
+                                         "log.every", "log.history", "train.stop"};
+    drt_recipe before;
+    drt_text how = {0};
+    char *path = drt_path_join(u->r->out, "recipe.yaml");
+    if (path && !drt_recipe_load(&before, path, 0, NULL, NULL)) {
+        if (drt_recipe_differs(&before, u->r, beside, sizeof beside / sizeof *beside, &how) && !how.failed)
+            drt_run_say(u, "another recipe than this run's before: %s", how.bytes);
+        drt_recipe_free(&before);
+    }
+    drt_text_free(&how);
+    free(path);
+}
+
 static drt_status write_recipe(const drt_recipe *r, drt_error *err) {
     drt_text yaml = {0};
     drt_recipe_write(r, &yaml);
@@ -126,6 +142,7 @@ drt_status drt_run_open(drt_run *u, drt_error *err) {
     if (!status && u->plan.peak) status = drt_plan_apply(&u->plan, &u->t, u->given, err);
     if (!status) status = claim_folder(u, err);
     if (!status && u->step) status = drt_checkpoint_load(u->t.m->params, r->out, u->step, err);
+    if (!status && u->step) tell_of_change(u);
     if (!status) status = write_recipe(r, err); // a run that cannot go on keeps the recipe that it was made by
     if (!status) status = open_store(u, err);
     if (!status) status = drt_training_data(&u->t, u->step, u->hooks->progress, &bad, err);

@@ -211,6 +211,16 @@ static void trained(void **state) {
          "give --order token_mixer or gps with it");
 }
 
+// Labels of another vision tower are told from one's own, wherever they are given.
+static void other_tower(const world *w) {
+    static const char told[] = "/other.sea: these labels are of another vision tower";
+    says(w, "new --config configs/tiny-clip.json --tokenizer models/tiny-clip --seed 9 --out @/clip", 0, "tokens");
+    says(w, "sea-labels @/clip --words @/sea/words.txt --data @/sea/pretrain.json --out @/other.sea", 0, "12 pictures");
+    says(w, "train configs/sea-1.yaml data.file=@/sea/pretrain.json sea.labels=@/other.sea out=@/not", 1, told);
+    says(w, "words @/seen/model --image @/sea/images/eval/000000.jpg --labels @/other.sea", 1, told);
+    says(w, "eval @/seen/model --data @/sea --tasks count --free --labels @/other.sea", 1, told);
+}
+
 // SEA from its labels to a drawing, as the README has it, on twelve pictures; labels that do not fit are refused.
 static void aligned(void **state) {
     const world *w = *state;
@@ -232,9 +242,14 @@ static void aligned(void **state) {
          "train configs/sea-1.yaml data.file=@/sea/pretrain.json sea.labels=@/a.sea out=@/seen train.steps=2 "
          "train.batch=4",
          0, "2 steps");
+    says(w,
+         "train configs/sea-1.yaml data.file=@/sea/pretrain.json sea.labels=@/a.sea out=@/seen train.steps=2 "
+         "train.batch=4 optimizer.lr=3e-3 --resume",
+         0, "another recipe than this run's before: optimizer.lr: |, then 0.003|all 2 steps were done before");
     says(w, "train configs/sea-1.yaml data.file=@/sea/pretrain.json sea.labels=@/b.sea out=@/not", 1,
          "has no labels in|drt sea-labels");
     says(w, "train configs/sea-1.yaml data.file=@/sea/pretrain.json out=@/not", 1, "sea.labels|drt sea-labels");
+    other_tower(w);
     says(w, "words @/seen/model --image @/sea/images/eval/000000.jpg --labels @/b.sea --out @/words.png", 0,
          "mean cosine|of 64 words are among|written: ");
     says(w, "eval @/seen/model --data @/sea --tasks count --free --max-new-tokens 1 --labels @/b.sea", 0,
@@ -288,6 +303,13 @@ static void refusals(void **state) {
         {"convert @/start @/x --dtype bfloat16", 2,
          "there is no 'bfloat16'; did you mean bf16? It can be: f32, f16, bf16"},
         {"convert @/start @/x --dtype", 2, "--dtype wants a value"},
+        {"convert @/start @/x --dtype --layout hf", 2, "--dtype wants a value"},
+        {"convert models/tiny-llama Makefile", 1, "Makefile: cannot make folder: a file of that name is in the way"},
+        {"eval @/mixed --data @/none", 1, "/mixed/config.json: there is none|one is in |/mixed/model"},
+        {"eval @/start --data Makefile", 1, "Makefile: is a file; name the folder"},
+        {"train --replay-batch", 2, "--replay-batch wants a file"},
+        {"train --resme", 2, "Did you mean --resume?"},
+        {"tokenizer --show models/tiny-llama <Makefile", 1, "line 1: no JSON|write a text in quotes"},
         {"convert @/none @/x", 1, "/none: there is no such folder; a model is a folder with config.json"},
         {"convert @ @/x", 1, "/config.json: "},
         {"convert models/tiny-llama @/start", 2, "/start is not empty; name a new folder"},
@@ -323,20 +345,27 @@ static void refusals(void **state) {
         {"verify models/tiny-llama --golden models/tiny-llama/model.safetensors", 1, "golden_verify.py"},
         {"merge @/start @/none", 2, "MODEL, ADAPTER and OUT are wanted"},
         {"merge @/start @/none @/x", 1, "/none/adapter_config.json: cannot open"},
-        {"merge @/start tests/golden/lora/llava @/x", 1, "tests/golden/lora/llava"},
+        {"merge @/start tests/golden/lora/llava @/x", 1,
+         "tests/golden/lora/llava/adapter_model.safetensors: 'base_model.model.|made for another base"},
+        {"chat @/start --prompt x --adapter tests/golden/lora/llava", 1, "made for another base"},
         {"merge @/start tests/golden/lora/llava @/start/", 2, "/start/ is not empty"},
         {"sea-labels @/start --words README.md --data x --out @/x", 1, "has no text tower|token_mixer"},
         {"sea-labels models/tiny-clip --words @/none --data x --out @/x", 1, "/none: cannot open"},
         {"sea-labels models/tiny-clip --words README.md --data x --out @/x", 1, "README.md:2: an empty line"},
+        {"sea-labels models/tiny-clip --words /dev/null --data x --out @/x", 1,
+         "/dev/null: no words; write one a line"},
         {"sea-labels models/tiny-clip --words x --data x --out @/x --negate no", 2, "it can be: auto, true, false"},
         {"words @/start --image " PICTURE, 2, "Give --words FILE or --labels FILE"},
         {"words @/start --image " PICTURE " --labels README.md", 1, "README.md: not a file of drt sea-labels"},
+        {"words @/start --image " PICTURE " --words README.md", 1, "README.md:2: an empty line"},
         {"words models/tiny-clip --image " PICTURE " --words models/tiny-llama/config.json", 1, "use a LLaVA folder"},
         {"shapes --out @/x --train 3", 2, "--eval is missing"},
         {"shapes --out @/x --train 0 --eval 1", 2, "--train wants a whole number from 1 to 10000000, not '0'"},
         {"shapes --out @/x --tarin 1", 2, "unknown option '--tarin'; did you mean --train?"},
         {"ablate", 2, "which file?"},
         {"ablate @/none.yaml", 1, "/none.yaml: cannot open"},
+        {"ablate configs/demo-llava-1.yaml", 1, "configs/demo-llava-1.yaml:2:1: 'task' is no key here"},
+        {"ablate configs/ablate-directed.yaml sedes=1 out=@/ablate", 1, "sedes=1"},
         {"eval @/start", 2, "--data is missing"},
         {"eval @/start --data @/none", 1, "holds no questions|drt shapes --out"},
         {"gps --tokens 9000000", 1, "4 sets of 9000000 tokens at width 2048 take about|GB are free; lower --tokens"},
