@@ -282,7 +282,12 @@ static drt_status train_stage(const drt_experiment *e, int model, int stage, drt
     if (status) return status;
     drt_experiment_say(hooks, "%s, stage %d: %s", e->models[model].title, stage + 1, e->models[model].recipe[stage]);
     drt_run_result result;
-    return drt_train_run(r, hooks, &result, err);
+    status = drt_train_run(r, hooks, &result, err);
+    return status != DRT_ESTOP
+               ? status
+               : drt_fail(err, DRT_ESTOP,
+                          "%s: stopped and saved after step %lld of %lld; the same command goes on there", r->out,
+                          (long long)result.steps, (long long)r->train.steps);
 }
 
 drt_status drt_experiment_train(const drt_experiment *e, drt_experiment_plan *plans, const drt_run_hooks *hooks,
