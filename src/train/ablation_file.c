@@ -1,7 +1,9 @@
 // The YAML file of an ablation.
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "train/ablation.h"
+#include "train/recipe_keys.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -357,6 +359,20 @@ static drt_status join_keys(reader *r) {
     return DRT_OK;
 }
 
+// What is no key of the file is one of recipes: said here, before a world is drawn.
+static drt_status check_recipe_key(const char *override, size_t size, drt_error *err) {
+    char name[100];
+    drt_text why = {0};
+    snprintf(name, sizeof name, "%.*s", (int)size, override);
+    if (drt_recipe_key_find(name)) return DRT_OK;
+    const char *near = drt_nearest(name, file_keys, FILE_KEYS);
+    if (near) drt_text_printf(&why, "did you mean %s?", near);
+    else drt_recipe_key_explain(name, &why);
+    drt_fail(err, DRT_ECONFIG, "override '%s': unknown key '%s'; %s", override, name, why.failed ? "" : why.bytes);
+    drt_text_free(&why);
+    return DRT_ECONFIG;
+}
+
 static drt_status take_overrides(drt_ablation_plan *p, int n, const char *const *overrides, drt_error *err) {
     const char **rest = drt_arena_array(p->arena, n + 1, sizeof *rest);
     if (!rest) return drt_fail(err, DRT_ENOMEM, "no memory");
@@ -366,6 +382,7 @@ static drt_status take_overrides(drt_ablation_plan *p, int n, const char *const 
         int key = overrides[i][size] ? file_key(overrides[i], size) : -1;
         if (key >= 0 && set(p, key, overrides[i] + size + 1, err))
             return drt_fail_in(err, "override '%s'", overrides[i]);
+        if (key < 0 && overrides[i][size] && check_recipe_key(overrides[i], size, err)) return DRT_ECONFIG;
         if (key < 0 && !(rest[p->e.n_override++] = drt_arena_strdup(p->arena, overrides[i])))
             return drt_fail(err, DRT_ENOMEM, "no memory");
     }
