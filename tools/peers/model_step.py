@@ -7,13 +7,16 @@ program and round, and one per case with the best of PyTorch.
 
 Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [--rounds 3] [--steps 3] [-c]
   SIZE     demo, small, ragged, slice     CASE     vision, stage1, stage2, guided, order
-  --ways   eager,sdpa,compile: how transformers attends (guided and order read attentions, so they are eager)
+  --ways   eager,sdpa,compile: how transformers runs (guided and order read attentions: there sdpa is left out, and
+           compile attends as eager does)
   -c       processor time instead of the clock
   -k       drt knows the features of intact pictures, as from the second round of an epoch on
-bf16: autocast over f32 weights, as drt's recipe key dtype: bf16 (f32 masters, bf16 products). AdamW is fused, frozen
-parts run under no_grad. stage2_step.py times `drt train` itself on a real world. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
+bf16: f32 masters and bf16 products, as drt's recipe key dtype: bf16, in two ways: by autocast over f32 weights, and
+(+masters) by weights and activations in bf16, whose gradients step f32 masters. AdamW is fused, frozen parts run under
+no_grad. stage2_step.py times `drt train` itself on a real world. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
+READS_ATTENTIONS = "guided", "order"
 PICTURE = 33  # where it stands: behind BOS and BENCH_PROMPT words (bench/common/sizes.h)
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +55,8 @@ class Peer:
         before = memory("VmRSS")
         text = size.pop("bench_text")
         config = transformers.LlavaConfig(**size)
-        attends = way if way == "eager" and case != "vision" else "sdpa" if way != "eager" else "eager"
+        way, *masters = way.split("+")
+        attends = "eager" if way == "eager" or case in READS_ATTENTIONS else "sdpa"
         config._attn_implementation = attends
         with no_init_weights():
             self.model = transformers.LlavaForConditionalGeneration._from_config(config, attn_implementation=attends)
@@ -63,8 +67,14 @@ class Peer:
         for name, p in self.model.named_parameters():
             p.requires_grad = any(part in name for part in learns)
         self.learn = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.learn, lr=1e-5, weight_decay=0, fused=True) if self.learn else None
-        self.bytes = sum(p.numel() * 4 * (4 if p.requires_grad else 1) for p in self.model.parameters())
+        self.masters = [p.detach().clone().requires_grad_() for p in self.learn] if masters else self.learn
+        self.optimizer = torch.optim.AdamW(self.masters, lr=1e-5, weight_decay=0, fused=True) if self.learn else None
+        if masters:
+            self.model.to(torch.bfloat16)
+        # Weights and gradients; masters and theirs; moments.
+        self.bytes = sum(p.nbytes * (2 if p.requires_grad else 1) for p in self.model.parameters())
+        self.bytes += sum(p.nbytes * (4 if masters else 2) for p in self.masters)
+        self.autocast = args.dtype == "bf16" and not masters
         self.model.train()
         self.call = torch.compile(self.model) if way == "compile" else self.model
         self.make_batch(config, text)
@@ -92,15 +102,15 @@ class Peer:
                 answer = PICTURE + 1 + (rows - PICTURE) // 4
                 labels[i, patches + answer - 1 : patches + rows] = words[answer:]
         self.rows, self.last = int(mask.sum()), torch.tensor([patches + r for r in text[n:]])
-        pixels = torch.randn(len(text), 3, vision.image_size, vision.image_size)
-        self.visual = (ids == config.image_token_index).float()
+        pixels = torch.randn(len(text), 3, vision.image_size, vision.image_size).to(self.model.dtype)
+        self.visual = (ids == config.image_token_index).to(self.model.dtype)
         self.batch = {"input_ids": ids, "labels": labels, "attention_mask": mask, "pixel_values": pixels}
         if order:
             self.head = torch.nn.Linear(config.text_config.hidden_size, 24)
 
     def loss(self):
         torch, n = self.torch, self.batch["labels"]
-        if self.case not in ("guided", "order"):
+        if self.case not in READS_ATTENTIONS:
             return self.call(**self.batch, use_cache=False).loss
         order = self.case == "order"
         out = self.call(**self.batch, use_cache=False, output_attentions=True, output_hidden_states=order)
@@ -115,17 +125,24 @@ class Peer:
 
     def step(self):
         torch = self.torch
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             if self.case == "vision":
                 with torch.no_grad():
                     model = self.model.model
                     model.get_image_features(self.batch["pixel_values"])
                 return 0.0
             loss = self.loss()
-        self.optimizer.zero_grad(set_to_none=True)
+        for p in self.learn:
+            p.grad = None
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.learn, 1.0)
+        if self.masters is not self.learn:
+            for p, master in zip(self.learn, self.masters):
+                master.grad = p.grad.float()
+        torch.nn.utils.clip_grad_norm_(self.masters, 1.0)
         self.optimizer.step()
+        if self.masters is not self.learn:
+            with torch.no_grad():
+                torch._foreach_copy_(self.learn, self.masters)
         return float(loss.detach())
 
     def measure(self, unmeasured):
@@ -179,7 +196,9 @@ def run_drt(case):
 
 def compare(case):
     ours, theirs, workers = [], {}, {}
-    ways = ["eager"] if case in ("guided", "order") else args.ways.split(",")
+    ways = [way for way in args.ways.split(",") if way != "sdpa" or case not in READS_ATTENTIONS]
+    if args.dtype == "bf16" and case != "vision":
+        ways += [way + "+masters" for way in ways]
     for last in [k == args.rounds - 1 for k in range(args.rounds)]:
         ours.append(run_drt(case))
         print(json.dumps(ours[-1]), flush=True)
