@@ -1,4 +1,7 @@
-// What the forward and the backward of attention share: the work item and its rows.
+// What the forward and the backward of attention share: the work item and its strips of query rows.
+//
+// Query rows are the columns of every block of scores, so that a vector holds one key's scores of VL rows: largest
+// scores, sums and row terms are vectors, nothing is summed across a vector, and rows end at any number of keys.
 #ifndef DRT_KERNELS_CPU_ATTENTION_H
 #define DRT_KERNELS_CPU_ATTENTION_H
 
@@ -15,6 +18,19 @@ typedef struct {
     int64_t q_first, q_end; // query rows; a part of the sequence's where there are few items
     int64_t k_first, keys;  // its key rows
 } drt_item;
+
+// Up to PANEL columns of a block of scores: query rows, and in each the heads of the group, in this order (they share
+// their keys, and a row of generation fills a vector with its group).
+typedef struct {
+    int64_t n;
+    int vectors; // of VL columns
+    struct {
+        int64_t row;
+        int head;
+    } at[PANEL];
+    int32_t reach[PANEL];                            // not descending; columns after the last repeat it
+    int64_t least[TILE_VECTORS], most[TILE_VECTORS]; // reach in each vector
+} drt_strip;
 
 INLINE int64_t drt_reach(const drt_attention *at, const drt_item *item, int64_t r) {
     int64_t n = at->reach ? at->reach[r] : item->keys;
@@ -34,15 +50,48 @@ INLINE int64_t drt_most_keys(const drt_attention *at) {
 INLINE drt_item drt_item_of(const drt_attention *at, int64_t i, int64_t chunks) {
     int64_t chunk = i % chunks;
     int s = (int)(i / chunks / at->kv_heads);
-    int64_t q0 = at->q_offsets[s], q1 = at->q_offsets[s + 1], tiles = (q1 - q0 + TILE_ROWS - 1) / TILE_ROWS;
-    int64_t first = q0 + drt_part_first(tiles, chunk, chunks) * TILE_ROWS;
-    int64_t end = q0 + drt_part_first(tiles, chunk + 1, chunks) * TILE_ROWS;
+    int64_t q0 = at->q_offsets[s], q1 = at->q_offsets[s + 1], runs = (q1 - q0 + VL - 1) / VL;
+    int64_t first = q0 + drt_part_first(runs, chunk, chunks) * VL;
+    int64_t end = q0 + drt_part_first(runs, chunk + 1, chunks) * VL;
     return (drt_item){s,
                       (int)(i / chunks % at->kv_heads),
                       first,
                       end < q1 ? end : q1,
                       at->k_offsets[s],
                       at->k_offsets[s + 1] - at->k_offsets[s]};
+}
+
+// Columns of all strips of an item, and its strip from column `first` on.
+INLINE int64_t drt_columns(const drt_attention *at, const drt_item *item) {
+    return (item->q_end - item->q_first) * (at->heads / at->kv_heads);
+}
+static inline void drt_strip_of(const drt_attention *at, const drt_item *item, int64_t first, drt_strip *s) {
+    int group = at->heads / at->kv_heads, head = (int)(first % group);
+    int64_t row = item->q_first + first / group, left = drt_columns(at, item) - first;
+    s->n = left < PANEL ? left : PANEL;
+    s->vectors = (int)((s->n + VL - 1) / VL);
+    for (int64_t c = 0; c < s->n; c++) {
+        s->at[c].row = row, s->at[c].head = item->kv_head * group + head;
+        s->reach[c] = (int32_t)drt_reach(at, item, row);
+        if (++head == group) head = 0, row++;
+    }
+    for (int64_t c = s->n; c < s->vectors * VL; c++) s->reach[c] = s->reach[s->n - 1];
+    for (int v = 0; v < s->vectors; v++) s->least[v] = s->reach[v * VL], s->most[v] = s->reach[v * VL + VL - 1];
+}
+// Keys that some column of the strip reaches, and the first vector that reaches key j.
+INLINE int64_t drt_strip_keys(const drt_strip *s) { return s->most[s->vectors - 1]; }
+INLINE int drt_strip_from(const drt_strip *s, int64_t j) {
+    int v = 0;
+    while (s->most[v] <= j) v++;
+    return v;
+}
+
+// m's row of column c, and the rows of all columns.
+INLINE float *drt_head(drt_mat m, const drt_strip *s, int64_t c, int64_t size) {
+    return drt_row(m, s->at[c].row) + s->at[c].head * size;
+}
+INLINE void drt_heads(drt_mat m, const drt_strip *s, int64_t size, const float *rows[PANEL]) {
+    for (int64_t c = 0; c < s->n; c++) rows[c] = drt_head(m, s, c, size);
 }
 
 // Multiply-adds of one product over all items; below DRT_SMALL_ATTENTION (some 10 us) one thread does them all.
@@ -54,29 +103,44 @@ INLINE int64_t drt_attention_work(const drt_attention *at) {
     return n * at->heads * at->head_size;
 }
 
-// Reach of every row of a block (0 for rows that only pad) and, per tile of rows, the largest.
-INLINE int64_t drt_block_reach(const drt_attention *at, const drt_item *item, int64_t r, int64_t n, int64_t padded,
-                               int64_t *reach, int64_t *tile) {
-    int64_t most = 0;
-    for (int64_t i = 0; i < padded; i++) {
-        reach[i] = i < n ? drt_reach(at, item, r + i) : 0;
-        if (i % TILE_ROWS == 0) tile[i / TILE_ROWS] = 0;
-        if (reach[i] > tile[i / TILE_ROWS]) tile[i / TILE_ROWS] = reach[i];
-        if (reach[i] > most) most = reach[i];
-    }
-    return most;
+// Items read short rows that lie far apart, which the processor does not foresee. While an item runs, a few rows at a
+// time of what its thread will touch next are asked for: more at once would wait for each other, and large items, which
+// compute longer on each row, would push their own rows out of the cache.
+enum { DRT_AHEAD_FLOATS = 16384 };
+typedef struct {
+    int mats;
+    struct {
+        const float *at;
+        int64_t ld, floats, rows;
+    } mat[7];
+    int64_t row;
+} drt_ahead;
+
+// `heads` of an item's own in rows [first, end) of m.
+INLINE void drt_ahead_of(drt_ahead *a, const drt_attention *at, const drt_item *item, drt_mat m, int64_t first,
+                         int64_t end, int heads) {
+    int64_t floats = (int64_t)heads * at->head_size;
+    if ((end - first) * floats > DRT_AHEAD_FLOATS) return;
+    a->mat[a->mats].at = drt_row(m, first) + item->kv_head * floats;
+    a->mat[a->mats].ld = m.ld, a->mat[a->mats].floats = floats, a->mat[a->mats++].rows = end - first;
+}
+INLINE void drt_ahead_of_queries(drt_ahead *a, const drt_attention *at, const drt_item *item, drt_mat m) {
+    drt_ahead_of(a, at, item, m, item->q_first, item->q_end, at->heads / at->kv_heads);
+}
+INLINE void drt_ahead_of_keys(drt_ahead *a, const drt_attention *at, const drt_item *item, drt_mat m) {
+    drt_ahead_of(a, at, item, m, item->k_first, item->k_first + item->keys, 1);
+}
+INLINE void drt_fetch(drt_ahead *a, int64_t rows) {
+    for (int64_t end = a->row + rows; a->row < end; a->row++)
+        for (int i = 0; i < a->mats; i++)
+            for (int64_t d = 0; d < a->mat[i].floats && a->row < a->mat[i].rows; d += 16)
+                __builtin_prefetch(a->mat[i].at + a->row * a->mat[i].ld + d, 0, 2);
 }
 
-// scores[i][j] = a[i] . keys[j] for a block of `padded` rows and, tile by tile, as many keys as it reaches.
-INLINE void drt_block_scores(const float *a, int64_t a_row, int64_t size, const float *panels, int64_t padded,
-                             const int64_t *tile, int64_t most, float *scores, int64_t ls) {
-    for (int64_t j = 0; j < most; j += PANEL)
-        for (int64_t i = 0; i < padded; i += TILE_ROWS) {
-            int64_t left = tile[i / TILE_ROWS] - j;
-            if (left <= 0) continue;
-            int vectors = left >= PANEL ? TILE_VECTORS : (int)((left + VL - 1) / VL);
-            tile_rows(vectors, size, a + i * a_row, a_row, panels + j * size, PANEL, scores + i * ls + j, ls);
-        }
+// visual[j] is 1 for keys of the item that count in the mass, else 0.
+static inline void drt_mark_visual(const drt_attention *at, const drt_item *item, float *visual, int64_t padded) {
+    for (int64_t j = 0; j < item->keys; j++) visual[j] = at->visual[item->k_first + j] ? 1.0f : 0.0f;
+    for (int64_t j = item->keys; j < padded; j++) visual[j] = 0.0f;
 }
 
 // Scores (in units of log 2) to probabilities before normalisation, in place, zero from n to `end`.
@@ -104,32 +168,6 @@ INLINE void drt_softmax_row(float *p, int64_t n, int64_t end, const float *visua
     for (; c < end; c += VL) vstore(p + c, vset(0.0f));
     *sum = vsum(s);
     *seen = visual ? vsum(g) : 0.0f;
-}
-
-// One row: scores to probabilities (zero from n to `end`), dout . v to dS before scaling.
-INLINE void drt_gradient_row(float *p, float *ds, int64_t n, int64_t end, float lse, float d, float g,
-                             const float *visual) {
-    int64_t c = 0;
-    vf base = vset(lse * LOG2_E);
-    for (; c + VL <= n; c += VL) {
-        vf a = vexp2(vload(p + c) - base), t = vload(ds + c) - d;
-        if (visual) t += g * vload(visual + c);
-        vstore(p + c, a);
-        vstore(ds + c, a * t);
-    }
-    if (c < n) {
-        vf a = vfirst(vexp2(vload(p + c) - base), n - c), t = vload(ds + c) - d;
-        if (visual) t += g * vload(visual + c);
-        vstore(p + c, a);
-        vstore(ds + c, vfirst(a * t, n - c));
-        c += VL;
-    }
-    for (; c < end; c += VL) {
-        vstore(p + c, vset(0.0f));
-        vstore(ds + c, vset(0.0f));
-    }
-    // The probability of a single key is 1 whatever its score; rounding would leave a gradient.
-    if (n == 1) ds[0] = 0;
 }
 
 INLINE float drt_dot(const float *x, const float *y, int64_t n) {

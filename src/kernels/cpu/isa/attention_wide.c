@@ -50,6 +50,32 @@ static void normalise(const void *args, int64_t first, int64_t end, int worker) 
     }
 }
 
+// One row: scores to probabilities (zero from n to `end`), dout . v to dS before scaling.
+static void gradient_row(float *p, float *ds, int64_t n, int64_t end, float lse, float d, float g,
+                         const float *visual) {
+    int64_t c = 0;
+    vf base = vset(lse * LOG2_E);
+    for (; c + VL <= n; c += VL) {
+        vf a = vexp2(vload(p + c) - base), t = vload(ds + c) - d;
+        if (visual) t += g * vload(visual + c);
+        vstore(p + c, a);
+        vstore(ds + c, a * t);
+    }
+    if (c < n) {
+        vf a = vfirst(vexp2(vload(p + c) - base), n - c), t = vload(ds + c) - d;
+        if (visual) t += g * vload(visual + c);
+        vstore(p + c, a);
+        vstore(ds + c, vfirst(a * t, n - c));
+        c += VL;
+    }
+    for (; c < end; c += VL) {
+        vstore(p + c, vset(0.0f));
+        vstore(ds + c, vset(0.0f));
+    }
+    // The probability of a single key is 1 whatever its score; rounding would leave a gradient.
+    if (n == 1) ds[0] = 0;
+}
+
 static void differentiate(const void *args, int64_t first, int64_t end, int worker) {
     const part *w = args;
     int64_t size = w->at->head_size, column = w->head * size;
@@ -60,8 +86,7 @@ static void differentiate(const void *args, int64_t first, int64_t end, int work
         float d = drt_dot(drt_row(w->dout, r) + column, drt_row(w->out, r) + column, size);
         if (w->dmass.data) g = drt_row(w->dmass, r)[w->head], d += g * drt_row(w->mass, r)[w->head];
         multiply_row(p, w->ls, w->at->scale * LOG2_E);
-        drt_gradient_row(p, ds, reach_of(w, i), w->ls, drt_row(w->lse, r)[w->head], d, g,
-                         w->dmass.data ? w->visual : NULL);
+        gradient_row(p, ds, reach_of(w, i), w->ls, drt_row(w->lse, r)[w->head], d, g, w->dmass.data ? w->visual : NULL);
         multiply_row(ds, w->ls, w->at->scale);
     }
 }

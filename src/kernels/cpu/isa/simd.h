@@ -20,12 +20,14 @@
 typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
 typedef float vf_any __attribute__((vector_size(VL * 4), aligned(4), may_alias)); // at any address
+typedef int32_t vi_any __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
 #define INLINE static inline __attribute__((always_inline, unused))
 
 INLINE vf vset(float x) { return x - (vf){0}; }
 INLINE vf vload(const float *p) { return *(const vf_any *)p; }
 INLINE void vstore(float *p, vf x) { *(vf_any *)p = x; }
+INLINE vi vload_int(const int32_t *p) { return *(const vi_any *)p; }
 
 // The first m floats (1 <= m), the rest zero; m >= VL is a whole vector.
 INLINE vf vload_n(const float *p, int64_t m) {
@@ -122,6 +124,18 @@ INLINE vf vexp(vf x) {
     vi e = (vi)big - 0x4b400000, half = e >> 1;
     return p * (vf)((half + 127) << 23) * (vf)((e - half + 127) << 23);
 #endif
+}
+
+// Natural logarithm of a normal positive x; NaN stays NaN. With x = 2^e m, sqrt(1/2) <= m < sqrt(2), and
+// s = (m - 1) / (m + 1): e ln 2 + 2 artanh(s), whose series in s^2 <= 0.0295 ends here at 3e-9 relative.
+INLINE vf vlog(vf x) {
+    vi e = ((vi)x - 0x3f3504f3) >> 23;
+    vf m = (vf)((vi)x - (e << 23)), s = (m - 1.0f) / (m + 1.0f), z = s * s;
+    vf p = z * 0.222222222f + 0.285714286f;
+    p = p * z + 0.4f;
+    p = p * z + 0.666666667f;
+    vf n = __builtin_convertvector(e, vf);
+    return n * 0.693359375f + (s * 2.0f + (s * z * p - n * 2.12194440e-4f)) + x * 0.0f;
 }
 
 #endif

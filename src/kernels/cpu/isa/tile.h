@@ -1,4 +1,4 @@
-// Small products for attention, whose operands lie in L1 or L2: a tile of TILE_ROWS x (1 to TILE_VECTORS vectors) of c
+// Small products for attention, whose operands lie in L1 or L2: a tile of TILE_ROWS x (1 to TILE_VECTORS vectors)
 // stays in registers while the reduction runs. On AVX-512 8 x 3 vectors take 24 of 32 registers; per step 8
 // broadcasts and 3 loads feed 24 multiply-adds, so the two multiply-add units are the limit, not the loads.
 #ifndef DRT_KERNELS_CPU_TILE_H
@@ -13,19 +13,16 @@ enum { TILE_ROWS = 4, TILE_VECTORS = 3 };
 #else
 enum { TILE_ROWS = 4, TILE_VECTORS = 2 };
 #endif
-// Packed transposed keys stand in panels of so many keys: [keys / PANEL][head size][PANEL].
+// Floats in a row of a tile: attention's query rows stand in panels of so many.
 enum { PANEL = TILE_VECTORS * VL };
+
+typedef vf drt_tile[TILE_ROWS][TILE_VECTORS];
 
 INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// c[i][j] (=|+=) sum over t < depth of a[i * a_row + t * a_step] * b[t * b_row + j], i < TILE_ROWS, j < vectors * VL
-INLINE void tile_of(const int vectors, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b,
-                    int64_t b_row, float *c, int64_t c_row, bool add) {
-    vf s[TILE_ROWS][TILE_VECTORS];
-#pragma GCC unroll 8
-    for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) s[i][j] = add ? vload(c + i * c_row + j * VL) : vset(0.0f);
+// c[i][j] += sum over t < depth of a[i * a_row + t * a_step] * b[t * b_row + j], j < vectors * VL
+INLINE void tile_add(const int vectors, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                     int64_t b_row, drt_tile c) {
     for (int64_t t = 0; t < depth; t++, a += a_step, b += b_row) {
         vf y[TILE_VECTORS];
 #pragma GCC unroll 4
@@ -34,29 +31,27 @@ INLINE void tile_of(const int vectors, int64_t depth, const float *a, int64_t a_
         for (int i = 0; i < TILE_ROWS; i++) {
             vf x = vset(a[i * a_row]);
 #pragma GCC unroll 4
-            for (int j = 0; j < vectors; j++) s[i][j] += x * y[j];
+            for (int j = 0; j < vectors; j++) c[i][j] += x * y[j];
         }
     }
+}
+
+// Every row of the tile is x.
+INLINE void tile_fill(const int vectors, const vf x[TILE_VECTORS], drt_tile c) {
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) vstore(c + i * c_row + j * VL, s[i][j]);
+        for (int j = 0; j < vectors; j++) c[i][j] = x[j];
 }
 
-// Rows of a are `a_row` apart, the reduction runs along them.
-static inline void tile_rows(int vectors, int64_t depth, const float *a, int64_t a_row, const float *b, int64_t b_row,
-                             float *c, int64_t c_row) {
-    if (vectors == 1) tile_of(1, depth, a, a_row, 1, b, b_row, c, c_row, false);
-    else if (vectors == 2 || TILE_VECTORS == 2) tile_of(2, depth, a, a_row, 1, b, b_row, c, c_row, false);
-    else tile_of(TILE_VECTORS, depth, a, a_row, 1, b, b_row, c, c_row, false);
-}
-// Transposed a: its columns are the rows of c, the reduction runs down its rows; adds to c.
-static inline void tile_columns(int vectors, int64_t depth, const float *a, int64_t a_step, const float *b,
-                                int64_t b_row, float *c, int64_t c_row) {
-    if (vectors == 1) tile_of(1, depth, a, 1, a_step, b, b_row, c, c_row, true);
-    else if (vectors == 2 || TILE_VECTORS == 2) tile_of(2, depth, a, 1, a_step, b, b_row, c, c_row, true);
-    else tile_of(TILE_VECTORS, depth, a, 1, a_step, b, b_row, c, c_row, true);
-}
+// The call of f(VECTORS, ...) with the number of vectors as a constant.
+#define BY_VECTORS(vectors, f, ...)                                                                                    \
+    do {                                                                                                               \
+        if ((vectors) == 1) f(1, __VA_ARGS__);                                                                         \
+        else if ((vectors) == 2 || TILE_VECTORS == 2) f(2, __VA_ARGS__);                                               \
+        else f(TILE_VECTORS, __VA_ARGS__);                                                                             \
+    } while (0)
+
 // Vectors per tile for a row of n: as even as can be (4 are 2 + 2, not 3 + 1).
 INLINE int tile_split(int64_t n) {
     int64_t tiles = (n + TILE_VECTORS - 1) / TILE_VECTORS;
@@ -89,15 +84,16 @@ INLINE void transpose_block(vf x[VL]) {
     }
 }
 
-// n rows of `size` floats, `ld` apart, into panels [n / PANEL][size][PANEL]; absent keys up to whole vectors are zero.
-static inline void pack_transposed(const float *rows, int64_t ld, int64_t n, int64_t size, float *panels) {
+// n <= PANEL rows of `size` floats, times f, as the columns of a panel [size][PANEL]; absent rows up to whole vectors
+// are zero, beyond them nothing is written.
+static inline void pack_transposed(const float *const *rows, int64_t n, int64_t size, float f, float *panel) {
     for (int64_t j = 0; j < n; j += VL)
         for (int64_t d = 0; d < size; d += VL) {
             vf x[VL];
 #pragma GCC unroll 16
-            for (int i = 0; i < VL; i++) x[i] = j + i < n ? vload_n(rows + (j + i) * ld + d, size - d) : vset(0.0f);
+            for (int i = 0; i < VL; i++) x[i] = j + i < n ? vload_n(rows[j + i] + d, size - d) * f : vset(0.0f);
             transpose_block(x);
-            float *to = panels + j / PANEL * PANEL * size + d * PANEL + j % PANEL;
+            float *to = panel + d * PANEL + j;
             int64_t deep = size - d < VL ? size - d : VL;
 #pragma GCC unroll 16
             for (int i = 0; i < VL; i++)
@@ -105,22 +101,21 @@ static inline void pack_transposed(const float *rows, int64_t ld, int64_t n, int
         }
 }
 
-// n rows of `size` floats, times f, into rows of `width` floats; zero in the gap and in rows up to `padded`.
-static inline void pack_rows(const float *rows, int64_t ld, int64_t n, int64_t size, float f, int64_t padded,
-                             int64_t width, float *to) {
+// n rows of `size` floats, `ld` apart, into rows of `width` floats; zero in the gap and in rows up to `padded`.
+static inline void pack_rows(const float *rows, int64_t ld, int64_t n, int64_t size, int64_t padded, int64_t width,
+                             float *to) {
     for (int64_t i = 0; i < n; i++)
-        for (int64_t d = 0; d < width; d += VL)
-            vstore(to + i * width + d, vload_n(rows + i * ld + d, size - d) * f);
+        for (int64_t d = 0; d < width; d += VL) vstore(to + i * width + d, vload_n(rows + i * ld + d, size - d));
     if (padded > n) memset(to + n * width, 0, (size_t)((padded - n) * width) * sizeof *to);
 }
 
 // 2^x for softmax, where x <= 0 but for rounding: polynomial of degree 5 (7.5e-8 relative, 1.5 ulp with rounding).
-// Very negative x give 0 or less than 2^-125; NaN stays NaN.
+// Below -127 it is 0, between that and -126 less than 2^-126; NaN stays NaN.
 INLINE vf vexp2(vf x) {
 #if VL == 16
     vf n = (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
-    x = vmax(vset(-126.0f), x);
+    x = vmax(vset(-127.0f), x);
     vf big = x + 12582912.0f, n = big - 12582912.0f;
 #endif
     vf r = x - n, p = r * 1.3276472e-3f + 9.6755410e-3f;
