@@ -45,7 +45,7 @@ static bool half_sweep(int i, int p[K_PARAMS]) {
 // terms where a is transposed, with two threads a half each.
 static bool blocks_sweep(int i, int p[K_PARAMS]) {
     static const int type[][2] = {{DRT_ROUNDED, DRT_BF16}, {DRT_ROUNDED, DRT_ROUNDED}, {DRT_BF16, DRT_ROUNDED}};
-    static const int m[] = {127, 128, 255, 701}, n[] = {7, 13}, k[] = {511, 513, 1030}, flag[] = {0, 1};
+    static const int m[] = {127, 128, 255, 257, 701}, n[] = {7, 13}, k[] = {511, 513, 1030}, flag[] = {0, 1};
     const int *const axis[] = {m, n, k, flag, flag};
     const int length[] = {5, 2, 3, 2, 2};
     p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2), p[7] = 3 * kchance(i, 2, 2);
