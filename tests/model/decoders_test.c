@@ -407,7 +407,8 @@ static void windows(void **state) {
         int32_t offsets[] = {0, 1}, position[] = {cases[i].rows}, reach[] = {1}, select[] = {0};
         drt_tape_begin(r.t, false);
         drt_splice splice = {1, id, id};
-        const drt_decoder_rows rows = {1, offsets, position, reach, NULL, select, 1, NULL, NULL, false};
+        const drt_decoder_rows rows = {
+            .sequences = 1, .offsets = offsets, .position = position, .reach = reach, .select = select, .selected = 1};
         drt_tensor *x = drt_splice_rows(r.t, r.m, &splice, NULL);
         check(!drt_decoder_run(r.t, &r.m->language, x, &rows, NULL));
         check(drt_tape_failed(r.t, &err) == DRT_EDATA);
