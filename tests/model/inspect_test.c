@@ -50,7 +50,7 @@ static void broken(void **state) {
     char *folder = test_folder("inspect"), *path = drt_path_join(folder, "model.safetensors"),
          *config = drt_path_join(folder, "config.json"), *text;
     check_refused(drt_model_inspect("/nowhere/at/all", &(drt_inspect_options){0}, &t, &n, &err), DRT_EIO, "no such");
-    TELLS(folder, NULL, 2, "config.json: cannot open", "holds no weights");
+    TELLS(folder, NULL, 2, "config.json: there is none", "holds no weights");
     // A missing, a misshapen, a poisoned and a strange tensor, all four told.
     drt_weights *w;
     drt_st_entry e[200];

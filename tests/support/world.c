@@ -139,9 +139,10 @@ char *world_train(const world *w, int *rc, const char *out, const char *more) {
 }
 
 void world_weights(const world *w, const char *out, const char *more, char hash[20]) {
-    int rc; // of the last line; checkpoints say theirs before
+    int rc;
     char *said = world_train(w, &rc, out, more), *at = strstr(said, "s without data)");
-    if (at) at = strstr(at, "weights ");
+    if (!at) at = strstr(said, "steps were done before");
+    if (at) at = strstr(at, "weights "); // of the last line; checkpoints say theirs before
     if (rc || !at) fail_msg("%s %s: status %d: %s", out, more, rc, said);
     snprintf(hash, 20, "%.16s", at + 8);
     free(said);
