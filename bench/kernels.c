@@ -48,7 +48,7 @@ static drt_mat matrix(int64_t rows, int64_t cols) {
 
 // The same numbers in another type, in place of m.
 static drt_mat stored(bench *b, drt_mat m, drt_dtype type) {
-    if (type == DRT_F32) return m;
+    if (drt_dtype_size(type) == 4) return m.type = type, m;
     drt_mat y = {bench_memory((size_t)(m.rows * m.cols) * drt_dtype_size(type)), m.rows, m.cols, m.cols, type};
     b->dev->k->convert(b->dev, m, y);
     free(m.data);
@@ -185,7 +185,8 @@ static void linear(bench *b, int64_t rows, int64_t in, int64_t out) {
 
 static void run_convert(bench *b) { b->dev->k->convert(b->dev, b->m[0], b->m[1]); }
 
-// 16-bit operands. The limit stays the f32 product, or, of few rows, copying the weights.
+// 16-bit operands, and such that are read as f16. The limit stays the f32 product, or, of few rows, copying the
+// weights.
 static void half(bench *b) {
     char shape[100];
     static const int64_t size[][3] = {
@@ -201,6 +202,8 @@ static void half(bench *b) {
             release(b);
         }
     }
+    b->type = DRT_AS_F16;
+    for (int i = 0; i < 5; i++) linear(b, size[i][0], size[i][1], size[i][2]);
     b->type = DRT_BF16;
     b->m[0] = matrix(640, 4096), b->m[1] = stored(b, matrix(640, 4096), DRT_BF16);
     measure(b, "convert", "640x4096", 0, 6.0 * 640 * 4096, run_convert);

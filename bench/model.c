@@ -11,7 +11,8 @@
 //   attention, attention_back   time, gflops
 //   weights_mb, activations_mb  weights, gradients and optimizer state; the highest memory less these and less what the
 //             process held before (of all cases in this run that have the same model)
-// Usage: build/bench/model [-s demo|small|ragged|slice]... [-t threads] [-n repeats] [-b: bf16] [-c: processor time]
+// Usage: build/bench/model [-s demo|small|ragged|slice]... [-t threads] [-n repeats] [-d f32|bf16|f16] [-c: processor
+// time]
 //                          [-q: without oneDNN's best of every shape] [-k: features of intact pictures are known, as
 //                          from the second round of an epoch on] [-p: a line for each shape of a product, m x k x n]
 //                          [case]...
@@ -32,7 +33,8 @@ static const char *const case_name[CASES] = {"vision", "stage1", "stage2", "guid
 
 typedef struct {
     int threads, repeats;
-    bool cpu, half, quick, known, shapes;
+    drt_keep dtype;
+    bool cpu, quick, known, shapes;
     bool wanted[CASES];
     drt_device *dev;
     drt_tape *tape;
@@ -110,7 +112,7 @@ static void print_case(const bench *b, const char *size, int which, timed_case *
            "\"device\": \"%s\", \"threads\": %d, \"median_ms\": %.2f, \"best_ms\": %.2f, \"spread\": %.2f, "
            "\"against\": %.3f, \"gflops\": %.1f, \"limit\": %.1f, \"share\": %.2f",
            case_name[which], size, batch->images, (long long)(which == VISION ? 0 : batch->rows),
-           (long long)(which == VISION ? 0 : batch->selected), b->half ? "bf16" : "f32", log->plain->name, b->threads,
+           (long long)(which == VISION ? 0 : batch->selected), drt_keep_names[b->dtype], log->plain->name, b->threads,
            1e3 * s.median, 1e3 * s.best, s.spread, paired, 1e-9 * flops / s.median, 1e-9 * most,
            flops / s.median / most);
     printf(", \"products\": {\"time\": %.3f, \"gflops\": %.1f", log->seconds / all, 1e-9 * log->flops / log->seconds);
@@ -141,8 +143,7 @@ static drt_status run_group(bench *b, const char *size_name, const bench_size *s
     const bench_product like = {.tb = true, .m = SIDE, .n = SIDE, .k = SIDE};
     double before = bench_held("VmRSS");
     b->tape = drt_tape_new(b->dev, err);
-    drt_status status =
-        all && b->tape ? bench_model(&m, size, learns, b->half ? DRT_KEEP_BF16 : DRT_KEEP_F32, err) : DRT_ENOMEM;
+    drt_status status = all && b->tape ? bench_model(&m, size, learns, b->dtype, err) : DRT_ENOMEM;
     bench_memory_watch();
     for (int k = from; k <= to && !status; k++) {
         timed_case *c = &all[k];
@@ -190,8 +191,10 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "-t") && i + 1 < argc) b.threads = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-n") && i + 1 < argc) b.repeats = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-s") && i + 1 < argc && n < 8) sizes[n++] = argv[++i];
-        else if (!strcmp(argv[i], "-b")) b.half = true;
-        else if (!strcmp(argv[i], "-c")) b.cpu = true;
+        else if (!strcmp(argv[i], "-d") && i + 1 < argc) {
+            b.dtype = (drt_keep)drt_place_of(argv[++i], drt_keep_names, DRT_KEEPS);
+            if (b.dtype >= DRT_KEEP_STORED) return fprintf(stderr, "-d %s: f32, bf16 or f16\n", argv[i]), 2;
+        } else if (!strcmp(argv[i], "-c")) b.cpu = true;
         else if (!strcmp(argv[i], "-q")) b.quick = true;
         else if (!strcmp(argv[i], "-k")) b.known = true;
         else if (!strcmp(argv[i], "-p")) b.shapes = true;

@@ -69,7 +69,7 @@ typedef struct drt_assistant drt_assistant;
 typedef struct {
     const char *device; // "cpu" (default) or "ref", the slow plain kernels
     int threads;        // 0: all cores
-    const char *dtype;  // of the weights: "auto" (default), as the folder stores them; "f32"; "bf16"
+    const char *dtype;  // of products: "auto" (default), as the folder stores weights; "f32"; "bf16"; "f16", weights in f32
     // Order of the input: "none"; "token_mixer", visual tokens beside the words they are like; "gps", as the model has
     // learned; NULL: as in training.
     const char *order;

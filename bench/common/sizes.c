@@ -55,6 +55,7 @@ drt_status bench_model(drt_model **out, const bench_size *s, const bool learns[D
         drt_param *p = m->params->at[i];
         bool matrix = p->tensor.value.rows > 1 && p->group <= DRT_LANGUAGE;
         if (keep == DRT_KEEP_BF16 && matrix) drt_param_store(p, DRT_BF16, false);
+        p->tensor.f16 = keep == DRT_KEEP_F16 && matrix;
     }
     if (!status) status = drt_model_allocate(m, &o, err);
     for (int i = 0; !status && i < m->params->n; i++) fill(m->params->at[i]);

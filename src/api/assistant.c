@@ -35,7 +35,7 @@ drt_status drt_assistant_open(drt_assistant **out, const char *folder, const drt
               order = o->order ? drt_place_of(o->order, drt_input_order_names, DRT_INPUT_ORDERS) : DRT_INPUT_NONE;
     const drt_model_options inference = {.keep = (drt_keep)keep, .adapter = o->adapter}; // nothing learns
     *out = NULL;
-    if (keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, auto", dtype);
+    if (keep == DRT_KEEPS) return drt_fail(err, DRT_EARG, "dtype '%s' is none of f32, bf16, f16, auto", dtype);
     if (order == DRT_INPUT_ORDERS)
         return drt_fail(err, DRT_EARG, "order '%s' is none of none, token_mixer, gps", o->order);
     drt_assistant *a = calloc(1, sizeof *a);

@@ -25,6 +25,17 @@ static inline float drt_bf16_rounded(float x) {
     return x;
 }
 
+// The nearest number of 11 bits, f16's precision with f32's range.
+static inline float drt_f16_precision(float x) {
+    uint32_t b, rounded, nan;
+    memcpy(&b, &x, 4);
+    rounded = b + 0xfff + (b >> 13 & 1);
+    nan = b | 0x400000;
+    b = ((b & 0x7fffffff) > 0x7f800000 ? nan : rounded) & 0xffffe000;
+    memcpy(&x, &b, 4);
+    return x;
+}
+
 static inline uint16_t drt_f32_to_bf16(float x) {
     uint32_t b;
     x = drt_bf16_rounded(x);

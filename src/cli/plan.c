@@ -58,8 +58,7 @@ static void print(const answer *a, const drt_recipe *r) {
     else snprintf(text, sizeof text, "what there is"); // the system does not say
     if (p->peak <= a->given || !a->given) {
         printf("fits in %s: batch %lld in %lld parts, recompute %s, dtype %s\n", text, (long long)r->train.batch,
-               (long long)r->train.accumulate, r->train.recompute ? "yes" : "no",
-               r->dtype == DRT_KEEP_BF16 ? "bf16" : "f32");
+               (long long)r->train.accumulate, r->train.recompute ? "yes" : "no", drt_keep_names[r->dtype]);
         printf("%.3g s a step, %s an epoch of %lld steps, as one measured step has it\n", a->seconds,
                drt_duration(other, a->seconds * (double)p->epoch), (long long)p->epoch);
     } else if (*a->keys)

@@ -22,7 +22,7 @@ static const char help[] =
     "  --out F.json write the numbers\n"
     "  --limit N    pictures (default 1000)\n"
     "  --steps N    of AdamW for each probe (default 300)\n"
-    "  --dtype TYPE of the weights: f32, bf16, or auto (default), as the folder stores them\n"
+    "  --dtype TYPE of products: f32, bf16, f16 (weights stay f32), or auto (default), as the folder stores them\n"
     "  --device NAME   cpu (default), or ref: slow and plain\n"
     "  --threads N  default: all cores\n"
     "\n"

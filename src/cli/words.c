@@ -23,7 +23,7 @@ static const char help[] =
     "  --labels FILE   labels of drt sea-labels: its words; and where the picture is among those labelled, words that\n"
     "                  are not among their patch's labels stand in brackets, and red in the drawing, the others green\n"
     "  --out F.png     draw the words on the picture\n"
-    "  --dtype TYPE    of the weights: f32, bf16, or auto (default), as the folder stores them\n"
+    "  --dtype TYPE    of products: f32, bf16, f16 (weights stay f32), or auto (default), as the folder stores them\n"
     "  --device NAME   cpu (default), or ref: slow and plain\n"
     "  --threads N     default: all cores\n"
     "\n"

@@ -233,11 +233,16 @@ static drt_status check_missing(drt_verify_run *r) {
     return r->status;
 }
 
-// Weights kept in f16 are expanded: they round nothing.
-static bool multiplies_bf16(const drt_model *m) {
-    for (int i = 0; i < m->params->n; i++)
-        if (m->params->at[i]->tensor.value.type == DRT_BF16) return true;
-    return false;
+// What reading operands rounded costs a product, as a rounding (kernels/cpu/f16.h). Weights kept in f16 are expanded:
+// they round nothing.
+static double rounding(const drt_model *m) {
+    double h = 0;
+    for (int i = 0; i < m->params->n; i++) {
+        const drt_tensor *w = &m->params->at[i]->tensor;
+        if (w->value.type == DRT_BF16) h = ldexp(1, -9);
+        if (w->f16) h = ldexp(1, -10);
+    }
+    return h;
 }
 
 drt_status drt_verify(const drt_model *m, drt_tape *t, const char *golden, drt_certificate *out, drt_error *err) {
@@ -249,7 +254,8 @@ drt_status drt_verify(const drt_model *m, drt_tape *t, const char *golden, drt_c
     snprintf(out->dtype, sizeof out->dtype, "%s", dtype ? dtype : "float32");
     snprintf(out->made_by, sizeof out->made_by, "%s", by ? by : "an unnamed program");
     if (!strcmp(out->dtype, "float16")) r.h = ldexp(1, -12);
-    if (!strcmp(out->dtype, "bfloat16") || multiplies_bf16(m)) r.h = ldexp(1, -9);
+    if (!strcmp(out->dtype, "bfloat16")) r.h = ldexp(1, -9);
+    r.h = fmax(r.h, rounding(m));
     status = (drt_has_decoder(&m->config) ? drt_verify_decoder : drt_verify_towers)(&r);
     if (!status) status = check_missing(&r);
     if (!status && !out->n)

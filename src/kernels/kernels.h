@@ -10,7 +10,7 @@
 // Conventions
 // - A matrix is rows of tokens: [rows, cols], row-major, `ld` elements from row to row (ld >= cols), so a column
 //   slice is a matrix too. rows may be 0 everywhere: then nothing happens (accumulating outputs stay as they are).
-// - Matrices are f32. Those of weights may be stored in 16 bits, and what is multiplied with them be read as bf16:
+// - Matrices are f32. Those of weights may be stored in 16 bits, and what is multiplied be read rounded:
 //   `matmul` takes a and b, `copy_rows` and `convert` their source in any type. Another type anywhere else sets
 //   dev->error (DRT_EARG). Numbers are taken as they stand; sums, statistics, losses and optimizer state are f32 or
 //   better.
@@ -30,7 +30,10 @@ typedef enum {
     DRT_F32,
     DRT_BF16,
     DRT_F16,
-    DRT_ROUNDED // f32 in memory; each number is read as the nearest bf16, ties to even. Nothing is written so.
+    // f32 in memory, read rounded to the nearest, ties to even: to 8 bits, as bf16 has, or to 11, as f16 has, but with
+    // f32's range (cpu/f16.h has what that means there). Nothing is written so.
+    DRT_AS_BF16,
+    DRT_AS_F16
 } drt_dtype;
 
 typedef struct {
@@ -41,7 +44,11 @@ typedef struct {
 
 static inline size_t drt_dtype_size(drt_dtype t) { return t == DRT_BF16 || t == DRT_F16 ? 2 : 4; }
 static inline const char *drt_dtype_name(drt_dtype t) {
-    return t == DRT_F32 ? "f32" : t == DRT_BF16 ? "bf16" : t == DRT_F16 ? "f16" : "rounded";
+    return t == DRT_F32       ? "f32"
+           : t == DRT_BF16    ? "bf16"
+           : t == DRT_F16     ? "f16"
+           : t == DRT_AS_BF16 ? "f32 as bf16"
+                              : "f32 as f16";
 }
 static inline drt_mat drt_mat_f32(float *data, int64_t rows, int64_t cols) {
     return (drt_mat){data, rows, cols, cols, DRT_F32};

@@ -5,7 +5,7 @@
 #include <string.h>
 
 const char *const drt_keep_names[DRT_KEEPS] = {
-    [DRT_KEEP_F32] = "f32", [DRT_KEEP_BF16] = "bf16", [DRT_KEEP_STORED] = "auto"};
+    [DRT_KEEP_F32] = "f32", [DRT_KEEP_BF16] = "bf16", [DRT_KEEP_F16] = "f16", [DRT_KEEP_STORED] = "auto"};
 
 static const char *const names[] = {[DRT_F32] = "F32", [DRT_BF16] = "BF16", [DRT_F16] = "F16"};
 const char *drt_storage_name(drt_dtype type) { return names[type]; }
@@ -38,6 +38,8 @@ void drt_storage_settle(drt_params *p, drt_model_files *f, drt_keep keep, const 
         drt_param *q = p->at[i];
         bool lies = false, trains = learns[q->group];
         if (q->tensor.value.rows == 1 || q->group > DRT_LANGUAGE) continue;
+        q->tensor.f16 = keep == DRT_KEEP_F16;
+        if (q->tensor.f16) continue;
         int have = type_in_files(p, q, f, &lies);
         bool mapped = !trains && lies && have > DRT_F32 && (keep == DRT_KEEP_STORED || have == DRT_BF16);
         if (mapped) drt_param_store(q, (drt_dtype)have, true);

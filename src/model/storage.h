@@ -8,6 +8,7 @@
 typedef enum {
     DRT_KEEP_F32,    // in f32, whatever the files hold
     DRT_KEEP_BF16,   // in bf16, rounded where the files hold more; with f32 masters where they learn
+    DRT_KEEP_F16,    // in f32, multiplied as f16: a choice of speed, not of memory
     DRT_KEEP_STORED, // as the files hold them, f16 and bf16 where they lie (mapped); in f32 where they learn
     DRT_KEEPS
 } drt_keep;

@@ -1,8 +1,8 @@
 // y = x w^T + b. Backward: dx = dy w, dw += dy^T x, db += column sums of dy; each only where something learns.
 //
 // A bf16 weight makes all three products bf16: the other operand is read rounded, too, so that the answer is the same
-// on machines that multiply bf16 as such and on those that expand it. Everything between products stays f32. An f16
-// weight is a way to store numbers: its products are f32.
+// on machines that multiply bf16 as such and on those that expand it. Everything between products stays f32. A weight
+// that is marked f16 lies in f32 and makes its products f16; one stored in f16 saves memory: its products are f32.
 #include "tensor/ops.h"
 
 typedef struct {
@@ -12,7 +12,7 @@ typedef struct {
 // (+)= over the blocks of the weight's rows, which are one but in mapped files: columns of y, terms of dx.
 static void forward_product(drt_device *dev, drt_mat x, const drt_tensor *w, drt_mat b, bool acc, drt_mat y) {
     for (int64_t at = 0; at < y.cols;) {
-        drt_mat rows = drt_weight_rows(w, at), bias = b.data ? drt_mat_part(b, 0, 1, at, rows.rows) : b;
+        drt_mat rows = drt_operand(drt_weight_rows(w, at), w), bias = b.data ? drt_mat_part(b, 0, 1, at, rows.rows) : b;
         dev->k->matmul(dev, false, true, x, rows, bias, acc, drt_mat_part(y, 0, y.rows, at, rows.rows));
         at += rows.rows;
     }
@@ -20,7 +20,7 @@ static void forward_product(drt_device *dev, drt_mat x, const drt_tensor *w, drt
 
 static void input_product(drt_device *dev, drt_mat dy, const drt_tensor *w, bool acc, drt_mat dx) {
     for (int64_t at = 0; at < dy.cols; acc = true) {
-        drt_mat rows = drt_weight_rows(w, at);
+        drt_mat rows = drt_operand(drt_weight_rows(w, at), w);
         dev->k->matmul(dev, false, false, drt_mat_part(dy, 0, dy.rows, at, rows.rows), rows, (drt_mat){0}, acc, dx);
         at += rows.rows;
     }

@@ -41,7 +41,7 @@ static drt_mat chunk_logits(drt_tape *t, const projection *c, int64_t from, int6
         const drt_tensor *w = c->term[i].w;
         drt_mat x = drt_operand(rows_of(c->term[i].x->value, from, n), w);
         drt_mat b = c->b && !i ? c->b->value : (drt_mat){0};
-        dev->k->matmul(dev, false, true, x, w->value, b, i > 0, logits);
+        dev->k->matmul(dev, false, true, x, drt_operand(w->value, w), b, i > 0, logits);
     }
     return logits;
 }
@@ -52,7 +52,8 @@ static void product_back(drt_tape *t, const product *p, drt_mat dlogits, int64_t
     drt_device *dev = drt_tape_device(t);
     drt_mat none = {0};
     drt_mat dy = drt_operand(dlogits, p->w), x = drt_operand(rows_of(p->x->value, from, dlogits.rows), p->w);
-    if (dx.data) dev->k->matmul(dev, false, false, dy, p->w->value, none, acc, rows_of(dx, from, dlogits.rows));
+    drt_mat w = drt_operand(p->w->value, p->w);
+    if (dx.data) dev->k->matmul(dev, false, false, dy, w, none, acc, rows_of(dx, from, dlogits.rows));
     // dw belongs to a parameter or adds up over the chunks: it adds, after the first writer.
     if (dw.data) dev->k->matmul(dev, true, false, dy, x, none, true, dw);
 }

@@ -32,6 +32,7 @@ drt_tensor *drt_part(drt_tape *t, drt_tensor *x, int64_t row, int64_t rows, int6
     drt_tensor *y = drt_tensor_wrap(t, drt_mat_part(x->value, row, rows, col, cols), x->needs_grad);
     if (!y) return NULL;
     y->base = x;
+    y->f16 = x->f16;
     y->row = row;
     y->col = col;
     if (y->needs_grad && !x->leaf) {

@@ -164,7 +164,7 @@ drt_tensor *drt_tensor_new(drt_tape *t, int64_t rows, int64_t cols, bool needs_g
 }
 
 drt_mat drt_operand(drt_mat x, const drt_tensor *w) {
-    if (w->value.type == DRT_BF16) x.type = DRT_ROUNDED;
+    if (x.type == DRT_F32) x.type = w->f16 ? DRT_AS_F16 : w->value.type == DRT_BF16 ? DRT_AS_BF16 : DRT_F32;
     return x;
 }
 

@@ -33,6 +33,7 @@ typedef struct drt_tensor {
     // A weight in a mapped file whose rows do not lie together: its blocks of rows, one below the other. value.data is
     // then NULL, and drt_linear its only user (drt_weight_rows).
     const drt_mat *block;
+    bool f16;                  // of an f32 weight: its products read both operands as f16 (drt_operand)
     const drt_low_rank *added; // of a weight: what drt_linear adds to its products
 } drt_tensor;
 
@@ -84,7 +85,7 @@ void drt_backward(drt_tape *t, drt_tensor *loss);
 drt_tensor *drt_tensor_new(drt_tape *t, int64_t rows, int64_t cols, bool needs_grad);
 // A tensor over memory of somebody else that outlives the step (inputs).
 drt_tensor *drt_tensor_wrap(drt_tape *t, drt_mat value, bool needs_grad);
-// x as it is multiplied with the weight w: read rounded where that is bf16 (linear.c).
+// x as it is multiplied with the weight w, and the weight's own numbers: read rounded where w says so (linear.c).
 drt_mat drt_operand(drt_mat x, const drt_tensor *w);
 // The rows of a weight from `row` on that lie together: [up to the last, columns].
 drt_mat drt_weight_rows(const drt_tensor *w, int64_t row);

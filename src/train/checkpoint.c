@@ -56,8 +56,10 @@ static uint64_t layout(const drt_params *p) {
 
 // The recipe's dtype, as far as the parameters show it.
 static const char *dtype_of(const drt_params *p) {
-    for (int i = 0; i < p->n; i++)
+    for (int i = 0; i < p->n; i++) {
         if (p->at[i]->tensor.value.type != DRT_F32) return "bf16";
+        if (p->at[i]->tensor.f16) return "f16";
+    }
     return "f32";
 }
 

@@ -29,7 +29,7 @@ const drt_recipe_key drt_recipe_keys[] = {
     STRING(device, "cpu", "what computes: cpu, or ref (the plain kernels)"),
     INT(threads, "0", 0, 4096, "0: all cores"),
     STRING(memory, "", "most memory to take, as 4G; empty: what there is"),
-    CHOICE(dtype, "f32", "f32|bf16", "of the products of weights; bf16 keeps f32 masters of what learns"),
+    CHOICE(dtype, "f32", "f32|bf16|f16", "of the products of weights; what learns has f32 masters always"),
     INT(seed, "42", 0, MOST_INT, "same seed and threads: same bits"),
     CHOICE(weights, "fixed", "fixed|learned", "learned: one log-variance per objective scales its weight"),
     CHOICE(passes, "all", "all|sampled", "every pass for every sample, or one puzzle drawn per sample"),

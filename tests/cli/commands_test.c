@@ -339,7 +339,7 @@ static void refusals(void **state) {
         {"chat @/start --prompt x --adapter @/none", 1, "/none/adapter_config.json: cannot open"},
         {"verify models/tiny-llama", 2, "--golden is missing"},
         {"verify --golden @/none", 2, "which model?"},
-        {"verify @/start --golden @/none --dtype f16", 2, "there is no 'f16'; did you mean bf16? It can be: f32"},
+        {"verify @/start --golden @/none --dtype f64", 2, "there is no 'f64'; did you mean f32? It can be: f32, bf16, f16"},
         {"probe @/start --data @/none --dtype half", 2, "--dtype: there is no 'half'"},
         {"verify models/tiny-llama --golden @/none", 1, "/none: cannot open"},
         {"verify models/tiny-llama --golden models/tiny-llama/model.safetensors", 1, "golden_verify.py"},

@@ -31,8 +31,8 @@ static bool matmul_sweep(int i, int p[K_PARAMS]) {
 // The same with 16-bit operands, around the number of rows from which on cpu expands them.
 static bool half_sweep(int i, int p[K_PARAMS]) {
     static const int type[][2] = {{DRT_BF16, DRT_BF16},  {DRT_F32, DRT_F16},      {DRT_F32, DRT_BF16},
-                                  {DRT_F16, DRT_F16},    {DRT_ROUNDED, DRT_BF16}, {DRT_ROUNDED, DRT_ROUNDED},
-                                  {DRT_F16, DRT_ROUNDED}};
+                                  {DRT_F16, DRT_F16},    {DRT_AS_BF16, DRT_BF16}, {DRT_AS_BF16, DRT_AS_BF16},
+                                  {DRT_F16, DRT_AS_BF16}};
     static const int m[] = {0, 1, 3, 8, 9, 33, 100}, n[] = {1, 5, 16, 67, 127}, k[] = {0, 1, 17, 64, 129};
     static const int flag[] = {0, 1};
     const int *const axis[] = {m, n, k, flag, flag};
@@ -44,7 +44,7 @@ static bool half_sweep(int i, int p[K_PARAMS]) {
 // Around the blocks in which cpu converts activations: of 1 and 2 times 127 rows with 1030 terms; of 256 rows and 512
 // terms where a is transposed, with two threads a half each.
 static bool blocks_sweep(int i, int p[K_PARAMS]) {
-    static const int type[][2] = {{DRT_ROUNDED, DRT_BF16}, {DRT_ROUNDED, DRT_ROUNDED}, {DRT_BF16, DRT_ROUNDED}};
+    static const int type[][2] = {{DRT_AS_BF16, DRT_BF16}, {DRT_AS_BF16, DRT_AS_BF16}, {DRT_BF16, DRT_AS_BF16}};
     static const int m[] = {127, 128, 255, 257, 701}, n[] = {7, 13}, k[] = {511, 513, 1030}, flag[] = {0, 1};
     const int *const axis[] = {m, n, k, flag, flag};
     const int length[] = {5, 2, 3, 2, 2};
@@ -63,7 +63,7 @@ static bool panels_sweep(int i, int p[K_PARAMS]) {
     if (!kgrid(i, q, 2, axis, length)) return false;
     memcpy(p, shape[q[0]], sizeof shape[0]);
     p[4] = q[1], p[5] = kchance(i, 0, 2), p[6] = kchance(i, 1, 2);
-    return p[8] = kchance(i, 2, 2) ? DRT_ROUNDED : DRT_BF16, p[9] = DRT_BF16, true;
+    return p[8] = kchance(i, 2, 2) ? DRT_AS_BF16 : DRT_BF16, p[9] = DRT_BF16, true;
 }
 static bool wrong_acc(kcase *c) { return c->acc = !c->acc, true; }
 static bool no_bias(kcase *c) { return M(c, 2).data ? M(c, 2).data = NULL, true : false; }
@@ -89,7 +89,7 @@ static bool other_type(kcase *c) { // bf16 and f16 share their size
 static bool not_rounded(kcase *c) {
     bool any = false;
     for (int i = 0; i < 2; i++)
-        if (M(c, i).type == DRT_ROUNDED) M(c, i).type = DRT_F32, any = true;
+        if (M(c, i).type == DRT_AS_BF16) M(c, i).type = DRT_F32, any = true;
     return any;
 }
 static const kwrong half_wrong[] = {wrong_acc, no_bias, last_term_missing, other_type, not_rounded, NULL};
@@ -290,16 +290,16 @@ static void convert_build(kcase *c) {
 }
 static void convert_run(drt_device *dev, kcase *c) { dev->k->convert(dev, M(c, 0), M(c, 1)); }
 static bool convert_sweep(int i, int p[K_PARAMS]) {
-    static const int rows[] = {0, 1, 2, 7, 64, 129}, type[] = {DRT_F32, DRT_BF16, DRT_F16, DRT_ROUNDED};
+    static const int rows[] = {0, 1, 2, 7, 64, 129}, type[] = {DRT_F32, DRT_BF16, DRT_F16, DRT_AS_BF16, DRT_AS_F16};
     const int *const axis[] = {rows, K_EDGES, type};
-    const int length[] = {6, 15, 4};
+    const int length[] = {6, 15, 5};
     p[3] = kchance(i, 0, 3);
     return kgrid(i, p, 3, axis, length);
 }
 static bool wrong_type(kcase *c) {
     drt_mat *x = &M(c, 0);
     if (x->type == DRT_F32) return false;
-    x->type = x->type == DRT_ROUNDED ? DRT_F32 : x->type == DRT_BF16 ? DRT_F16 : DRT_BF16;
+    x->type = drt_dtype_size(x->type) == 4 ? DRT_F32 : x->type == DRT_BF16 ? DRT_F16 : DRT_BF16;
     return true;
 }
 static const kwrong convert_wrong[] = {wrong_type, NULL};
@@ -472,7 +472,7 @@ static void arguments_are_checked(void **state) {
         if (i % 8 == 4) k->cross_entropy(dev, three, high, column, column, NULL);
         if (i % 8 == 5) k->cross_entropy(dev, three, low, column, column, NULL);
         if (i % 8 == 6) k->cross_entropy_back(dev, three, low, column, lse);
-        if (i % 8 == 7) k->convert(dev, a, (drt_mat){y, 4, 4, 4, DRT_ROUNDED});
+        if (i % 8 == 7) k->convert(dev, a, (drt_mat){y, 4, 4, 4, DRT_AS_BF16});
         if (dev->error.code != DRT_EARG) fail_msg("%s: call %d was not refused", all->at[i / 8].name, i % 8);
         dev->error = (drt_error){0};
     }

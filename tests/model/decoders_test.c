@@ -20,7 +20,7 @@ static const char *const seeing[] = {"llava_gemma",   "llava_qwen2",   "llava_ph
                                      "llava_gemma_b", "llava_qwen2_b", "llava_phi3_b", "llava_phi_b"};
 enum { ALONE = sizeof alone / sizeof *alone, SEEING = sizeof seeing / sizeof *seeing };
 
-typedef enum { EXACT, FRUGAL, BF16 } way;
+typedef enum { EXACT, FRUGAL, BF16, F16 } way;
 
 static void open_rig(rig *r, const char *name, const char *device, way how) {
     static const char *const everything[] = {"groups.vision=1", "groups.language=1", "objectives.language=1",
@@ -28,7 +28,8 @@ static void open_rig(rig *r, const char *name, const char *device, way how) {
     static const char *const little[] = {"groups.vision=1", "groups.language=1", "objectives.language=1",
                                          "train.recompute=true"};
     static const char *const half[] = {"groups.vision=1", "groups.language=1", "train.select_rows=false", "dtype=bf16"};
-    static const char *const *const ways[] = {everything, little, half};
+    static const char *const f16[] = {"groups.vision=1", "groups.language=1", "train.select_rows=false", "dtype=f16"};
+    static const char *const *const ways[] = {everything, little, half, f16};
     char model[100], golden[100];
     snprintf(model, sizeof model, "decoders/%s", name);
     snprintf(golden, sizeof golden, "decoders/%s/expected.safetensors", name);
@@ -65,26 +66,30 @@ static void values_and_gradients(void **state) {
 }
 // Weights and products in 16 bits: the same within their rounding, here also that of the weights. About four products a
 // layer and three layers, each of rounded operands; twice as many with the way back.
-static void in_bf16(void **state) {
-    const double most = rounding_tolerance(DRT_BF16, 12), steep = rounding_tolerance(DRT_BF16, 24);
-    (void)state;
-    for (int i = 0; i < ALONE * 2; i++) {
+static void in_16_bits(drt_dtype type) {
+    const double most = product_tolerance(type, 12), steep = product_tolerance(type, 24);
+    for (int i = 0; i < (ALONE + SEEING) * 2; i++) {
         rig r;
         int64_t n;
-        open_rig(&r, alone[i / 2], devices[i % 2], BF16);
-        check(r.m->language.head->tensor.value.type == DRT_BF16);
+        const char *name = i / 2 < ALONE ? alone[i / 2] : seeing[i / 2 - ALONE];
+        open_rig(&r, name, devices[i % 2], type == DRT_AS_BF16 ? BF16 : F16);
+        const drt_tensor *head = &r.m->language.head->tensor;
+        check(type == DRT_AS_BF16 ? head->value.type == DRT_BF16 : head->f16);
         const float *logits = rig_logits(&r, &n);
         double far = rig_apart(logits, rig_numbers(&r, "logits", NULL), n);
         r.quiet = true;
         rig_gradients(&r);
         double slope = rig_gradient_gap(&r, "grad.");
-        print_message("%s in bf16 on %s: logits %.1e, gradients %.1e apart\n", alone[i / 2], devices[i % 2], far,
-                      slope);
+        print_message("%s, %s on %s: logits %.1e, gradients %.1e apart\n", name, drt_dtype_name(type), devices[i % 2],
+                      far, slope);
         check(far > 0 && far <= most);
         check(slope <= steep);
         rig_close(&r);
     }
 }
+
+static void in_bf16(void **state) { (void)state, in_16_bits(DRT_AS_BF16); }
+static void in_f16(void **state) { (void)state, in_16_bits(DRT_AS_F16); }
 
 static void inside_llava(void **state) {
     (void)state;
@@ -422,6 +427,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_and_gradients),
         cmocka_unit_test(in_bf16),
+        cmocka_unit_test(in_f16),
         cmocka_unit_test(inside_llava),
         cmocka_unit_test(greedy),
         cmocka_unit_test(wrong_descriptions),

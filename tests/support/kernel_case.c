@@ -120,7 +120,7 @@ karg *karg_in(kcase *c, const char *name, int64_t rows, int64_t cols) {
 
 karg *karg_stored(kcase *c, karg *a, drt_dtype type) {
     a->any = true;
-    if (type == DRT_ROUNDED) a->m.type = type;
+    if (drt_dtype_size(type) == 4) a->m.type = type;
     if (drt_dtype_size(type) == 4 || !a->m.data) return a;
     // The same numbers and guards in 16 bits; the allocation still ends where it ended.
     size_t floats = (a->room + 1) / 2, odd = a->room & 1, first = (size_t)((float *)a->m.data - a->whole);

@@ -53,8 +53,8 @@ typedef struct {
 // model: folder under tests/golden; golden: file there. Overrides are recipe keys (the recipe starts from defaults).
 void rig_open(rig *r, const char *model, const char *golden, const char *device, int n, const char *const *overrides);
 void rig_close(rig *r);
-// For CLIP and SigLIP, whose golden files hold "pixels" of `n` images and "ids.K" of as many texts: samples of one image
-// and one text, in one batch.
+// For CLIP and SigLIP, whose golden files hold "pixels" of `n` images and "ids.K" of as many texts: samples of one
+// image and one text, in one batch.
 void rig_pairs(rig *r, int n);
 // Adds a batch of samples [from, to) to the step.
 void rig_pack(rig *r, int from, int to);

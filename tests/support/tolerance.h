@@ -15,4 +15,10 @@ static inline double type_spacing(drt_dtype type) {
 // enough to grow as sqrt(n); 4 and 2 leave room for the last operations and for constants.
 static inline double rounding_tolerance(drt_dtype type, double n) { return type_spacing(type) * (4 + 2 * sqrt(n)); }
 
+// Of n products, one behind the other, whose operands are read as bf16 or as f16: with f16, sums of 64 terms are
+// rounded, too, which costs at most 0.6 of what reading bf16 does (tests/kernels/f16_test.c).
+static inline double product_tolerance(drt_dtype type, double n) {
+    return (type == DRT_AS_F16 ? 0.6 : 1) * rounding_tolerance(DRT_BF16, n);
+}
+
 #endif

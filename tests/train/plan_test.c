@@ -38,6 +38,7 @@ static const char *const ways[] = {
     "train.recompute=true groups.vision=1",
     "train.tokens=80 objectives.guided=1 guided.reduce=pair",
     "dtype=bf16 train.recompute=true",
+    "dtype=f16 objectives.image_order=1 train.accumulate=2 threads=2",
     "dtype=bf16 objectives.image_order=1 order.token=visual train.select_rows=false",
     "token_mixer.order=token_mixer data.template=v1 objectives.image_order=1",
     "lora.targets=all-linear lora.rank=2 lora.dropout=0.3 groups.language=0 objectives.image_order=1",
@@ -235,7 +236,7 @@ static void make_larger(const world *w) {
                   "--out labels.sea");
 }
 
-// Twelve recipes of different kinds; the model that they train where none is named is `larger`.
+// Thirteen recipes of different kinds; the model that they train where none is named is `larger`.
 static const struct {
     const char *data, *keys;
 } recipes[] = {
@@ -243,6 +244,7 @@ static const struct {
     {"finetune", "groups.language=1 data.template=v1"},
     {"pretrain", "groups.language=0 lora.targets=all-linear lora.rank=8 lora.dropout=0.1"},
     {"pretrain", "dtype=bf16 groups.language=1"},
+    {"pretrain", "dtype=f16 groups.language=1 threads=2"},
     {"pretrain", "objectives.image_order=1 order.bank=100 order.grid=3"},
     {"pretrain", "objectives.guided=1 objectives.text_order=0.5 groups.language=1"},
     {"pretrain", "train.recompute=true groups.language=1"},

@@ -190,9 +190,13 @@ static double sum_of(const world *w, const char *out, const char *field) {
 static void features_are_kept(void **state) {
     const world *w = *state;
     if (!w->folder) skip();
-    static const char *const ways[] = {"", "threads=3", "dtype=bf16", "objectives.image_order=1 objectives.guided=1",
+    static const char *const ways[] = {"",
+                                       "threads=3",
+                                       "dtype=bf16",
+                                       "dtype=f16",
+                                       "objectives.image_order=1 objectives.guided=1",
                                        "train.accumulate=2 train.recompute=true"};
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         char more[300], hash[2][20], out[2][20];
         for (int k = 0; k < 2; k++) {
             snprintf(out[k], sizeof out[k], "kept-%d-%d", i, k);
@@ -215,26 +219,29 @@ static int losses(const world *w, const char *out, double *loss, int room) {
     return n;
 }
 
-// bf16 learns what f32 learns: the losses of every step are as close as the forward passes of equal models are, and far
-// closer than they have come down.
-static void bf16_learns(void **state) {
+// Products of 16 bits learn what f32 learns: the losses of every step are as close as the forward passes of equal
+// models are, and far closer than they have come down.
+static void halves_learn(void **state) {
     enum { STEPS = 30, PRODUCTS = 16 }; // of two layers, tower, projector, head
     const world *w = *state;
-    double exact[STEPS], half[STEPS], most = 0;
-    char hash[2][20];
+    static const char *const type[] = {"f32", "bf16", "f16"};
+    double exact[STEPS], half[STEPS];
+    char hash[3][20];
     if (!w->folder) skip();
     static const char more[] = "train.steps=30 train.epochs=30 optimizer.lr=3e-2 checkpoint.every=0";
     char keys[300];
-    for (int i = 0; i < 2; i++) {
-        snprintf(keys, sizeof keys, "%s dtype=%s", more, i ? "bf16" : "f32");
-        world_weights(w, i ? "half" : "exact", keys, hash[i]);
+    for (int k = 0; k < 3; k++) {
+        double most = 0;
+        snprintf(keys, sizeof keys, "%s dtype=%s", more, type[k]);
+        world_weights(w, type[k], keys, hash[k]);
+        check(losses(w, type[k], k ? half : exact, STEPS) == STEPS);
+        if (!k) continue;
+        assert_string_not_equal(hash[0], hash[k]);
+        for (int i = 0; i < STEPS; i++) most = fmax(most, fabs(half[i] / exact[i] - 1));
+        print_message("%s: losses %.1e apart, %.2f to %.2f\n", type[k], most, exact[0], exact[STEPS - 1]);
+        check(most > 0 && most <= product_tolerance(k == 2 ? DRT_AS_F16 : DRT_AS_BF16, PRODUCTS));
+        check(exact[STEPS - 1] < 0.7 * exact[0] && half[STEPS - 1] < 0.7 * half[0]);
     }
-    assert_string_not_equal(hash[0], hash[1]);
-    check(losses(w, "exact", exact, STEPS) == STEPS && losses(w, "half", half, STEPS) == STEPS);
-    for (int i = 0; i < STEPS; i++) most = fmax(most, fabs(half[i] / exact[i] - 1));
-    print_message("bf16: losses %.1e apart, %.2f to %.2f\n", most, exact[0], exact[STEPS - 1]);
-    check(most > 0 && most <= rounding_tolerance(DRT_BF16, PRODUCTS));
-    check(exact[STEPS - 1] < 0.7 * exact[0] && half[STEPS - 1] < 0.7 * half[0]);
 }
 
 // The merged model has the shapes of its adapter's base, and is it no more: everything that opens an adapter refuses
@@ -405,7 +412,7 @@ static void full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(killed_anywhere),    cmocka_unit_test(bf16_learns),  cmocka_unit_test(adapter_of_a_run),
+        cmocka_unit_test(killed_anywhere),    cmocka_unit_test(halves_learn), cmocka_unit_test(adapter_of_a_run),
         cmocka_unit_test(image_row_of_a_run), cmocka_unit_test(not_a_number), cmocka_unit_test(bad_samples),
         cmocka_unit_test(refusals),           cmocka_unit_test(full_disk),    cmocka_unit_test(features_are_kept),
     };

@@ -5,24 +5,25 @@ can be compared (drt's first; with --rounds 1 only one is there at a time, for s
 are the highest memory less weights, gradients, optimizer state and what the process held before. One JSON line per
 program and round, and one per case with the best of PyTorch.
 
-Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16] [--threads 2] [--rounds 3] [--steps 3] [-c]
+Usage: tools/peers/model_step.py SIZE CASE... [--dtype f32|bf16|f16] [--threads 2] [--rounds 3] [--steps 3] [-c]
   SIZE     demo, small, ragged, slice     CASE     vision, stage1, stage2, guided, order
   --ways   eager,sdpa,compile: how transformers runs (guided and order read attentions: there sdpa is left out, and
            compile attends as eager does)
   -c       processor time instead of the clock
   -k       drt knows the features of intact pictures, as from the second round of an epoch on
-bf16: f32 masters and bf16 products, as drt's recipe key dtype: bf16, in two ways: by autocast over f32 weights, and
-(+masters) by weights and activations in bf16, whose gradients step f32 masters. AdamW is fused, frozen parts run under
+bf16, f16: f32 masters and such products, as drt's recipe key dtype, in two ways: by autocast over f32 weights, and
+(+masters) by weights and activations in 16 bits, whose gradients step f32 masters. AdamW is fused, frozen parts run under
 no_grad. stage2_step.py times `drt train` itself on a real world. Needs torch and transformers; run it in drt's own folder after `make bench-built`."""
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
 READS_ATTENTIONS = "guided", "order"
+HALVES = {"bf16": lambda torch: torch.bfloat16, "f16": lambda torch: torch.float16}
 PICTURE = 33  # where it stands: behind BOS and BENCH_PROMPT words (bench/common/sizes.h)
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("size")
 parser.add_argument("cases", nargs="+")
-parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
+parser.add_argument("--dtype", default="f32", choices=["f32", "bf16", "f16"])
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--steps", type=int, default=3, help="timed steps of a round, after two that are not")
@@ -70,11 +71,11 @@ class Peer:
         self.masters = [p.detach().clone().requires_grad_() for p in self.learn] if masters else self.learn
         self.optimizer = torch.optim.AdamW(self.masters, lr=1e-5, weight_decay=0, fused=True) if self.learn else None
         if masters:
-            self.model.to(torch.bfloat16)
+            self.model.to(HALVES[args.dtype](torch))
         # Weights and gradients; masters and theirs; moments.
         self.bytes = sum(p.nbytes * (2 if p.requires_grad else 1) for p in self.model.parameters())
         self.bytes += sum(p.nbytes * (4 if masters else 2) for p in self.masters)
-        self.autocast = args.dtype == "bf16" and not masters
+        self.autocast = args.dtype in HALVES and not masters
         self.model.train()
         self.call = torch.compile(self.model) if way == "compile" else self.model
         self.make_batch(config, text)
@@ -125,7 +126,7 @@ class Peer:
 
     def step(self):
         torch = self.torch
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast("cpu", HALVES.get(args.dtype, HALVES["bf16"])(torch), enabled=self.autocast):
             if self.case == "vision":
                 with torch.no_grad():
                     model = self.model.model
@@ -185,8 +186,8 @@ class Worker:
 
 
 def run_drt(case):
-    asked = {"-b": args.dtype == "bf16", "-c": args.cpu, "-k": args.known}
-    flags = ["-q", *(flag for flag, on in asked.items() if on)]
+    asked = {"-c": args.cpu, "-k": args.known}
+    flags = ["-q", "-d", args.dtype, *(flag for flag, on in asked.items() if on)]
     command = [args.drt, "-s", args.size, "-t", str(args.threads), "-n", str(args.steps), *flags, case]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -197,7 +198,7 @@ def run_drt(case):
 def compare(case):
     ours, theirs, workers = [], {}, {}
     ways = [way for way in args.ways.split(",") if way != "sdpa" or case not in READS_ATTENTIONS]
-    if args.dtype == "bf16" and case != "vision":
+    if args.dtype in HALVES and case != "vision":
         ways += [way + "+masters" for way in ways]
     for last in [k == args.rounds - 1 for k in range(args.rounds)]:
         ours.append(run_drt(case))

@@ -113,6 +113,7 @@ drt_status drt_cpu_open(drt_device *dev, drt_error *err) {
     dev->k = &state->table->kernels;
     bool limited = wanted && *wanted;
     if (limited ? !strcmp(wanted, "bf16") : drt_bf16_is_fast()) state->bf16 = drt_bf16_open(dev->threads);
+    state->f16 = !limited && drt_f16_is_fast();
     dev->close = cpu_close;
     return DRT_OK;
 }

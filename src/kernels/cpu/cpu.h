@@ -6,6 +6,7 @@
 #define DRT_KERNELS_CPU_H
 
 #include "kernels/cpu/bf16.h"
+#include "kernels/cpu/f16.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
 
@@ -26,6 +27,7 @@ typedef struct {
     void *nowhere;           // scratch of a dry device
     size_t packed;           // bytes that oneDNN takes to pack the largest product's operands
     drt_bf16_products *bf16; // NULL: bf16 is multiplied in f32, from expanded copies
+    bool f16;                // f16 is multiplied as such (f16.h)
 } drt_cpu_state;
 
 // At least `floats` floats, 64-byte aligned, valid until the next call; NULL after drt_device_fail.
@@ -69,7 +71,8 @@ static inline void drt_cpu_each(drt_device *dev, int64_t parts, drt_pool_body *b
 void drt_cpu_matmul(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
 // The same without panels: what is not of the type that is multiplied (drt_cpu_multiplied) is converted piece by piece.
 void drt_cpu_product(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c);
-// As what numbers of these types are multiplied: bf16 where both are and the machine is fast at it (bf16.h), else f32.
+// As what numbers of these types are multiplied: bf16 or f16 where both are and the machine is fast at it (bf16.h,
+// f16.h), else f32.
 drt_dtype drt_cpu_multiplied(const drt_device *, drt_dtype a, drt_dtype b);
 // False, with the error set, when the shapes do not fit (bias and c must be f32).
 bool drt_cpu_product_fits(drt_device *, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, drt_mat c);

@@ -228,6 +228,10 @@ void drt_cpu_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
     product p = {.ta = ta, .tb = tb, .add = acc, .a = a, .b = b, .c = c, .bias = bias, .k = k, .status = &status};
     p.state = dev->state;
     p.type = drt_cpu_multiplied(dev, a.type, b.type);
+    if (p.type == DRT_AS_F16 && k) {
+        drt_f16_product(dev, ta, tb, a, b, bias, acc, c);
+        return;
+    }
     p.blocks = dev->alone > 0 && !ta && m % dev->alone == 0 ? dev->alone : 1;
     p.block = m / p.blocks;
     cut(dev, &p);

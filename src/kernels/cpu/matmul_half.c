@@ -8,8 +8,10 @@
 enum { PANEL_NUMBERS = 1 << 22, PANEL_DEPTH = 1 << 12 };
 
 drt_dtype drt_cpu_multiplied(const drt_device *dev, drt_dtype a, drt_dtype b) {
-    bool bf16 = (a == DRT_BF16 || a == DRT_ROUNDED) && (b == DRT_BF16 || b == DRT_ROUNDED);
-    return bf16 && ((const drt_cpu_state *)dev->state)->bf16 ? DRT_BF16 : DRT_F32;
+    const drt_cpu_state *state = dev->state;
+    if (a == DRT_AS_F16 && b == DRT_AS_F16) return state->f16 ? DRT_AS_F16 : DRT_F32;
+    bool bf16 = (a == DRT_BF16 || a == DRT_AS_BF16) && (b == DRT_BF16 || b == DRT_AS_BF16);
+    return bf16 && state->bf16 ? DRT_BF16 : DRT_F32;
 }
 
 void drt_cpu_matmul(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, drt_mat bias, bool acc, drt_mat c) {

@@ -47,7 +47,7 @@ void ref_copy_rows(drt_device *dev, drt_mat dst, const int32_t *di, drt_mat src,
 
 void ref_convert(drt_device *dev, drt_mat x, drt_mat y) {
     if (dev->error.code || !y.data) return;
-    if (y.type == DRT_ROUNDED) {
+    if (y.type == DRT_AS_BF16 || y.type == DRT_AS_F16) {
         drt_device_fail(dev, DRT_EARG, "convert: nothing is written as '%s'", drt_dtype_name(y.type));
         return;
     }

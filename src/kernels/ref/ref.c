@@ -17,7 +17,8 @@ double ref_number(drt_mat m, int64_t i) {
     switch (m.type) {
     case DRT_BF16: return drt_bf16_to_f32(((const uint16_t *)m.data)[i]);
     case DRT_F16: return drt_f16_to_f32(((const uint16_t *)m.data)[i]);
-    case DRT_ROUNDED: return drt_bf16_rounded(((const float *)m.data)[i]);
+    case DRT_AS_BF16: return drt_bf16_rounded(((const float *)m.data)[i]);
+    case DRT_AS_F16: return drt_f16_precision(((const float *)m.data)[i]);
     case DRT_F32: break;
     }
     return ((const float *)m.data)[i];

@@ -40,7 +40,7 @@ static void convert_pieces(const void *args, int64_t first, int64_t end, int wor
 
 void DRT_FN(convert)(drt_device *dev, drt_mat x, drt_mat y) {
     if (dev->error.code || !y.data) return;
-    if (y.type == DRT_ROUNDED) {
+    if (y.type == DRT_AS_BF16 || y.type == DRT_AS_F16) {
         drt_device_fail(dev, DRT_EARG, "convert: nothing is written as '%s'", drt_dtype_name(y.type));
         return;
     }
