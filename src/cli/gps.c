@@ -29,6 +29,7 @@ static const char help[] =
     "  --gradient NAME  of Sinkhorn's sweeps: unrolled (default), exact; implicit, of their fixed point\n"
     "  --sweeps N       of Sinkhorn at most (default 50)\n"
     "  --dropout X      (default 0.1)\n"
+    "  --dtype NAME     of the products with weights: f32 (default), the authors'; f16, faster where AVX512-FP16 is\n"
     "  --seed N         (default 0)\n"
     "  --device NAME    cpu (default), or ref: slow and plain\n"
     "  --threads N      default: all cores\n"
@@ -70,10 +71,10 @@ static drt_status run(const char *device, const char *threads, drt_permute *o, d
 }
 
 int drt_cli_gps(int argc, char **argv) {
-    static const char *const gradients[] = {"unrolled", "implicit"};
+    static const char *const gradients[] = {"unrolled", "implicit"}, *const dtypes[] = {"f32", "f16"};
     const char *tokens = "800", *width = "2048", *sets = "4", *layers = "4", *steps = "1000", *stop = NULL, *lr = NULL,
                *hard = "argmax", *gradient = "unrolled", *sweeps = "50", *dropout = "0.1", *seed = "0", *name = "cpu",
-               *threads = NULL, *rest;
+               *dtype = "f32", *threads = NULL, *rest;
     const drt_option options[] = {
         {"--tokens", &tokens, NULL, false},
         {"--width", &width, NULL, false},
@@ -86,6 +87,7 @@ int drt_cli_gps(int argc, char **argv) {
         {"--gradient", &gradient, NULL, false},
         {"--sweeps", &sweeps, NULL, false},
         {"--dropout", &dropout, NULL, false},
+        {"--dtype", &dtype, NULL, false},
         {"--seed", &seed, NULL, false},
         {"--device", &name, NULL, false},
         {"--threads", &threads, NULL, false},
@@ -108,13 +110,14 @@ int drt_cli_gps(int argc, char **argv) {
     long long n_seed;
     int choice = drt_cli_word("gps", "--hard", hard, drt_gps_choice_names, DRT_GPS_CHOICES);
     int way = choice < 0 ? -1 : drt_cli_word("gps", "--gradient", gradient, gradients, 2);
-    if (way < 0 || !drt_option_number("gps", "--seed", seed, 0, INT64_MAX, &n_seed) ||
+    int half = way < 0 ? -1 : drt_cli_word("gps", "--dtype", dtype, dtypes, 2);
+    if (half < 0 || !drt_option_number("gps", "--seed", seed, 0, INT64_MAX, &n_seed) ||
         (lr && !drt_cli_real("gps", "--lr", lr, 0, 1e6, &rate)) ||
         !drt_cli_real("gps", "--dropout", dropout, 0, 0.99, &drop))
         return 2;
     o.tokens = n[0], o.width = n[1], o.sets = (int)n[2], o.layers = (int)n[3], o.steps = n[4], o.stop = n[5];
     o.how.sinkhorn.sweeps = (int)n[6], o.how.sinkhorn.implicit = way == 1, o.how.choice = (drt_gps_choice)choice;
-    o.seed = (uint64_t)n_seed, o.lr = lr ? rate : drt_permute_rate(o.width), o.dropout = (float)drop;
+    o.f16 = half == 1, o.seed = (uint64_t)n_seed, o.lr = lr ? rate : drt_permute_rate(o.width), o.dropout = (float)drop;
     drt_error err = {0};
     drt_status status = run(name, threads, &o, &err);
     if (status && err.code) fprintf(stderr, "drt gps: %s\n", err.text);

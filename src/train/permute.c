@@ -90,6 +90,10 @@ static drt_status experiment_begin(experiment *e, drt_error *err) {
     drt_status status = drt_params_allocate(e->params, learns, err);
     if (status) return status;
     drt_params_init(e->params, DRT_PERMUTER, o->seed);
+    for (int i = 0; i < e->params->n; i++) {
+        drt_tensor *w = &e->params->at[i]->tensor;
+        w->f16 = o->f16 && w->value.rows > 1;
+    }
     e->tokens = malloc((size_t)rows * (size_t)o->width * sizeof *e->tokens);
     e->target = malloc(2 * (size_t)rows * sizeof *e->target);
     e->offsets = malloc(((size_t)o->sets + 1) * sizeof *e->offsets);

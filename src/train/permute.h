@@ -30,6 +30,7 @@ typedef struct {
     uint64_t seed;
     double lr, weight_decay, clip;
     float tau_first, tau_last, dropout;
+    bool f16;                                              // products with weights read both sides as f16
     drt_gps_how how;                                       // its tau is set by the schedule
     void (*report)(void *user, const drt_permute_step *s); // NULL: nobody looks; after every step
     void *user;

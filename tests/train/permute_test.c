@@ -40,17 +40,19 @@ static drt_permute small(watcher *w) {
 
 static void learns(void **state) {
     (void)state;
-    for (int choice = 0; choice < DRT_GPS_CHOICES; choice++)
-        for (int implicit = 0; implicit < 2; implicit++) {
+    for (int f16 = 0; f16 < 2; f16++)
+        for (int way = 0; way < 2 * DRT_GPS_CHOICES; way++) {
+            const int choice = way / 2, implicit = way % 2;
             watcher w;
             drt_error err = {0};
             drt_permute_result got;
             begin(&w);
             drt_permute o = small(&w);
-            o.how.choice = (drt_gps_choice)choice, o.how.sinkhorn.implicit = implicit;
+            o.how.choice = (drt_gps_choice)choice, o.how.sinkhorn.implicit = implicit, o.f16 = f16;
             check_ok(drt_permute_run(w.t, &o, &got, &err));
-            print_message("%s, %s: solved at %lld, %.3f at the end\n", drt_gps_choice_names[choice],
-                          implicit ? "implicit" : "unrolled", (long long)got.solved, got.accuracy);
+            print_message("%s, %s, %s: solved at %lld, %.3f at the end\n", f16 ? "f16" : "f32",
+                          drt_gps_choice_names[choice], implicit ? "implicit" : "unrolled", (long long)got.solved,
+                          got.accuracy);
             check(got.steps == 300 && got.solved > 1 && got.accuracy >= 0.95 && w.was_hard);
             end(&w);
         }

@@ -3,6 +3,8 @@
 Processor seconds, so that other programs on the machine count little; the first step of each is left out.
 
 Usage: tools/peers/gps_step.py [--tokens 800] [--width 2048] [--sets 4] [--steps 2] [--threads 1] [--trim]
+                               [--dtype f32|f16] [--autocast bfloat16|float16]
+--dtype is drt's; PyTorch computes in f32 without --autocast.
 PyTorch runs the last block whole, as the authors' program does, although nothing reads what lies behind its scores;
 --trim leaves that out there, too. Needs torch."""
 import argparse, math, os, statistics, subprocess, time
@@ -11,6 +13,8 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 for name, default in [("tokens", 800), ("width", 2048), ("sets", 4), ("steps", 2), ("threads", 1)]:
     parser.add_argument(f"--{name}", type=int, default=default)
 parser.add_argument("--trim", action="store_true")
+parser.add_argument("--dtype", default="f32", choices=["f32", "f16"])
+parser.add_argument("--autocast", choices=["bfloat16", "float16"])
 parser.add_argument("--drt", default="build/drt")
 args = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(args.threads)
@@ -26,7 +30,7 @@ LAYERS, SWEEPS, TAU, ALPHA = 4, 50, 2.0, 0.5
 def drt_seconds():
     """Processor seconds of each step but the first, read as its line comes."""
     run = subprocess.Popen([args.drt, "gps", "--tokens", str(args.tokens), "--width", str(args.width), "--sets",
-                            str(args.sets), "--stop", str(args.steps), "--threads", str(args.threads)],
+                            str(args.sets), "--stop", str(args.steps), "--threads", str(args.threads), "--dtype", args.dtype],
                            stdout=subprocess.PIPE, text=True)
     used = []
     for line in run.stdout:
@@ -75,11 +79,13 @@ def torch_seconds():
     for _ in range(args.steps):
         started = time.process_time()
         x = tokens
-        for i, block in enumerate(blocks):
-            if args.trim and i == LAYERS - 1:
-                s = block.scores(x)
-            else:
-                x, s = block(x)
+        with torch.autocast("cpu", getattr(torch, args.autocast or "bfloat16"), enabled=bool(args.autocast)):
+            for i, block in enumerate(blocks):
+                if args.trim and i == LAYERS - 1:
+                    s = block.scores(x)
+                else:
+                    x, s = block(x)
+        s = s.float()
         noise = -torch.log(-torch.log(torch.rand_like(s).clamp_(1e-10, 1 - 1e-7)))
         plan = sinkhorn(((s + ALPHA * torch.eye(n) + noise) / TAU).clamp(-15, 15))
         log = plan.clamp_min(1e-12).log()
@@ -100,4 +106,4 @@ print("drt:", " ".join(f"{s:.2f}" for s in ours), "s", flush=True)
 theirs = torch_seconds()
 a, b = statistics.median(ours), statistics.median(theirs)
 print(f"{args.sets} x {args.tokens} tokens of {args.width}, {args.threads} threads: drt {a:.2f} s, torch {b:.2f} s a step "
-      f"({torch.__version__}{', trimmed' if args.trim else ''}): {b / a:.2f} times")
+      f"({args.dtype}, {args.autocast or 'float32'}, {torch.__version__}{', trimmed' if args.trim else ''}): {b / a:.2f} times")
