@@ -110,8 +110,8 @@ static void attention_inputs(drt_tape *t, const layer_run *c, drt_tensor *h, drt
 static drt_tensor *feed_forward_add(drt_tape *t, const drt_decoder_config *s, const drt_decoder_layer *l, drt_tensor *h,
                                     drt_tensor *x) {
     h = drt_linear(t, h, &l->up->tensor, drt_param_tensor(l->up_b));
-    h = s->gated ? drt_glu(t, drt_activation_of(s->act), h) : drt_activate(t, drt_activation_of(s->act), h);
-    return drt_linear_add(t, h, &l->down->tensor, drt_param_tensor(l->down_b), x);
+    return drt_feed_forward(t, drt_activation_of(s->act), s->gated, h, &l->down->tensor, drt_param_tensor(l->down_b),
+                            x);
 }
 
 static void layer_forward(drt_tape *t, const void *context, drt_tensor *x, drt_tensor **y, drt_tensor **mass) {

@@ -75,8 +75,7 @@ void drt_encoder_free(drt_encoder *e) {
 drt_tensor *drt_encoder_mlp(drt_tape *t, const drt_tower *size, const drt_encoder_layer *l, drt_tensor *x) {
     drt_tensor *h = drt_layer_norm(t, x, &l->norm2->tensor, &l->norm2_b->tensor, size->eps);
     h = drt_linear(t, h, &l->fc1->tensor, &l->fc1_b->tensor);
-    h = drt_activate(t, drt_activation_of(size->act), h);
-    return drt_linear_add(t, h, &l->fc2->tensor, &l->fc2_b->tensor, x);
+    return drt_feed_forward(t, drt_activation_of(size->act), false, h, &l->fc2->tensor, &l->fc2_b->tensor, x);
 }
 
 typedef struct {

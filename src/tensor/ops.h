@@ -54,6 +54,12 @@ drt_tensor *drt_layer_norm(drt_tape *t, drt_tensor *x, drt_tensor *w, drt_tensor
 drt_tensor *drt_rms_norm(drt_tape *t, drt_tensor *x, drt_tensor *w, float eps);                  // w [1, cols]
 drt_tensor *drt_unit_rows(drt_tape *t, drt_tensor *x);                                           // rows of length 1
 
+// ---- feed_forward.c ------------------------------------------------------------------------------------------------
+// act(x) w^T + b (+ residual [n, out]), act(x) computed again for the backward and not kept. x [n, f], or gated [n, 2f]
+// = gate | up; w [out, f]; b [1, out], may be NULL as residual may.
+drt_tensor *drt_feed_forward(drt_tape *t, drt_activation kind, bool gated, drt_tensor *x, drt_tensor *w, drt_tensor *b,
+                             drt_tensor *residual);
+
 // ---- activation.c --------------------------------------------------------------------------------------------------
 drt_tensor *drt_activate(drt_tape *t, drt_activation kind, drt_tensor *x);
 drt_tensor *drt_shift(drt_tape *t, drt_tensor *x, float by);          // x + by
@@ -107,9 +113,9 @@ drt_tensor *drt_guided_loss(drt_tape *t, drt_tensor *const *mass, const float *c
 // from n on are extra negatives for a. log_scale [1, 1]: the logits are exp(log_scale) * a b^T.
 // hit (may be NULL): share of rows of a whose own row of b is the nearest.
 drt_tensor *drt_contrastive_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_tensor *log_scale, float *hit);
-// SigLIP's pairwise loss (Zhai et al. 2023, eq. 1), the arguments as above and a bias [1, 1]: each pair of a row of a and
-// a row of b is a question of its own, answered by the sigmoid of exp(log_scale) * a b^T + bias; extra rows of b match
-// nothing. The mean over the rows of a.
+// SigLIP's pairwise loss (Zhai et al. 2023, eq. 1), the arguments as above and a bias [1, 1]: each pair of a row of a
+// and a row of b is a question of its own, answered by the sigmoid of exp(log_scale) * a b^T + bias; extra rows of b
+// match nothing. The mean over the rows of a.
 drt_tensor *drt_sigmoid_loss(drt_tape *t, drt_tensor *a, drt_tensor *b, drt_tensor *log_scale, drt_tensor *bias,
                              float *hit);
 // sum of weight[i] * term[i]; with log_variance[i] (tensors [1, 1], array or entries may be NULL) the term counts

@@ -155,6 +155,16 @@ static drt_tensor *gated(drt_tape *t, drt_tensor *const *leaf, const void *kind)
     return drt_glu(t, *(const drt_activation *)kind, bench_copy(t, leaf[0]));
 }
 
+typedef struct {
+    drt_activation kind;
+    bool gated, whole; // whole: with bias and residual
+} forward_kind;
+static drt_tensor *fed_forward(drt_tape *t, drt_tensor *const *leaf, const void *context) {
+    const forward_kind *k = context;
+    drt_tensor *b = k->whole ? leaf[2] : NULL, *residual = k->whole ? bench_copy(t, leaf[3]) : NULL;
+    return drt_feed_forward(t, k->kind, k->gated, bench_copy(t, leaf[0]), leaf[1], b, residual);
+}
+
 static void norms(void **state) {
     (void)state;
     for (int i = 0; i < ODD; i++) {
@@ -188,6 +198,17 @@ static void activations(void **state) {
                                  .context = &kinds[k],
                                  .away = kinds[k] == DRT_RELU,
                                  .flat = n * c < 3});
+            for (int way = 0; way < 4; way++) {
+                const forward_kind f = {kinds[k], way & 1, way & 2};
+                slope_check(&(slope){"feed-forward",
+                                     f.whole ? 4 : 2,
+                                     {n, 3, 1, n},
+                                     {f.gated ? 2 * c : c, c, 3, 3},
+                                     .build = fed_forward,
+                                     .context = &f,
+                                     .away = kinds[k] == DRT_RELU,
+                                     .flat = n * c < 3});
+            }
         }
 }
 
