@@ -77,16 +77,33 @@ INLINE void ask_ahead(drt_mat x, int64_t t) {
     for (int64_t j = 0; j < x.cols; j += 16) __builtin_prefetch(drt_row(x, t) + j);
 }
 
+// The power of two for all of x. Four chains of maxima, because one waits for itself.
+INLINE __m512 scale_of_all(drt_mat x, const int64_t ahead) {
+    __m512 most[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (int64_t r = 0; r < x.rows; r++) {
+        const float *p = drt_row(x, r);
+        if (ahead) ask_ahead(x, r + ahead);
+        int64_t j = 0;
+        for (; j + 64 <= x.cols; j += 64)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                most[i] = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(p + j + 16 * i)), most[i]);
+        for (; j < x.cols; j += 16)
+            most[0] = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(lanes(x.cols - j), p + j)), most[0]);
+    }
+    most[0] = _mm512_max_ps(_mm512_max_ps(most[0], most[1]), _mm512_max_ps(most[2], most[3]));
+    return scale_of(_mm512_set1_ps(_mm512_reduce_max_ps(most[0])));
+}
+
 // Rows of op(a) that are rows of a: [ROWS][STRIDE], the terms of a row one after the other.
 FP16 static void pack_rows(drt_mat a, uint32_t *strip, float *back) {
     for (int64_t r = 0; r < a.rows; r++) {
         const float *x = drt_row(a, r);
         uint32_t *y = strip + r * STRIDE;
-        __m512 most = _mm512_setzero_ps();
-        for (int64_t t = 0; t < a.cols; t += 16)
-            most = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(lanes(a.cols - t), x + t)), most);
-        __m512 s = scale_of(_mm512_set1_ps(_mm512_reduce_max_ps(most)));
-        for (int64_t t = 0; t < a.cols; t += 16)
+        __m512 s = scale_of_all(drt_mat_part(a, r, 1, 0, a.cols), 0);
+        int64_t t = 0;
+        for (; t + 16 <= a.cols; t += 16) _mm512_storeu_si512(y + t, doubled(_mm512_mul_ps(_mm512_loadu_ps(x + t), s)));
+        if (t < a.cols)
             _mm512_storeu_si512(y + t, doubled(_mm512_mul_ps(_mm512_maskz_loadu_ps(lanes(a.cols - t), x + t), s)));
         back[r] = inverse(_mm512_cvtss_f32(s));
     }
@@ -127,13 +144,7 @@ FP16 static void pack_columns(drt_mat a, uint32_t *strips, float *back) {
 
 // A run of a panel whose terms are rows of b: [terms][COLS], columns beyond the last 0.
 FP16 static float pack_terms(drt_mat b, uint16_t *panel) {
-    __m512 most = _mm512_setzero_ps();
-    for (int64_t t = 0; t < b.rows; t++) {
-        ask_ahead(b, t + AHEAD);
-        for (int64_t j = 0; j < b.cols; j += 16)
-            most = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(lanes(b.cols - j), drt_row(b, t) + j)), most);
-    }
-    __m512 s = scale_of(_mm512_set1_ps(_mm512_reduce_max_ps(most)));
+    __m512 s = scale_of_all(b, AHEAD);
     for (int64_t t = 0; t < b.rows; t++)
         for (int64_t j = 0; j < COLS; j += 16) {
             __m512 x = j < b.cols ? _mm512_maskz_loadu_ps(lanes(b.cols - j), drt_row(b, t) + j) : _mm512_setzero_ps();
@@ -160,11 +171,7 @@ INLINE void transpose(__m512 x[16]) {
 
 // The same where columns are rows of b.
 FP16 static float pack_transposed(drt_mat b, uint16_t *panel) {
-    __m512 most = _mm512_setzero_ps();
-    for (int64_t j = 0; j < b.rows; j++)
-        for (int64_t t = 0; t < b.cols; t += 16)
-            most = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(lanes(b.cols - t), drt_row(b, j) + t)), most);
-    __m512 s = scale_of(_mm512_set1_ps(_mm512_reduce_max_ps(most)));
+    __m512 s = scale_of_all(b, 0);
     for (int64_t j = 0; j < COLS; j += 16)
         for (int64_t t = 0; t < b.cols; t += 16) {
             __m512 x[16];
