@@ -14,27 +14,20 @@ static inline float drt_bf16_to_f32(uint16_t h) {
     return x;
 }
 
-// The nearest bf16, as the f32 it stands for.
-static inline float drt_bf16_rounded(float x) {
+// x without the last `drop` bits of its significand, to the nearest.
+static inline float drt_without_bits(float x, const int drop) {
+    const uint32_t last = UINT32_C(1) << drop;
     uint32_t b, rounded, nan;
     memcpy(&b, &x, 4);
-    rounded = b + 0x7fff + (b >> 16 & 1);
+    rounded = b + last / 2 - 1 + (b >> drop & 1);
     nan = b | 0x400000;
-    b = ((b & 0x7fffffff) > 0x7f800000 ? nan : rounded) & 0xffff0000;
+    b = ((b & 0x7fffffff) > 0x7f800000 ? nan : rounded) & ~(last - 1);
     memcpy(&x, &b, 4);
     return x;
 }
-
-// The nearest number of 11 bits, f16's precision with f32's range.
-static inline float drt_f16_precision(float x) {
-    uint32_t b, rounded, nan;
-    memcpy(&b, &x, 4);
-    rounded = b + 0xfff + (b >> 13 & 1);
-    nan = b | 0x400000;
-    b = ((b & 0x7fffffff) > 0x7f800000 ? nan : rounded) & 0xffffe000;
-    memcpy(&x, &b, 4);
-    return x;
-}
+// The nearest bf16, as the f32 it stands for; the nearest number of 11 bits, f16's precision with f32's range.
+static inline float drt_bf16_rounded(float x) { return drt_without_bits(x, 16); }
+static inline float drt_f16_precision(float x) { return drt_without_bits(x, 13); }
 
 static inline uint16_t drt_f32_to_bf16(float x) {
     uint32_t b;
