@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -187,6 +188,20 @@ drt_status drt_remove_tree(const char *path, drt_error *err) {
         if (status) return status;
     }
     return remove(path) ? drt_fail(err, DRT_EIO, "%s: cannot remove: %s", path, strerror(errno)) : DRT_OK;
+}
+
+drt_status drt_folder_claim(int *claim, const char *path, drt_error *err) {
+    *claim = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*claim < 0) return drt_fail(err, DRT_EIO, "%s: cannot open: %s", path, strerror(errno));
+    if (!flock(*claim, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return DRT_OK;
+    drt_folder_leave(*claim);
+    *claim = -1;
+    return drt_fail(err, DRT_ECONFIG,
+                    "%s: another process is at work there; wait for its end, or choose another folder", path);
+}
+
+void drt_folder_leave(int claim) {
+    if (claim >= 0) close(claim);
 }
 
 int64_t drt_disk_free(const char *path) {

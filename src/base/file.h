@@ -43,6 +43,10 @@ drt_status drt_file_write(const char *path, const void *bytes, size_t n, drt_err
 int drt_sync_folder_of(const char *path);
 drt_status drt_make_folders(const char *path, drt_error *err); // mkdir -p
 drt_status drt_remove_tree(const char *path, drt_error *err);  // rm -r; a path that does not exist is fine
+// The folder is this process's alone until drt_folder_leave, or until the process ends, however it ends. DRT_ECONFIG:
+// another has it. Where the file system knows no locks nobody is kept out.
+drt_status drt_folder_claim(int *claim, const char *path, drt_error *err);
+void drt_folder_leave(int claim);        // -1: there is none
 int64_t drt_disk_free(const char *path); // bytes that this user may still write where `path` is; -1: not known
 bool drt_file_exists(const char *path);
 bool drt_is_folder(const char *path);

@@ -147,7 +147,7 @@ static drt_status steps_run(drt_run *u, drt_error *err) {
 }
 
 drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_run_result *result, drt_error *err) {
-    drt_run u = {.r = r, .hooks = hooks, .loss = NAN};
+    drt_run u = {.r = r, .hooks = hooks, .claim = -1, .loss = NAN};
     double start = drt_clock();
     drt_error own = {0};
     if (!err) err = &own; // the history wants the reason
@@ -170,5 +170,6 @@ drt_status drt_train_run(const drt_recipe *r, const drt_run_hooks *hooks, drt_ru
     drt_validation_close(u.validation);
     drt_training_close(&u.t);
     drt_features_free(u.own);
+    drt_folder_leave(u.claim);
     return status;
 }

@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A folder with an unfinished or finished run is not written over unless asked to go on.
+// A folder that another process trains in is left alone; one with an unfinished or finished run is not written over
+// unless asked to go on.
 static drt_status claim_folder(drt_run *u, drt_error *err) {
     const drt_recipe *r = u->r;
     int64_t *steps = NULL;
     int n = 0;
     drt_status status = drt_make_folders(r->out, err);
+    if (!status) status = drt_folder_claim(&u->claim, r->out, err);
     if (!status) status = drt_checkpoint_steps(r->out, &steps, &n, err);
     int64_t last = n ? steps[n - 1] : -1;
     free(steps);

@@ -12,6 +12,7 @@
 typedef struct {
     const drt_recipe *r;
     const drt_run_hooks *hooks;
+    int claim; // of the folder
     drt_training t;
     drt_features *own; // where nobody lends a store
     drt_plan plan;     // peak 0: there is none

@@ -379,9 +379,19 @@ static void refusals(void **state) {
     world_refused(w, "r5", "data.file=world/none.json", (const char *const[]){"none.json"}, 1);
     world_refused(w, "r6", "model=/nowhere", (const char *const[]){"/nowhere"}, 1);
     world_refused(w, "r7", "groups.language=0 groups.projector=0", (const char *const[]){"groups"}, 1);
+    // Nor does a run begin where another process is at work.
+    char *held = drt_path_join(w->folder, "held");
+    int claim;
+    drt_error err = {0};
+    check_ok(drt_make_folders(held, &err));
+    check_ok(drt_folder_claim(&claim, held, &err));
+    world_refused(w, "held", "", (const char *const[]){"held", "another process"}, 2);
+    drt_folder_leave(claim);
+    free(held);
     // A finished run is not written over.
     char hash[20];
     world_weights(w, "done", "", hash);
+    world_weights(w, "held", "", hash);
     world_refused(w, "done", "", (const char *const[]){"done", "--resume"}, 2);
     world_refused(w, "done", "--resume objectives.image_order=1", (const char *const[]){"checkpoints", "out"}, 2);
     world_refused(w, "done", "--resume dtype=bf16", (const char *const[]){"state.safetensors", "dtype=f32"}, 2);
