@@ -1,8 +1,8 @@
-// Products by oneDNN, f32 here, bf16 by bf16.h. dnnl_sgemm is the same code that its matmul primitive runs when the row
-// count is a run-time dimension ("gemm:jit": 215 and 215 GFLOP/s at 3500x192x192 on one Sapphire Rapids core, 200 to
-// 212 for a primitive compiled for the shape), takes every stride and has nothing to create or to cache. We cut a
-// product into pieces for the device's pool and let oneDNN run each on one thread: at 3500 rows 8 pieces are as fast as
-// one (208 to 211 GFLOP/s).
+// Products by oneDNN, f32 here, bf16 by bf16.h (f16.h has its own). dnnl_sgemm is the same code that its matmul
+// primitive runs when the row count is a run-time dimension ("gemm:jit": 215 and 215 GFLOP/s at 3500x192x192 on one
+// Sapphire Rapids core, 200 to 212 for a primitive compiled for the shape), takes every stride and has nothing to
+// create or to cache. We cut a product into pieces for the device's pool and let oneDNN run each on one thread: at 3500
+// rows 8 pieces are as fast as one (208 to 211 GFLOP/s).
 //
 // An operand of another type than oneDNN is to multiply is converted a block at a time, by the thread that multiplies
 // it next.

@@ -113,23 +113,6 @@ static void put_sums(const job *b, const drt_strip *s, const sums *t, float *by)
     }
 }
 
-// Output of n <= TILE_ROWS columns from c on, channels [d, d + vectors * VL).
-INLINE void value_tile(const int vectors, const job *b, const drt_strip *s, const room *m, int64_t c, int64_t d,
-                       const float *by) {
-    const vf zero[TILE_VECTORS] = {{0}};
-    int64_t n = s->n - c < TILE_ROWS ? s->n - c : TILE_ROWS, size = b->at->head_size;
-    drt_tile o;
-    tile_fill(vectors, zero, o);
-    tile_add(vectors, s->reach[c + n - 1], m->p + c, 1, PANEL, m->v + d, m->width, o);
-#pragma GCC unroll 8
-    for (int i = 0; i < TILE_ROWS; i++) {
-        if (i >= n) break;
-        float *y = drt_head(b->out, s, c + i, size) + d;
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) vstore_n(y + v * VL, size - d - v * VL, o[i][v] * by[c + i]);
-    }
-}
-
 static void attend_strip(const job *b, const drt_strip *s, const room *m, drt_ahead *ahead) {
     int64_t size = b->at->head_size, all = m->width / VL;
     int split = tile_split(all);
@@ -144,7 +127,8 @@ static void attend_strip(const job *b, const drt_strip *s, const room *m, drt_ah
     for (int64_t c = 0; b->out.data && c < s->n; c += TILE_ROWS) {
         drt_fetch(ahead, 3);
         for (int64_t d = 0; d < all; d += split)
-            BY_VECTORS(all - d < split ? all - d : split, value_tile, b, s, m, c, d * VL, by);
+            BY_VECTORS(all - d < split ? all - d : split, drt_sum_over_keys, b->out, s, size, c, d * VL, m->p, m->v,
+                       m->width, by, 1, false);
     }
 }
 

@@ -86,12 +86,34 @@ INLINE int drt_strip_from(const drt_strip *s, int64_t j) {
     return v;
 }
 
+// The first n floats of a vector at y (=|+=) x
+INLINE void drt_put(float *y, int64_t n, vf x, const bool acc) { vstore_n(y, n, acc ? vload_n(y, n) + x : x); }
+
 // m's row of column c, and the rows of all columns.
 INLINE float *drt_head(drt_mat m, const drt_strip *s, int64_t c, int64_t size) {
     return drt_row(m, s->at[c].row) + s->at[c].head * size;
 }
 INLINE void drt_heads(drt_mat m, const drt_strip *s, int64_t size, const float *rows[PANEL]) {
     for (int64_t c = 0; c < s->n; c++) rows[c] = drt_head(m, s, c, size);
+}
+
+// The heads' channels [d, d + vectors * VL) of n <= TILE_ROWS columns from c on (=|+=) factor[c + i], or `scale` where
+// factor is NULL, times the sum over keys j that these columns reach of p[j][c + i] * rows[j].
+INLINE void drt_sum_over_keys(const int vectors, drt_mat to, const drt_strip *s, int64_t size, int64_t c, int64_t d,
+                              const float *p, const float *rows, int64_t width, const float *factor, float scale,
+                              const bool acc) {
+    const vf zero[TILE_VECTORS] = {{0}};
+    int64_t n = s->n - c < TILE_ROWS ? s->n - c : TILE_ROWS;
+    drt_tile x;
+    tile_fill(vectors, zero, x);
+    tile_add(vectors, s->reach[c + n - 1], p + c, 1, PANEL, rows + d, width, x);
+#pragma GCC unroll 8
+    for (int i = 0; i < TILE_ROWS; i++) {
+        if (i >= n) break;
+        float *y = drt_head(to, s, c + i, size) + d, f = factor ? factor[c + i] : scale;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) drt_put(y + v * VL, size - d - v * VL, x[i][v] * f, acc);
+    }
 }
 
 // Multiply-adds of one product over all items; below DRT_SMALL_ATTENTION (some 10 us) one thread does them all.

@@ -144,30 +144,11 @@ static void gradients(const job *b, const drt_strip *s, const room *m, drt_ahead
     for (int64_t c = 0; c < s->n && s->reach[c] <= 1; c++) m->ds[c] = 0;
 }
 
-// The first n floats of a vector at y (=|+=) x
-INLINE void put(float *y, int64_t n, vf x, bool acc) { vstore_n(y, n, acc ? vload_n(y, n) + x : x); }
-
 static void put_rows(drt_mat to, int64_t row, int64_t column, int64_t n, int64_t size, const float *from, int64_t width,
                      float f, bool acc) {
     for (int64_t i = 0; i < n; i++)
         for (int64_t d = 0; d < size; d += VL)
-            put(drt_row(to, row + i) + column + d, size - d, vload(from + i * width + d) * f, acc);
-}
-
-// dq of n <= TILE_ROWS columns from c on, channels [d, d + vectors * VL).
-INLINE void query_tile(const int vectors, const job *b, const drt_strip *s, const room *m, int64_t c, int64_t d) {
-    const vf zero[TILE_VECTORS] = {{0}};
-    int64_t n = s->n - c < TILE_ROWS ? s->n - c : TILE_ROWS, size = b->at->head_size;
-    drt_tile x;
-    tile_fill(vectors, zero, x);
-    tile_add(vectors, s->reach[c + n - 1], m->ds + c, 1, PANEL, m->k + d, m->width, x);
-#pragma GCC unroll 8
-    for (int i = 0; i < TILE_ROWS; i++) {
-        if (i >= n) break;
-        float *y = drt_head(b->dq, s, c + i, size) + d;
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) put(y + v * VL, size - d - v * VL, x[i][v] * b->at->scale, b->acc);
-    }
+            drt_put(drt_row(to, row + i) + column + d, size - d, vload(from + i * width + d) * f, acc);
 }
 
 // sums[j] += sum over n columns of p[j][column] * rows[column], TILE_ROWS keys.
@@ -207,7 +188,8 @@ static void back_strip(const job *b, const drt_strip *s, const room *m, drt_ahea
     gradients(b, s, m, ahead);
     for (int64_t c = 0; b->dq.data && c < s->n; c += TILE_ROWS)
         for (int64_t d = 0; d < all; d += split)
-            BY_VECTORS(all - d < split ? all - d : split, query_tile, b, s, m, c, d * VL);
+            BY_VECTORS(all - d < split ? all - d : split, drt_sum_over_keys, b->dq, s, b->at->head_size, c, d * VL,
+                       m->ds, m->k, m->width, NULL, b->at->scale, b->acc);
     add_to_keys(b, s, m, ahead);
 }
 
