@@ -26,8 +26,13 @@ enum {
     GROUP = 8,          // strips that are packed together where rows of op(a) are columns of a
     RUNS = DEPTH / RUN,
     BACK = RUNS * ROWS, // factors of a strip
-    AHEAD = 16,         // rows
-    WIDE = 2048,        // columns of op(b) that are packed at a time
+    AHEAD = 16,         // rows that are asked for ahead while others are packed
+    NEAR = 24,          // rows of a panel, from the second cache to the first
+#ifndef W
+#define W 2048
+#endif
+    TILES = 256,        // of sums that stay in the second cache: 768 KB
+    WIDE = W,       // columns of op(b) that are packed at a time
     PACKED = 1 << 21    // numbers of op(b) that are packed at a time, at most
 };
 _Static_assert(STRIP >= ROWS * STRIDE, "a strip holds its rows");
@@ -41,10 +46,11 @@ typedef struct {
     drt_mat a, b, bias, c;
     int64_t k, depths; // terms; blocks of terms in all
     int64_t first, cols, panels, block, blocks;
-    int64_t strips, cut; // strips of rows; pieces of them
+    int64_t piece;       // strips of rows whose sums are added up at a time
     uint16_t *packed;    // [blocks][panels][DEPTH][COLS]
     float *scale;        // [blocks][panels][RUNS], what brings sums back
-    float *room;         // a group of strips of each thread
+    float *room;         // of each thread: a group of strips, the sums of a piece
+    int64_t room_of_one; // words
 } product;
 
 static int64_t depth_first(const product *p, int64_t i) { return p->k * i / p->depths; }
@@ -73,7 +79,7 @@ INLINE __m512i doubled(__m512 x) {
 // ---- packing -------------------------------------------------------------------------------------------------------
 
 // Row t of x, or what lies behind x, comes from far: nothing else hides that.
-INLINE void ask_ahead(drt_mat x, int64_t t) {
+static inline void ask_ahead(drt_mat x, int64_t t) {
     for (int64_t j = 0; j < x.cols; j += 16) __builtin_prefetch(drt_row(x, t) + j);
 }
 
@@ -246,6 +252,7 @@ INLINE void tile(const bool first, const bool last, const uint32_t *a, const int
     for (int r = 0; r < ROWS; r++) sum[r][0] = sum[r][1] = _mm512_setzero_ph();
     for (int64_t t = 0; t < terms; t++, a += a_step, b += COLS) {
         __m512h y0 = _mm512_loadu_ph(b), y1 = _mm512_loadu_ph(b + 32);
+        __builtin_prefetch(b + NEAR * COLS), __builtin_prefetch(b + NEAR * COLS + 32);
 #pragma GCC unroll 12
         for (int r = 0; r < ROWS; r++) {
             __m512h x = _mm512_castsi512_ph(_mm512_set1_epi32((int)a[r * a_row]));
@@ -260,27 +267,30 @@ INLINE void tile(const bool first, const bool last, const uint32_t *a, const int
             add_sums(first, last, e, r, e->row_scale[run * e->step + r] * e->scale[run], mask, sum[r][0], sum[r][1]);
 }
 
-// All runs of a block of terms.
-INLINE void tiles(const uint32_t *a, const int64_t a_row, const int64_t a_step, const uint16_t *b, int64_t depth,
-                  const tile_end *e) {
+// All runs of a block of terms, which is the first or the last one of those that `sum` adds up, or neither.
+INLINE void tiles(const bool opens, const bool closes, const uint32_t *a, const int64_t a_row, const int64_t a_step,
+                  const uint16_t *b, int64_t depth, const tile_end *e) {
     int64_t runs = runs_of(depth), t = 0;
     for (int64_t i = 0; i < runs; i++) {
         int64_t terms = drt_part_first(depth, i + 1, runs) - t;
-        if (runs == 1) tile(true, true, a, a_row, a_step, b, terms, i, e);
-        else if (!i) tile(true, false, a, a_row, a_step, b, terms, i, e);
-        else if (i < runs - 1) tile(false, false, a, a_row, a_step, b, terms, i, e);
-        else tile(false, true, a, a_row, a_step, b, terms, i, e);
+        bool first = opens && !i, last = closes && i == runs - 1;
+        if (first && last) tile(true, true, a, a_row, a_step, b, terms, i, e);
+        else if (first) tile(true, false, a, a_row, a_step, b, terms, i, e);
+        else if (last) tile(false, true, a, a_row, a_step, b, terms, i, e);
+        else tile(false, false, a, a_row, a_step, b, terms, i, e);
         t += terms, a += terms * a_step, b += terms * COLS;
     }
 }
-FP16 static void row_tiles(const uint32_t *strip, const uint16_t *b, int64_t depth, const tile_end *e) {
-    tiles(strip, STRIDE, 1, b, depth, e);
+FP16 static void row_tiles(bool opens, bool closes, const uint32_t *strip, const uint16_t *b, int64_t depth,
+                           const tile_end *e) {
+    tiles(opens, closes, strip, STRIDE, 1, b, depth, e);
 }
-FP16 static void column_tiles(const uint32_t *strip, const uint16_t *b, int64_t depth, const tile_end *e) {
-    tiles(strip, 1, 16, b, depth, e);
+FP16 static void column_tiles(bool opens, bool closes, const uint32_t *strip, const uint16_t *b, int64_t depth,
+                              const tile_end *e) {
+    tiles(opens, closes, strip, 1, 16, b, depth, e);
 }
 
-// Strips of rows [m, m + rows) for one block of terms: `strips` and the factors that bring their sums back.
+// `rows` rows from m on for one block of terms: strips, and the factors that bring their sums back.
 static void pack_group(const product *p, int64_t m, int64_t rows, int64_t t, int64_t depth, uint32_t *strips,
                        float *back) {
     if (!p->ta) {
@@ -294,16 +304,19 @@ static void pack_group(const product *p, int64_t m, int64_t rows, int64_t t, int
     }
 }
 
-// A group of strips with all panels of one block of terms.
-static void multiply_group(const product *p, int64_t m, int64_t rows, int64_t block, uint32_t *strips) {
+// A group of strips with all panels of one block of terms; meanwhile the rows that will be packed then are asked for.
+static void multiply_group(const product *p, int64_t m, int64_t rows, int64_t block, uint32_t *strips, float *sums) {
     static const float zeros[COLS];
     int64_t t = depth_first(p, block), depth = depth_first(p, block + 1) - t;
-    float back[GROUP * BACK], sum[ROWS * COLS] __attribute__((aligned(64)));
+    bool opens = block == p->block, closes = block == p->block + p->blocks - 1;
+    float back[GROUP * BACK];
     pack_group(p, m, rows, t, depth, strips, back);
+    drt_mat next = {0};
+    if (!p->ta && m + rows + ROWS <= p->c.rows) next = drt_mat_part(p->a, m + rows, ROWS, t, depth);
     for (int64_t s = 0; s * ROWS < rows; s++)
         for (int64_t panel = 0; panel < p->panels; panel++) {
             int64_t place = panel_place(p, block - p->block, panel), j = p->first + panel * COLS;
-            tile_end e = {.sum = sum,
+            tile_end e = {.sum = sums,
                           .from = zeros,
                           .to = drt_row(p->c, m + s * ROWS) + j,
                           .to_ld = p->c.ld,
@@ -312,20 +325,28 @@ static void multiply_group(const product *p, int64_t m, int64_t rows, int64_t bl
                           .row_scale = back + s * BACK,
                           .scale = p->scale + place * RUNS,
                           .step = p->ta ? ROWS : 0};
-            if (block || p->acc) e.from = e.to, e.from_ld = e.to_ld;
+            if (p->block || p->acc) e.from = e.to, e.from_ld = e.to_ld;
             else if (p->bias.data) e.from = (const float *)p->bias.data + j;
-            (p->ta ? column_tiles : row_tiles)(strips + s * STRIP, p->packed + place * DEPTH * COLS, depth, &e);
+            (p->ta ? column_tiles : row_tiles)(opens, closes, strips + s * STRIP, p->packed + place * DEPTH * COLS,
+                                               depth, &e);
+            if (p->blocks > 1) sums += ROWS * COLS;
+            for (int64_t r = panel; r < next.rows; r += p->panels) ask_ahead(next, r);
         }
 }
 
+// Pieces of `piece` strips, each with all blocks of terms: its sums stay in the second cache meanwhile.
 static void multiply(const void *args, int64_t first, int64_t end, int worker) {
     const product *p = args;
-    uint32_t *room = (uint32_t *)p->room + worker * GROUP * STRIP;
-    int64_t from = drt_part_first(p->strips, first, p->cut) * ROWS, to = drt_part_first(p->strips, end, p->cut) * ROWS,
-            group = (p->ta ? GROUP : 1) * ROWS;
-    if (to > p->c.rows) to = p->c.rows;
-    for (int64_t block = p->block; block < p->block + p->blocks; block++)
-        for (int64_t m = from; m < to; m += group) multiply_group(p, m, to - m < group ? to - m : group, block, room);
+    uint32_t *strips = (uint32_t *)p->room + worker * p->room_of_one;
+    float *sums = (float *)strips + GROUP * STRIP;
+    int64_t size = p->piece * ROWS, group = (p->ta ? GROUP : 1) * ROWS;
+    for (int64_t from = first * size; from < end * size; from += size) {
+        int64_t to = from + size < p->c.rows ? from + size : p->c.rows;
+        for (int64_t block = p->block; block < p->block + p->blocks; block++)
+            for (int64_t m = from; m < to; m += group)
+                multiply_group(p, m, to - m < group ? to - m : group, block, strips,
+                               sums + (p->blocks > 1 ? (m - from) * p->panels * COLS : 0));
+    }
 }
 
 static void add_bias(drt_mat bias, drt_mat c) {
@@ -338,21 +359,25 @@ void drt_f16_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
     int64_t k = ta ? a.rows : a.cols, depths = (k + DEPTH - 1) / DEPTH, threads = dev->threads;
     product p = {.ta = ta, .tb = tb, .acc = acc, .a = a, .b = b, .bias = bias, .c = c, .k = k, .depths = depths};
     if (!c.rows || !c.cols) return;
-    p.strips = (c.rows + ROWS - 1) / ROWS;
-    // Several pieces a thread, so that one that is late does not hold up the rest, but whole groups.
-    int64_t pieces = ta ? p.strips / GROUP : p.strips, most = threads == 1 ? 1 : 8 * threads;
-    if (pieces < threads) pieces = threads < p.strips ? threads : p.strips;
-    p.cut = pieces < most ? pieces : most;
-    if ((double)c.rows * (double)c.cols * (double)k < 200e3) p.cut = 1;
     int64_t panels = ((c.cols < WIDE ? c.cols : WIDE) + COLS - 1) / COLS, together = PACKED / (panels * DEPTH * COLS);
     if (together > depths) together = depths;
     if (together < 1) together = 1;
+    // Several pieces a thread, so that one that is late does not hold up the rest, but whole groups.
+    int64_t strips = (c.rows + ROWS - 1) / ROWS, pieces = ta ? strips / GROUP : strips,
+            most = threads == 1 ? 1 : 8 * threads;
+    if (pieces < threads) pieces = threads;
+    if (pieces > most) pieces = most;
+    if ((double)c.rows * (double)c.cols * (double)k < 200e3) pieces = 1;
+    p.piece = (strips + pieces - 1) / pieces;
+    if (together > 1 && p.piece > TILES / panels) p.piece = TILES / panels;
+    pieces = (strips + p.piece - 1) / p.piece;
     int64_t places = together * panels, numbers = places * DEPTH * COLS / 2;
-    float *scratch = drt_cpu_scratch(dev, (size_t)(numbers + places * RUNS + 16 + threads * GROUP * STRIP));
+    p.room_of_one = (together > 1 ? p.piece * panels : 1) * ROWS * COLS + GROUP * STRIP;
+    float *scratch = drt_cpu_scratch(dev, (size_t)(numbers + places * RUNS + 16 + threads * p.room_of_one));
     if (!scratch || dev->dry) return;
     p.packed = (uint16_t *)scratch;
     p.room = scratch + numbers;
-    p.scale = p.room + threads * GROUP * STRIP;
+    p.scale = p.room + threads * p.room_of_one;
     if (acc && bias.data) add_bias(bias, c);
     for (p.first = 0; p.first < c.cols; p.first += p.cols) {
         p.cols = c.cols - p.first < WIDE ? c.cols - p.first : WIDE;
@@ -360,7 +385,7 @@ void drt_f16_product(drt_device *dev, bool ta, bool tb, drt_mat a, drt_mat b, dr
         for (p.block = 0; p.block < depths; p.block += p.blocks) {
             p.blocks = depths - p.block < together ? depths - p.block : together;
             drt_cpu_each(dev, p.blocks * p.panels, pack_panels, &p);
-            drt_cpu_each(dev, p.cut, multiply, &p);
+            drt_cpu_each(dev, pieces, multiply, &p);
         }
     }
 }
