@@ -288,7 +288,8 @@ static void attention(bench *b, int sequences, int least, int most, bool causal,
                             kv_heads,
                             size,
                             1.0f / sqrtf((float)size),
-                            visual ? marks : NULL};
+                            visual ? marks : NULL,
+                            false};
     for (int i = 0; i < 10; i++)
         b->m[i] = matrix(rows, i == 4 || i == 5 ? heads : (i == 1 || i == 2 || i > 7 ? kv_heads : heads) * size);
     snprintf(shape, sizeof shape, "%dx(%d..%d)%s%s, %d/%d heads of %d", sequences, least, most, causal ? " causal" : "",
@@ -296,6 +297,12 @@ static void attention(bench *b, int sequences, int least, int most, bool causal,
     measure(b, "attention", shape, 4 * pairs * heads * size, 0, run_attention);
     run_attention(b);
     measure(b, "attention_back", shape, 10 * pairs * heads * size, 0, run_attention_back);
+    if (size >= 512) { // heads whose products can be f16
+        b->at.f16 = true, b->type = DRT_AS_F16;
+        measure(b, "attention", shape, 4 * pairs * heads * size, 0, run_attention);
+        measure(b, "attention_back", shape, 10 * pairs * heads * size, 0, run_attention_back);
+        b->type = DRT_F32;
+    }
     free(offsets), free(reach), free(marks);
     release(b);
 }

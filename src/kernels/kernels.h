@@ -80,6 +80,7 @@ typedef struct {
     int heads, kv_heads, head_size; // heads is a multiple of kv_heads; q: [q rows, heads*head_size]
     float scale;                    // usually 1/sqrt(head_size)
     const uint8_t *visual;          // [k rows] nonzero: this key counts in the mass (METHODS 2.3); NULL: no mass
+    bool f16; // products may read their operands as DRT_AS_F16; cpu does where heads are as wide as a model
 } drt_attention;
 
 typedef struct {

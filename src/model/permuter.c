@@ -87,7 +87,8 @@ static drt_tensor *run_block(drt_tape *t, const drt_permuter *g, int layer, drt_
                                     .heads = 1,
                                     .kv_heads = 1,
                                     .head_size = (int)d,
-                                    .scale = 1 / sqrtf((float)d)};
+                                    .scale = 1 / sqrtf((float)d),
+                                    .f16 = b->qkv->tensor.f16};
     drt_tensor *q = drt_part(t, qkv, 0, rows, 0, d), *k = drt_part(t, qkv, 0, rows, d, d),
                *v = drt_part(t, qkv, 0, rows, 2 * d, d);
     drt_tensor *mixed = drt_attend(t, &one_head, NULL, q, k, v, NULL);
@@ -110,6 +111,7 @@ bool drt_permuter_scores(drt_tape *t, const drt_permuter *g, drt_tensor *x, int 
     for (int s = 0; x && s < sequences; s++) {
         int64_t from = offsets[s], n = offsets[s + 1] - from, d = g->shape.width;
         drt_tensor *q = drt_part(t, x, from, n, 0, d), *k = drt_part(t, x, from, n, d, d);
+        if (k) k->f16 = g->block[g->shape.layers - 1].qkv->tensor.f16;
         scores[s] = drt_linear(t, q, k, NULL);
     }
     return x && !drt_tape_failed(t, NULL);

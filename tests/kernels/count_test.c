@@ -36,7 +36,7 @@ static void attentions(void **state) {
                    dout[ROWS * WIDE] = {1}, d[3][ROWS * WIDE];
     drt_mat none = {0}, mq = drt_mat_f32(q, ROWS, WIDE), mk = drt_mat_f32(k, ROWS, WIDE),
             mv = drt_mat_f32(v, ROWS, WIDE), mo = drt_mat_f32(out, ROWS, WIDE), ml = drt_mat_f32(lse, ROWS, HEADS);
-    drt_attention a = {2, offsets, offsets, reach, HEADS, HEADS, SIZE, 1, NULL};
+    drt_attention a = {2, offsets, offsets, reach, HEADS, HEADS, SIZE, 1, NULL, false};
     check_ok(drt_device_open(&dev, "ref", 1, &err));
     drt_count_begin(&c, dev);
     dev->k->attention(dev, &a, mq, mk, mv, mo, ml, none);

@@ -37,7 +37,7 @@ static drt_tensor *attention(drt_tape *t, drt_tensor *const *leaf, const void *c
     const shape *s = context;
     int64_t n = leaf[0]->value.rows, q = s->heads * s->head_size, k = s->kv_heads * s->head_size;
     const drt_attention a = {s->sequences, s->offsets,   s->offsets, s->reach, s->heads,
-                             s->kv_heads,  s->head_size, 0.7f,       s->visual};
+                             s->kv_heads,  s->head_size, 0.7f,       s->visual, false};
     drt_tensor *term[4], *mass[2] = {NULL, NULL}, *out = NULL;
     int terms = 0;
     for (int l = 0; l < (s->layers ? s->layers : 1); l++) {
@@ -82,7 +82,7 @@ static void gradients(void **state) {
 static drt_tensor *three(drt_tape *t, drt_tensor *const *leaf, const void *context) {
     const shape *s = context;
     const drt_attention a = {s->sequences, s->offsets,   s->offsets, s->reach, s->heads,
-                             s->kv_heads,  s->head_size, 0.7f,       s->visual};
+                             s->kv_heads,  s->head_size, 0.7f,       s->visual, false};
     drt_tensor *mass, *y = drt_attend(t, &a, NULL, leaf[0], leaf[1], leaf[2], &mass);
     drt_tensor *term[] = {bench_project(t, y, 4), bench_project(t, mass, 5)};
     return drt_total_loss(t, term, (const float[]){1, 1}, NULL, NULL, 2);
@@ -101,7 +101,7 @@ static const int32_t common_keys[] = {0, 4, 4, 7, 12}, common_queries[] = {0, 4,
 static const int32_t common_reach[] = {1, 2, 3, 4, 3, 4, 5};
 static const uint8_t common_visual[] = {0, 1, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0};
 
-static const drt_attention common = {4, common_queries, common_keys, common_reach, 2, 1, 3, 0.7f, common_visual};
+static const drt_attention common = {4, common_queries, common_keys, common_reach, 2, 1, 3, 0.7f, common_visual, false};
 
 static drt_tensor *in_common(drt_tape *t, drt_tensor *const *leaf, const void *context) {
     const bool once = *(const bool *)context;
@@ -170,12 +170,12 @@ static void refusals(void **state) {
     drt_tape_begin(b.t, false);
     drt_rope(b.t, bench_copy(b.t, x), 4, 8, position, table(b.t, 4), 4);
     check_refused(drt_tape_failed(b.t, &err), DRT_EARG, "rope");
-    const drt_attention a = {4, offsets, offsets, causal, 2, 1, 3, 1, NULL};
+    const drt_attention a = {4, offsets, offsets, causal, 2, 1, 3, 1, NULL, false};
     drt_tape_begin(b.t, false);
     check(!drt_attend(b.t, &a, NULL, x, x, x, NULL));
     check_refused(drt_tape_failed(b.t, &err), DRT_EARG, "attention");
     static const int32_t beyond[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11};
-    const drt_attention fits = {4, offsets, offsets, causal, 1, 1, 8, 1, NULL};
+    const drt_attention fits = {4, offsets, offsets, causal, 1, 1, 8, 1, NULL, false};
     drt_tape_begin(b.t, false);
     drt_attend(b.t, &fits, beyond, x, x, x, NULL);
     check_refused(drt_tape_failed(b.t, &err), DRT_EARG, "source");

@@ -15,7 +15,7 @@ typedef struct {
 
 static void block(drt_tape *t, const void *context, drt_tensor *x, drt_tensor **y, drt_tensor **mass) {
     const layer *l = context;
-    const drt_attention a = {2, offsets, offsets, reach, 2, 1, 6, 0.4f, visual};
+    const drt_attention a = {2, offsets, offsets, reach, 2, 1, 6, 0.4f, visual, false};
     drt_tensor *h = drt_rms_norm(t, x, l->norm, 1e-5f);
     h = drt_linear(t, h, l->qkv, NULL);
     drt_tensor *q = drt_part(t, h, 0, ROWS, 0, 12), *k = drt_part(t, h, 0, ROWS, 12, 6),

@@ -31,9 +31,9 @@ enum {
 #ifndef W
 #define W 2048
 #endif
-    TILES = 256,        // of sums that stay in the second cache: 768 KB
-    WIDE = W,       // columns of op(b) that are packed at a time
-    PACKED = 1 << 21    // numbers of op(b) that are packed at a time, at most
+    TILES = 256,     // of sums that stay in the second cache: 768 KB
+    WIDE = W,        // columns of op(b) that are packed at a time
+    PACKED = 1 << 21 // numbers of op(b) that are packed at a time, at most
 };
 _Static_assert(STRIP >= ROWS * STRIDE, "a strip holds its rows");
 

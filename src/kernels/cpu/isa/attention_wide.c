@@ -1,18 +1,20 @@
-// Attention of heads as wide as a model (GPS: one of 2048), by oneDNN's products: blocks of query rows by all keys of
-// their sequence, the softmax row by row in between. Keys are read in place, nothing is packed; memory is one block of
-// scores (backward two). With A the probabilities of a block:
+// Attention of heads as wide as a model (GPS: one of 2048), by products with oneDNN or f16.h: blocks of query rows by
+// all keys of their sequence, the softmax row by row in between. Keys are read in place, nothing is packed here; memory
+// is one block of scores (backward two). With A the probabilities of a block:
 //   forward    A = softmax(scale q k^T),  out = A v
 //   backward   dS = scale A (dout v^T - dout . out + g (visual - m)),  dq = dS k,  dk += dS^T q,  dv += A^T dout
 #include "kernels/cpu/isa/attention.h"
 
-enum { BLOCK = 256 };
+// Rows of a block. Products of f16 pack their operands themselves, anew for each block.
+enum { BLOCK = 256, F16_BLOCK = 1024 };
 
 // Query rows [row, row + n) of one head, and the keys of their sequence.
 typedef struct {
     const drt_attention *at;
     int head;
     int64_t row, n, k_first, keys, ls;
-    float *p, *ds, *visual; // [BLOCK, ls], [BLOCK, ls], [ls]
+    int64_t block;
+    float *p, *ds, *visual; // [block, ls], [block, ls], [ls]
     drt_mat out, lse, mass, dout, dmass;
 } part;
 
@@ -25,6 +27,11 @@ static drt_mat keys_of(const part *w, drt_mat m) {
     return of_head(m, w->k_first, w->keys, w->head / (w->at->heads / w->at->kv_heads), w->at->head_size);
 }
 static drt_mat scores(const part *w, float *at) { return (drt_mat){at, w->n, w->keys, w->ls, DRT_F32}; }
+
+static void multiply(drt_device *dev, const part *w, bool ta, bool tb, drt_mat a, drt_mat b, bool acc, drt_mat c) {
+    if (w->at->f16) a.type = b.type = DRT_AS_F16;
+    drt_cpu_product(dev, ta, tb, a, b, (drt_mat){0}, acc, c);
+}
 
 static int64_t reach_of(const part *w, int64_t i) {
     int64_t n = w->at->reach ? w->at->reach[w->row + i] : w->keys;
@@ -93,11 +100,18 @@ static void differentiate(const void *args, int64_t first, int64_t end, int work
 
 // Room for `blocks` blocks of scores. Products take the other scratch.
 static bool make_room(drt_device *dev, part *w, int blocks) {
+    int64_t rows = 0;
+    for (int i = 0; i < w->at->sequences; i++) {
+        int64_t n = w->at->q_offsets[i + 1] - w->at->q_offsets[i];
+        if (n > rows) rows = n;
+    }
+    w->block = w->at->f16 ? F16_BLOCK : BLOCK;
+    if (w->block > rows) w->block = rows;
     w->ls = round_up(drt_most_keys(w->at), VL);
-    w->p = drt_cpu_expanded(dev, (size_t)((blocks * BLOCK + 1) * w->ls));
+    w->p = drt_cpu_expanded(dev, (size_t)((blocks * w->block + 1) * w->ls));
     if (!w->p) return false;
-    w->ds = w->p + (blocks - 1) * BLOCK * w->ls;
-    w->visual = w->p + blocks * BLOCK * w->ls;
+    w->ds = w->p + (blocks - 1) * w->block * w->ls;
+    w->visual = w->p + blocks * w->block * w->ls;
     return true;
 }
 
@@ -110,7 +124,6 @@ static void enter(part *w, int s) {
 
 void DRT_FN(attention_wide)(drt_device *dev, const drt_attention *at, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
                             drt_mat lse, drt_mat mass) {
-    const drt_mat none = {0};
     part w = {.at = at, .lse = lse, .mass = mass};
     if (!make_room(dev, &w, 1)) return;
     for (int s = 0; s < at->sequences; s++) {
@@ -118,11 +131,10 @@ void DRT_FN(attention_wide)(drt_device *dev, const drt_attention *at, drt_mat q,
         for (w.head = 0; w.head < at->heads; w.head++)
             for (w.row = at->q_offsets[s]; w.row < at->q_offsets[s + 1]; w.row += w.n) {
                 int64_t left = at->q_offsets[s + 1] - w.row;
-                w.n = left < BLOCK ? left : BLOCK;
-                drt_cpu_product(dev, false, true, queries(&w, q), keys_of(&w, k), none, false, scores(&w, w.p));
+                w.n = left < w.block ? left : w.block;
+                multiply(dev, &w, false, true, queries(&w, q), keys_of(&w, k), false, scores(&w, w.p));
                 drt_cpu_rows(dev, w.n, w.ls, normalise, &w);
-                if (out.data)
-                    drt_cpu_product(dev, false, false, scores(&w, w.p), keys_of(&w, v), none, false, queries(&w, out));
+                if (out.data) multiply(dev, &w, false, false, scores(&w, w.p), keys_of(&w, v), false, queries(&w, out));
             }
     }
 }
@@ -130,7 +142,6 @@ void DRT_FN(attention_wide)(drt_device *dev, const drt_attention *at, drt_mat q,
 void DRT_FN(attention_wide_back)(drt_device *dev, const drt_attention *at, drt_mat q, drt_mat k, drt_mat v, drt_mat out,
                                  drt_mat lse, drt_mat mass, drt_mat dout, drt_mat dmass, bool acc, drt_mat dq,
                                  drt_mat dk, drt_mat dv) {
-    const drt_mat none = {0};
     const int group = at->heads / at->kv_heads;
     part w = {.at = at, .out = out, .lse = lse, .mass = mass, .dout = dout, .dmass = dmass};
     if (!make_room(dev, &w, 2)) return;
@@ -142,14 +153,14 @@ void DRT_FN(attention_wide_back)(drt_device *dev, const drt_attention *at, drt_m
             w.row = at->q_offsets[s];
             do {
                 int64_t left = at->q_offsets[s + 1] - w.row;
-                w.n = left < BLOCK ? left : BLOCK;
+                w.n = left < w.block ? left : w.block;
                 drt_mat p = scores(&w, w.p), ds = scores(&w, w.ds);
-                drt_cpu_product(dev, false, true, queries(&w, q), keys_of(&w, k), none, false, p);
-                drt_cpu_product(dev, false, true, queries(&w, dout), keys_of(&w, v), none, false, ds);
+                multiply(dev, &w, false, true, queries(&w, q), keys_of(&w, k), false, p);
+                multiply(dev, &w, false, true, queries(&w, dout), keys_of(&w, v), false, ds);
                 drt_cpu_rows(dev, w.n, w.ls, differentiate, &w);
-                if (dq.data) drt_cpu_product(dev, false, false, ds, keys_of(&w, k), none, acc, queries(&w, dq));
-                if (dk.data) drt_cpu_product(dev, true, false, ds, queries(&w, q), none, add, keys_of(&w, dk));
-                if (dv.data) drt_cpu_product(dev, true, false, p, queries(&w, dout), none, add, keys_of(&w, dv));
+                if (dq.data) multiply(dev, &w, false, false, ds, keys_of(&w, k), acc, queries(&w, dq));
+                if (dk.data) multiply(dev, &w, true, false, ds, queries(&w, q), add, keys_of(&w, dk));
+                if (dv.data) multiply(dev, &w, true, false, p, queries(&w, dout), add, keys_of(&w, dv));
                 add = true;
                 w.row += w.n;
             } while (w.row < at->q_offsets[s + 1]);
