@@ -5,6 +5,8 @@
 //                   one of 16 bits takes a shuffle, too): 12 KB, in the first cache
 //   a panel of b    [256 terms][64 columns]: 32 KB, read from the second cache at 128 bytes for 24 multiply-adds
 //   a tile of c     12 x 64 sums in f16: 24 of 32 registers
+//   their totals    up to 256 tiles in f32, in the second cache until all terms are in: c itself is read and written
+//   once
 #include "kernels/cpu/f16.h"
 
 #include "kernels/cpu/cpu.h"
@@ -28,12 +30,9 @@ enum {
     BACK = RUNS * ROWS, // factors of a strip
     AHEAD = 16,         // rows that are asked for ahead while others are packed
     NEAR = 24,          // rows of a panel, from the second cache to the first
-#ifndef W
-#define W 2048
-#endif
-    TILES = 256,     // of sums that stay in the second cache: 768 KB
-    WIDE = W,        // columns of op(b) that are packed at a time
-    PACKED = 1 << 21 // numbers of op(b) that are packed at a time, at most
+    TILES = 256,        // of sums that stay in the second cache: 768 KB
+    WIDE = 2048,        // columns of op(b) that are packed at a time
+    PACKED = 1 << 21    // numbers of op(b) that are packed at a time, at most
 };
 _Static_assert(STRIP >= ROWS * STRIDE, "a strip holds its rows");
 
