@@ -37,14 +37,16 @@ INLINE int64_t drt_reach(const drt_attention *at, const drt_item *item, int64_t 
     return n < 0 ? 0 : n > item->keys ? item->keys : n;
 }
 
-INLINE int64_t drt_most_keys(const drt_attention *at) {
+// Rows of the longest of so many sequences, at least 1.
+INLINE int64_t drt_longest(int sequences, const int32_t *offsets) {
     int64_t most = 1;
-    for (int s = 0; s < at->sequences; s++) {
-        int64_t n = at->k_offsets[s + 1] - at->k_offsets[s];
+    for (int s = 0; s < sequences; s++) {
+        int64_t n = offsets[s + 1] - offsets[s];
         most = n > most ? n : most;
     }
     return most;
 }
+INLINE int64_t drt_most_keys(const drt_attention *at) { return drt_longest(at->sequences, at->k_offsets); }
 
 // Item i of `chunks` per sequence and key head; chunks divide the query rows.
 INLINE drt_item drt_item_of(const drt_attention *at, int64_t i, int64_t chunks) {

@@ -100,11 +100,7 @@ static void differentiate(const void *args, int64_t first, int64_t end, int work
 
 // Room for `blocks` blocks of scores. Products take the other scratch.
 static bool make_room(drt_device *dev, part *w, int blocks) {
-    int64_t rows = 0;
-    for (int i = 0; i < w->at->sequences; i++) {
-        int64_t n = w->at->q_offsets[i + 1] - w->at->q_offsets[i];
-        if (n > rows) rows = n;
-    }
+    int64_t rows = drt_longest(w->at->sequences, w->at->q_offsets);
     w->block = w->at->f16 ? F16_BLOCK : BLOCK;
     if (w->block > rows) w->block = rows;
     w->ls = round_up(drt_most_keys(w->at), VL);
